@@ -1,0 +1,52 @@
+# The commands of this project; `make help` lists them.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+BIN := .venv/bin
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+export PYTHONUNBUFFERED := 1
+
+.PHONY: help demo study test check format ui lock clean show-kill
+
+help: ## list the commands
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+.venv/done: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[pipeline,dev]'
+	@touch $@
+
+demo: .venv/done ## train, prove, promote and use a winning ticket (about 8 minutes on two cores)
+	dvc repro --quiet
+	python -m flows.registry promote
+	mirl restore scores/dense/pictures/*--input.png -o restored --force
+	@mirl report
+	@echo "the restored photographs:     restored/"
+	@echo "the tickets in MLflow:        make ui"
+
+test: .venv/done ## run the tests
+	python -m pytest
+
+check: .venv/done ## ruff, types, layering
+	ruff check .
+	ruff format --check .
+	mypy
+	python -m pytest tests/test_layering.py tests/test_style.py
+
+format: .venv/done ## let ruff mend what it can
+	ruff check --fix .
+	ruff format .
+
+ui: .venv/done ## the MLflow UI on the embedded store, at http://127.0.0.1:5000
+	python -m flows.tracking ui
+
+show-kill: .venv/done ## kill a training three times at random, and compare its ticket with an undisturbed one
+	python benchmarks/kill_and_resume.py
+
+lock: .venv/done ## write constraints.txt anew from the installed environment
+	@(sed -n '/^#/p' constraints.txt; pip freeze --exclude-editable --exclude mirl | sed 's/+cpu$$//') > constraints.new
+	@mv constraints.new constraints.txt
+
+clean: ## remove what the pipeline made, keep the environment and DVC's cache
+	rm -rf tickets scores report restored data/prepared .mirl

@@ -1,0 +1,164 @@
+"""Brings what a study has made into MLflow: what is missing of each ticket's run, and the report."""
+
+import hashlib
+import re
+import subprocess
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+from mlflow.data.code_dataset_source import CodeDatasetSource
+from mlflow.data.pandas_dataset import from_pandas
+from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run, RunTag
+from tqdm import tqdm
+
+from flows.runs import FINGERPRINT, StudyRuns, TicketRun
+from flows.store import Store, plain_errors
+from flows.ticket_folder import TicketFolder, read_ticket_folder, study_file, ticket_names
+from mirl.study.workspace import Workspace
+
+IMPORTED, SHA256, PICTURES, REPORT = "mirl.imported", "mirl.sha256", "mirl.pictures", "mirl.report"
+_DIGEST_LENGTH = 36  # what MLflow keeps of a dataset's digest
+
+
+@dataclass(frozen=True, kw_only=True)
+class Synced:
+    """What happened to one ticket."""
+
+    name: str
+    run_id: str
+    what: str
+    """"made" (it had no run), "completed" (something was missing) or "there" (nothing was)."""
+
+
+def sync(root: Path, names: list[str] | None = None) -> list[Synced]:
+    """Complete the runs of tickets `names` (None: all rounds of params.yaml that exist), and the study's run.
+
+    Idempotent: what is there stays, a run that has everything is skipped. UserError where the study, a ticket
+    or the store cannot be used.
+    """
+    study = study_file(root)["study"]
+    store = Store(root)
+    with plain_errors(store.uri), store.locked("sync"):
+        runs = StudyRuns(store, study)
+        known = {(run.data.tags.get(FINGERPRINT), run.data.tags.get("name")): run for run in runs.tickets()}
+        parent = runs.parent()
+        bar = tqdm(
+            names if names is not None else ticket_names(root), desc="tracking", unit="ticket", disable=None
+        )
+        done = []
+        for name in bar:
+            folder = read_ticket_folder(root, name)
+            run = known.get((folder.fingerprint, name))
+            done.append(_sync_ticket(runs, folder, run, Workspace(root)))
+        _sync_report(store, parent, Workspace(root).report)
+    return done
+
+
+def _sync_ticket(runs: StudyRuns, folder: TicketFolder, run: Run | None, files: Workspace) -> Synced:
+    digest = folder.digest
+    if run is not None and run.data.tags.get(IMPORTED) == digest and run.info.status == "FINISHED":
+        return Synced(name=folder.name, run_id=run.info.run_id, what="there")
+    what = "made" if run is None else "completed"
+    run = run or runs.make_ticket(
+        folder.fingerprint, folder.name, imported=True, seconds=folder.train_seconds
+    )
+    target = TicketRun(runs.store, run)
+    finished = target.last_moment if what == "completed" else None
+    _sync_numbers(runs.store, run, folder, files.root)
+    _sync_curve(target, folder)
+    _sync_inputs(runs.store, run, folder, files.prepared, runs.study)
+    _sync_ticket_file(runs.store, run, folder.ticket)
+    _sync_pictures(runs.store, run, folder)
+    runs.client.set_tag(run.info.run_id, IMPORTED, digest)  # last: only a whole import counts as one
+    target.end("FINISHED", run.info.end_time or finished)
+    return Synced(name=folder.name, run_id=run.info.run_id, what=what)
+
+
+def _sync_numbers(store: Store, run: Run, folder: TicketFolder, root: Path) -> None:
+    data, now = run.data, int(time.time() * 1000)
+    tags = dict(folder.tags)
+    if "git_revision" not in data.tags and (revision := git_revision(root)):
+        tags["git_revision"] = revision
+    store.client.log_batch(
+        run.info.run_id,
+        metrics=[Metric(k, v, now, 0) for k, v in folder.metrics.items() if data.metrics.get(k) != v],
+        params=[
+            Param(k, str(v)) for k, v in folder.params.items() if k not in data.params
+        ],  # they cannot change
+        tags=[RunTag(k, v) for k, v in tags.items() if data.tags.get(k) != v],
+    )
+
+
+def _sync_curve(target: TicketRun, folder: TicketFolder) -> None:
+    """The points are spread over the training's time, which is all that is known about when they were."""
+    records = folder.records()
+    if not records:
+        return
+    begun, length = target.run.info.start_time, max(record.step for record in records)
+    moments = [begun + int(1000 * folder.train_seconds * record.step / length) for record in records]
+    target.log(records, moments)
+
+
+def _sync_inputs(store: Store, run: Run, folder: TicketFolder, prepared: Path, study: str) -> None:
+    there = {entry.dataset.digest for entry in (run.inputs.dataset_inputs if run.inputs else [])}
+    digest = folder.dataset[:_DIGEST_LENGTH]
+    if digest and digest not in there:
+        dataset = _dataset(prepared / "manifest.parquet", study, digest)
+        entry = DatasetInput(dataset, [InputTag("mlflow.data.context", "training")])
+        store.client.log_inputs(run.info.run_id, [entry])
+
+
+def _dataset(manifest: Path, study: str, digest: str) -> Dataset:
+    """The prepared data: its manifest's columns and counts where it is at hand, else its name and digest."""
+    source = CodeDatasetSource({"prepared by": "dvc repro prepare"})
+    if not manifest.exists():
+        return Dataset(study, digest, "code", source.to_json())
+    known = from_pandas(pd.read_parquet(manifest), source=source, name=study, digest=digest).to_dict()
+    return Dataset(study, digest, known["source_type"], known["source"], known["schema"], known["profile"])
+
+
+def _sync_ticket_file(store: Store, run: Run, ticket: Path) -> None:
+    sha256 = file_sha256(ticket)
+    if run.data.tags.get(SHA256) != sha256:
+        store.client.log_artifact(run.info.run_id, str(ticket))
+        store.client.set_tag(run.info.run_id, SHA256, sha256)
+
+
+def _sync_pictures(store: Store, run: Run, folder: TicketFolder) -> None:
+    """Before/after pictures in the image grid; a changed set is a further step of it."""
+    digest, last = folder.pictures_digest, run.data.tags.get(PICTURES)
+    if not folder.pictures or (last and last.endswith(digest)):
+        return
+    step = int(last.split()[0]) + 1 if last else 0
+    there = [Path(entry.path).name for entry in store.client.list_artifacts(run.info.run_id, "images")]
+    for key, strip_HWC in folder.strips():
+        key = re.sub(r"[^\w./ -]", "_", key, flags=re.ASCII)
+        begin = f"{key.replace('/', '~')}+step+{step}+"
+        if not any(name.startswith(begin) for name in there):  # an import that was interrupted goes on
+            store.client.log_image(run.info.run_id, strip_HWC, key=key, step=step, synchronous=True)
+    store.client.set_tag(run.info.run_id, PICTURES, f"{step} {digest}")
+
+
+def _sync_report(store: Store, parent: Run, report: Path) -> None:
+    paths = sorted(path for path in report.rglob("*") if path.is_file())
+    digest = hashlib.sha256("".join(f"{path.name}{file_sha256(path)}" for path in paths).encode()).hexdigest()
+    if paths and parent.data.tags.get(REPORT) != digest:
+        store.client.log_artifacts(parent.info.run_id, str(report), "report")
+        store.client.set_tag(parent.info.run_id, REPORT, digest)
+    if parent.info.status != "FINISHED":
+        store.client.set_terminated(parent.info.run_id)
+
+
+def file_sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def git_revision(root: Path) -> str:
+    """The commit of the working tree, or nothing where there is none."""
+    asked = subprocess.run(
+        ["git", "rev-parse", "HEAD"], cwd=root, capture_output=True, text=True, check=False
+    )
+    return asked.stdout.strip() if asked.returncode == 0 else ""

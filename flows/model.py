@@ -1,0 +1,63 @@
+"""The registered model as code: MLflow copies this file beside the ticket file, and runs it to load both.
+
+One column `image`. Each value is an encoded picture (bytes, or base64 text) or a uint8 array of height, width
+and red, green, blue; it comes back restored, of the same size: as PNG bytes, or as an array.
+"""
+
+import base64
+import binascii
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import mlflow.models
+import numpy as np
+import pandas as pd
+from mlflow.pyfunc import PythonModel
+
+from mirl.config import UserError
+from mirl.restore import image_file
+from mirl.restore.restorer import Restorer
+from mirl.tickets.format import read
+
+TICKET = "ticket"
+"""Key of the ticket file among the model's artifacts."""
+
+
+class TicketModel(PythonModel):
+    """Restores images with the ticket file that it carries."""
+
+    def load_context(self, context: Any) -> None:
+        """Read the ticket; MLflow calls it once, after the files are at hand."""
+        self.ticket = context.artifacts[TICKET]
+        self.restorer = Restorer(read(self.ticket))
+
+    def predict(
+        self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None
+    ) -> pd.DataFrame:
+        """Restore the column `image`; UserError at a value that is no picture."""
+        return pd.DataFrame(
+            {"image": pd.Series([self._restored(value) for value in model_input["image"]], dtype=object)}
+        )
+
+    def _restored(self, value: Any) -> Any:
+        return self.restorer(value) if isinstance(value, np.ndarray) else self._restored_file(value)
+
+    def _restored_file(self, value: Any) -> bytes:
+        """PNG bytes of the picture that `value` encodes, by the rules of `mirl restore`: grey stays grey."""
+        try:
+            data = base64.b64decode(value, validate=True) if isinstance(value, str) else bytes(value)
+        except (binascii.Error, TypeError) as error:
+            raise UserError(f"an image is neither bytes, base64 nor uint8 values ({error})") from None
+        with tempfile.TemporaryDirectory() as folder:
+            before, after = Path(folder) / "image", Path(folder) / "restored.png"
+            before.write_bytes(data)
+            try:
+                photograph = image_file.read(before)
+            except UserError as error:
+                raise UserError(str(error).replace(str(before), "an image")) from None
+            image_file.write(photograph.with_pixels(self.restorer(photograph.rgb_HWC)), after)
+            return after.read_bytes()
+
+
+mlflow.models.set_model(TicketModel())

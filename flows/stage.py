@@ -1,0 +1,76 @@
+"""The command that DVC runs: `python -m flows.stage NAME [KEY]`.
+
+Exit codes: 0 done; 2 the user can mend it, one sentence says how; 75 stopped, run it again to go on.
+"""
+
+import argparse
+import ctypes
+import errno
+import signal
+import sys
+from pathlib import Path
+from types import FrameType
+
+from flows.tracking import ticket_sink
+from mirl.config import Stopped, UserError
+from mirl.study.params import read_params
+from mirl.study.stages import STAGES, Study
+
+STOPPED = 75  # EX_TEMPFAIL: the only code that is worth a retry
+
+
+class StopSignal:
+    """Turns SIGINT and SIGTERM into an answer to `should stop?`; a second signal ends the process at once."""
+
+    def __init__(self) -> None:
+        self.came = False
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._note)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self.came = True
+        signal.signal(number, signal.SIG_DFL)
+
+    def __call__(self) -> bool:
+        return self.came
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m flows.stage", description=__doc__.splitlines()[0])
+    parser.add_argument("stage", choices=sorted(STAGES), help="which stage of dvc.yaml to make")
+    parser.add_argument(
+        "key", nargs="?", default="", help="the round's name, for stages that have one per round"
+    )
+    wanted = parser.parse_args(arguments)
+    _die_with_parent()
+    root = Path.cwd()
+    try:
+        params = read_params(root / "params.yaml")
+        study = Study(root=root, params=params, open_sink=ticket_sink, should_stop=StopSignal())
+        STAGES[wanted.stage](study, wanted.key)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except Stopped as stopped:
+        print(stopped, file=sys.stderr)
+        return STOPPED
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        print(
+            f"error: the disk is full ({error}); free some space and run this again, nothing is lost",
+            file=sys.stderr,
+        )
+        return 2
+    return 0
+
+
+def _die_with_parent() -> None:
+    """Ask Linux for SIGTERM when the parent dies: a killed dvc leaves no training behind that nobody sees."""
+    if sys.platform == "linux":
+        pr_set_pdeathsig = 1
+        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGTERM)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

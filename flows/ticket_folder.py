@@ -1,0 +1,196 @@
+"""What the files of one ticket say about it, as plain values: numbers, words, curve, pictures; no MLflow."""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from mirl.config import UserError, read_yaml
+from mirl.data.images import read_image
+from mirl.records import TrainRecord
+from mirl.study.workspace import Workspace, read_json
+from mirl.tickets.format import inspect
+
+PICTURE_KINDS = ("input", "output", "clean")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TicketFolder:
+    """Everything of one ticket that is worth showing."""
+
+    name: str
+    fingerprint: str
+    dataset: str
+    """Digest of the prepared data it was trained on; empty for the untrained network."""
+    params: dict[str, float]
+    """What it was made with."""
+    tags: dict[str, str]
+    metrics: dict[str, float]
+    """What came of it, under the names of design.md."""
+    ticket: Path
+    history: Path | None
+    pictures: dict[str, list[Path]]
+    """`<task>/<image>` to the files before, after and of the truth."""
+
+    @property
+    def digest(self) -> str:
+        """sha256 over all of it; equal digests need no second look."""
+        words = [
+            self.name,
+            self.fingerprint,
+            self.params,
+            self.tags,
+            self.metrics,
+            _header_digest(self.ticket),
+        ]
+        made = hashlib.sha256(json.dumps(words, sort_keys=True).encode())
+        made.update(_digest([self.history] if self.history else []).encode())
+        made.update(self.pictures_digest.encode())
+        return made.hexdigest()
+
+    @property
+    def pictures_digest(self) -> str:
+        return _digest([path for paths in self.pictures.values() for path in paths])
+
+    @property
+    def train_seconds(self) -> float:
+        return self.metrics.get("train_seconds", 0.0)
+
+    def records(self) -> list[TrainRecord]:
+        """The training curve."""
+        if self.history is None:
+            return []
+        frame = pd.read_parquet(self.history, columns=["step", "loss", "learning_rate", "gradient_norm"])
+        return [
+            TrainRecord(
+                step=int(step), loss=float(loss), learning_rate=float(rate), gradient_norm=float(norm)
+            )
+            for step, loss, rate, norm in frame.itertuples(index=False)
+        ]
+
+    def strips(self) -> Iterator[tuple[str, np.ndarray]]:
+        """Each `<task>/<image>` with its pictures side by side: uint8 HWC."""
+        for key, paths in self.pictures.items():
+            yield key, _beside([read_image(path) for path in paths])
+
+
+def ticket_names(root: Path) -> list[str]:
+    """The tickets of the study that exist, in the order of its rounds."""
+    rounds = _section(study_file(root), "rounds")
+    return [name for name in rounds if (Workspace(root).ticket(name) / "ticket.safetensors").exists()]
+
+
+def study_file(root: Path) -> dict[str, Any]:
+    """The plain data of params.yaml; UserError where it names no study."""
+    values = read_yaml(root / "params.yaml")
+    if not isinstance(values, dict) or not isinstance(values.get("study"), str) or not values["study"]:
+        raise UserError("params.yaml: `study` is missing; give the study a name, such as `study: demo`")
+    return values
+
+
+def read_ticket_folder(root: Path, name: str) -> TicketFolder:
+    """Gather `tickets/<name>`, `scores/<name>` and the report's verdict; UserError without a ticket."""
+    files = Workspace(root)
+    ticket, history = files.ticket(name) / "ticket.safetensors", files.ticket(name) / "history.parquet"
+    if not ticket.exists():
+        raise UserError(
+            f"there is no ticket {name!r}; there are {', '.join(ticket_names(root)) or 'none yet'}"
+        )
+    header = inspect(ticket)
+    lineage = header["lineage"]
+    study = study_file(root)
+    arm, train = _section(_section(study, "arms"), lineage["arm"]), _section(study, "train")
+    made, scored = (
+        _numbers_of(folder / "metrics.json") for folder in (files.ticket(name), files.scores(name))
+    )
+    tags = {
+        "name": name,
+        "arm": lineage["arm"],
+        "method": lineage["method"],
+        "network": header["network"]["name"],
+    }
+    tags |= {"dataset": lineage["data"], "parent": lineage["parent"]}
+    tags |= {key: value for key, value in arm.items() if isinstance(value, str)}
+    tags |= _judgement(files, name)
+    numbers = {"round": lineage["round"], "seed": lineage["seed"], "steps": lineage["steps"]}
+    numbers |= {"rewind_step": lineage["origin_step"]} | _leaves(arm) | _leaves(train, "train.")
+    return TicketFolder(
+        name=name,
+        fingerprint=lineage["fingerprint"],
+        dataset=lineage["data"],
+        params=numbers,
+        tags={key: value for key, value in tags.items() if value},
+        metrics=made | scored,
+        ticket=ticket,
+        history=history if history.exists() else None,
+        pictures=_pictures(files.scores(name) / "pictures"),
+    )
+
+
+def _judgement(files: Workspace, name: str) -> dict[str, str]:
+    """The verdict of the report, and what the evaluation found broken."""
+    tags = {}
+    findings, table = files.scores(name) / "findings.json", files.report / "comparison.parquet"
+    if findings.exists():
+        found = [f"{item['kind']} {item['layer']}".strip() for item in read_json(findings)]
+        tags["collapse"] = ", ".join(found)[:5000] or "none"
+    if table.exists():
+        rows = pd.read_parquet(table, columns=["name", "verdict"]).set_index("name")["verdict"]
+        if name in rows.index:
+            tags |= {"verdict": str(rows[name]), "winning": "yes" if rows[name] == "wins" else "no"}
+    return tags
+
+
+def _pictures(folder: Path) -> dict[str, list[Path]]:
+    keys = sorted({path.stem.rpartition("--")[0] for path in folder.glob("*--*--*.png")})
+    found = {key: [folder / f"{key}--{kind}.png" for kind in PICTURE_KINDS] for key in keys}
+    return {
+        key.replace("--", "/", 1): [path for path in paths if path.exists()] for key, paths in found.items()
+    }
+
+
+def _beside(images: list[np.ndarray]) -> np.ndarray:
+    height, gap = max(image.shape[0] for image in images), 4
+    strip = np.full((height, sum(image.shape[1] + gap for image in images) - gap, 3), 255, np.uint8)
+    left = 0
+    for image in images:
+        strip[: image.shape[0], left : left + image.shape[1]] = image
+        left += image.shape[1] + gap
+    return strip
+
+
+def _numbers_of(path: Path) -> dict[str, float]:
+    return _leaves(read_json(path)) if path.exists() else {}
+
+
+def _leaves(values: dict[str, Any], prefix: str = "") -> dict[str, float]:
+    """Every number below `values`, by its dotted way; booleans are no numbers."""
+    found: dict[str, float] = {}
+    for key, value in values.items():
+        if isinstance(value, dict):
+            found |= _leaves(value, f"{prefix}{key}.")
+        elif isinstance(value, int | float) and not isinstance(value, bool):
+            found[f"{prefix}{key}"] = value
+    return found
+
+
+def _section(values: dict[str, Any], key: str) -> dict[str, Any]:
+    found = values.get(key)
+    return found if isinstance(found, dict) else {}
+
+
+def _header_digest(ticket: Path) -> str:
+    return hashlib.sha256(json.dumps(inspect(ticket), sort_keys=True, default=str).encode()).hexdigest()
+
+
+def _digest(paths: list[Path]) -> str:
+    made = hashlib.sha256()
+    for path in paths:
+        made.update(path.name.encode() + b"\0")
+        made.update(hashlib.sha256(path.read_bytes()).digest())
+    return made.hexdigest()

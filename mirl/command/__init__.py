@@ -1,0 +1,1 @@
+"""The `mirl` command: what people type."""

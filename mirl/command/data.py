@@ -1,0 +1,39 @@
+"""`mirl data check`: everything that is wrong with a study's data, in one go."""
+
+import sys
+from pathlib import Path
+
+from tqdm import tqdm
+
+from mirl.config import UserError, read_yaml
+from mirl.data.check import check
+from mirl.data.sections import BatchSection, DataSection
+from mirl.training.section import TrainSection
+
+
+def run(params: Path) -> int:
+    """Exit code 0, or 2 where something has to be mended; UserError where params.yaml is wrong.
+
+    Leaks have to be mended unless the `leaks` key says what to do about them.
+    """
+    section, patch = _sections(params)
+    with tqdm(desc="check", unit="image", disable=None, leave=False, file=sys.stderr) as bar:
+
+        def progress(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        report = check(section, params.parent / section.root, patch, progress)
+    print(report.text())
+    return 2 if report.problems or (report.leaks and section.leaks == "refuse") else 0
+
+
+def _sections(params: Path) -> tuple[DataSection, int]:
+    """The `data` section and the side of the training patches; nothing else matters here."""
+    values = read_yaml(params)
+    if not isinstance(values, dict) or "data" not in values:
+        raise UserError(f"{params}: `data` is missing; it says where the photographs are")
+    section = DataSection.read(values["data"], f"{params}: data")
+    if "train" not in values:
+        return section, BatchSection().patch
+    return section, TrainSection.read(values["train"], f"{params}: train").batches.patch

@@ -1,0 +1,162 @@
+"""The `mirl` command: `restore`, `inspect`, `data check`, `report`, `study`.
+
+What is heavy to import is imported by the subcommand that needs it, so that `mirl --help` is there at once.
+"""
+
+import argparse
+import errno
+import os
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from mirl import __version__
+
+UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
+STOPPED, BROKEN_PIPE, BAD_INPUT = 130, 141, 2
+"""Exit codes: as the shell gives for SIGINT and SIGPIPE; and what the user can mend."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; its exit code: 0 done, 1 some photographs failed, 2 what the user can mend."""
+    try:
+        wanted = parser().parse_args(arguments)
+        code: int = wanted.run(wanted)
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        return _said("stopped", STOPPED)
+    except BrokenPipeError:
+        # The reader has gone; without this, Python complains when it closes stdout.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return BROKEN_PIPE
+    except (ValueError, OSError) as error:
+        return _said(f"error: {_sentence(error)}", BAD_INPUT)
+    return code
+
+
+def parser() -> argparse.ArgumentParser:
+    """Of the whole command line; `run` of what it parses is the subcommand."""
+    top = _Parser(prog="mirl", description="Restore photographs with winning lottery tickets.")
+    top.add_argument("--version", action="version", version=f"mirl {__version__}")
+    commands = top.add_subparsers(required=True, metavar="COMMAND")
+
+    _add_ticket_commands(commands)
+    _add_study_commands(commands)
+    return top
+
+
+def _add_ticket_commands(commands: Any) -> None:
+    restore = commands.add_parser("restore", help="restore photographs with a ticket")
+    restore.add_argument("inputs", nargs="+", type=Path, metavar="IN", help="photographs, or folders of them")
+    restore.add_argument(
+        "-o", "--out", required=True, type=Path, help="a folder, or a file for one photograph"
+    )
+    restore.add_argument(
+        "--ticket",
+        metavar="FILE",
+        help="a ticket file or models:/NAME@ALIAS (default: the registry's champion)",
+    )
+    restore.add_argument(
+        "--memory",
+        type=size,
+        metavar="SIZE",
+        default="1G",
+        help="how much to work in, like 512M (default: 1G)",
+    )
+    restore.add_argument("--force", action="store_true", help="write over files that exist")
+    restore.set_defaults(run=_restore)
+
+    inspect = commands.add_parser("inspect", help="verify a ticket and show what it is")
+    inspect.add_argument("ticket", metavar="TICKET", help="a ticket file or models:/NAME@ALIAS")
+    inspect.add_argument("--json", action="store_true", help="for programs")
+    inspect.set_defaults(run=_inspect)
+
+
+def _add_study_commands(commands: Any) -> None:
+    data = commands.add_parser("data", help="look at the data of a study")
+    check = data.add_subparsers(required=True, metavar="COMMAND").add_parser(
+        "check", help="find broken and unequal images, and pictures that are in both train and test"
+    )
+    check.add_argument("--params", type=Path, default=Path("params.yaml"), metavar="FILE")
+    check.set_defaults(run=_data_check)
+
+    report = commands.add_parser("report", help="the comparison of the study's tickets, and the decision")
+    report.set_defaults(run=_report)
+
+    study = commands.add_parser("study", help="make a ready-made study the current one")
+    study.add_argument("name", nargs="?", metavar="NAME", help="left out: list them")
+    study.add_argument("--force", action="store_true", help="write over a params.yaml that was edited")
+    study.set_defaults(run=_study)
+
+
+def size(text: str) -> int:
+    """Bytes of `512M`, `1.5G`, `1GiB` or a plain number; the units are powers of 1024."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([KMGT]?)(?:I?B)?", text.strip().upper())
+    if not found:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not an amount of memory; expected one like 512M or 1.5G"
+        )
+    return int(float(found[1]) * UNITS[found[2]])
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one sentence, like every other error of the command."""
+
+    def error(self, message: str) -> NoReturn:
+        raise SystemExit(_said(f"error: {message}; see `{self.prog} --help`", BAD_INPUT))
+
+
+def _restore(wanted: argparse.Namespace) -> int:
+    from mirl.command import address, restore
+
+    ticket = wanted.ticket or address.CHAMPION
+    return restore.run(wanted.inputs, wanted.out, ticket, wanted.memory, wanted.force)
+
+
+def _inspect(wanted: argparse.Namespace) -> int:
+    from mirl.command import inspect
+
+    return inspect.run(wanted.ticket, wanted.json)
+
+
+def _data_check(wanted: argparse.Namespace) -> int:
+    from mirl.command import data
+
+    return data.run(wanted.params)
+
+
+def _report(wanted: argparse.Namespace) -> int:
+    from mirl.command import report
+
+    return report.run(Path())
+
+
+def _study(wanted: argparse.Namespace) -> int:
+    from mirl.command import study
+
+    return study.run(Path(), wanted.name, wanted.force)
+
+
+def _sentence(error: ValueError | OSError) -> str:
+    """What the user can mend; our own mistakes are raised again, with their traceback."""
+    from mirl.config import UserError
+
+    if isinstance(error, UserError):
+        return str(error)
+    if not isinstance(error, OSError) or error.errno is None:
+        raise error
+    place = error.filename or "what was being written"
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"the disk is full ({place}); free some space and run it again"
+    return f"{place}: {(error.strerror or 'it cannot be used').lower()}"
+
+
+def _said(sentence: str, code: int) -> int:
+    print(f"mirl: {sentence}", file=sys.stderr)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,40 @@
+"""`mirl study`: makes a ready-made study the current one, by copying its settings to params.yaml."""
+
+import os
+from pathlib import Path
+
+from mirl.config import UserError
+
+
+def run(root: Path, name: str | None, force: bool) -> int:
+    """Exit code 0; UserError where there is no such study, or an edited params.yaml would be lost."""
+    studies = {path.stem: path.read_bytes() for path in sorted((root / "studies").glob("*.yaml"))}
+    if not studies:
+        raise UserError("there is no studies/*.yaml here; run this in the folder of the mirl repository")
+    params = root / "params.yaml"
+    current = params.read_bytes() if params.exists() else None
+    if name is None:
+        print(listing(studies, current))
+        return 0
+    if name not in studies:
+        raise UserError(f"there is no study {name!r}; there are {', '.join(studies)}")
+    if current is not None and current not in studies.values() and not force:
+        raise UserError("params.yaml has been edited; copy it to studies/ under a new name, or add --force")
+    draft = root / f".params.yaml.{os.getpid()}.writing"
+    try:
+        draft.write_bytes(studies[name])
+        draft.replace(params)
+    finally:
+        draft.unlink(missing_ok=True)
+    print(f"params.yaml is the study {name}; `dvc repro` runs it")
+    return 0
+
+
+def listing(studies: dict[str, bytes], current: bytes | None) -> str:
+    """A line a study: its name, a star where params.yaml is it, and the comment that its file begins with."""
+    lines = []
+    for name, content in studies.items():
+        first = content.decode(errors="replace").partition("\n")[0]
+        about = first.lstrip("# ") if first.startswith("#") else ""
+        lines.append(f"{'*' if content == current else ' '} {name:10} {about}".rstrip())
+    return "\n".join(lines)

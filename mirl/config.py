@@ -1,0 +1,111 @@
+"""What every settings section is made of: frozen, unknown keys refused, and named by a fingerprint.
+
+Each package defines its own section beside the code it steers; `mirl.study.params` puts them together.
+"""
+
+import difflib
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, cast, get_args, get_origin
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+
+class UserError(ValueError):
+    """The user can mend this: one sentence that says what was got, what was expected and how to mend it.
+
+    Commands print it without a traceback and exit with code 2.
+    """
+
+
+class Stopped(Exception):
+    """The work was interrupted and can go on: run the same command again (exit code 75)."""
+
+
+class Section(BaseModel):
+    """A part of params.yaml: immutable, keyword-only; an unknown key or a wrong type is refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    @classmethod
+    def read(cls, values: Any, source: str) -> Self:
+        """Check `values` (plain YAML data); a UserError names the key, what was got and the nearest valid key."""
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            raise UserError(_sentence(cls, error, source)) from None
+
+
+def read_yaml(path: Path) -> Any:
+    """The plain data of a YAML file; UserError where it is missing or not YAML."""
+    try:
+        return yaml.safe_load(path.read_text())
+    except FileNotFoundError:
+        raise UserError(f"{path} does not exist; `mirl study demo` writes one") from None
+    except yaml.YAMLError as error:
+        raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
+
+
+def fingerprint(section: Mapping[str, Any], inputs: Mapping[str, str]) -> str:
+    """sha256 (64 hex digits) that names a piece of work: what it was told, and what it was given.
+
+    `section` is the stage's own parameters *without defaults* (`own_values`), so adding a parameter with a
+    neutral default renames nothing; `inputs` maps a name to the digest of each input.
+    """
+    text = json.dumps([section, dict(inputs)], sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def own_values(section: BaseModel) -> dict[str, Any]:
+    """The values of `section` that differ from its defaults, as plain JSON data."""
+    return section.model_dump(mode="json", exclude_defaults=True)
+
+
+def _sentence(model: type[BaseModel], error: ValidationError, source: str) -> str:
+    first = error.errors()[0]
+    shown, holder = _walk(model, first["loc"])
+    place = ".".join(shown) or "the file"
+    if first["type"] == "extra_forbidden":
+        nearest = difflib.get_close_matches(shown[-1], list(holder.model_fields), n=1, cutoff=0.0)
+        hint = f"; did you mean `{nearest[0]}`?" if nearest else ""
+        return f"{source}: `{place}` is not a known key{hint}"
+    if first["type"] == "missing":
+        return f"{source}: `{place}` is missing"
+    message = first["msg"].removeprefix("Value error, ")
+    return f"{source}: `{place}` is {first['input']!r}, but {message[:1].lower()}{message[1:]}"
+
+
+def _walk(model: type[BaseModel], place: tuple[int | str, ...]) -> tuple[list[str], type[BaseModel]]:
+    """The place as people write it (pydantic adds the tag of a union), and the section that its last key is in."""
+    shown: list[str] = []
+    holder, current = model, cast(Any, model)
+    for part in place:
+        while get_origin(current) is Annotated:
+            current = get_args(current)[0]
+        if _is_model(current):
+            holder = current
+            field = current.model_fields.get(str(part))
+            current = field.annotation if field else None
+        elif get_origin(current) in (dict, list):
+            current = get_args(current)[-1]
+        else:
+            tagged = [m for m in get_args(current) if _is_model(m) and _has_tag(m, part)]
+            current = tagged[0] if tagged else None
+            if tagged:
+                continue
+        shown.append(str(part))
+    return shown, holder
+
+
+def _is_model(annotation: Any) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
+
+
+def _has_tag(model: type[BaseModel], tag: int | str) -> bool:
+    return any(
+        get_origin(f.annotation) is Literal and tag in get_args(f.annotation)
+        for f in model.model_fields.values()
+    )

@@ -1,0 +1,1 @@
+"""Photographs: importers -> manifest (Parquet) -> packed pixels (Arrow) -> batches; degradations."""

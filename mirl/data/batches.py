@@ -1,0 +1,150 @@
+"""The stream of training batches: a pure function of (seed, step).
+
+Resuming is asking for the next step.
+
+Legend: B batch, C 3 colours, H and W the patch's sides.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mirl.config import UserError
+from mirl.data.degradations import DEGRADATIONS, TASKS
+from mirl.data.packed import Item, PackedImages
+from mirl.data.sections import BatchSection
+
+UPRIGHT = frozenset({"derain"})
+"""Tasks whose pairs are not turned by 90 degrees, because rain falls (ours)."""
+
+_SLOTS = 2_000
+"""Length of the repeated order of tasks; a multiple of the denominators that people write."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """Patches in float32; the clean ones in [0, 1], the degraded ones unclipped where noise was added."""
+
+    degraded_BCHW: Tensor
+    clean_BCHW: Tensor
+    tasks: list[str]
+    images: list[str]
+    """Names of the pictures that the patches come from."""
+
+
+class BatchStream:
+    """Draws task-balanced batches from the training split."""
+
+    def __init__(self, packed: PackedImages, section: BatchSection, seed: int) -> None:
+        """Raises UserError where a task has nothing to train on, or a picture is smaller than the patch."""
+        self._packed, self._section, self._seed = packed, section, seed
+        shares = section.balance or dict.fromkeys(TASKS, 1.0)
+        self._order = task_order({task: share for task, share in shares.items() if share > 0}, _SLOTS)
+        self._photographs = packed.photographs("train")
+        self._pairs = {task: _pairs(packed, task) for task in shares}
+        for task in self._order:
+            if not self._pairs[task] and not self._photographs:
+                raise UserError(
+                    f"{packed.folder} has no training pictures for {task}; add some or set its balance to 0"
+                )
+        self._refuse_small(self._order)
+
+    def batch(self, step: int) -> Batch:
+        """The batch of optimiser step `step` (from 0), whatever was asked for before.
+
+        Patches: random place, flipped, turned by 90 degrees. Noise is added in float and NOT clipped.
+        """
+        rng = np.random.default_rng(np.random.SeedSequence([self._seed, step]))
+        size, side = self._section.batch, self._section.patch
+        tasks = [self._order[n % len(self._order)] for n in range(step * size, (step + 1) * size)]
+        clean_BHWC = np.empty((size, side, side, 3), np.float32)
+        degraded_BHWC = np.empty_like(clean_BHWC)
+        images = []
+        for place, task in enumerate(tasks):
+            clean_BHWC[place], degraded_BHWC[place], image = self._sample(task, rng)
+            images.append(image)
+        return Batch(
+            degraded_BCHW=torch.from_numpy(degraded_BHWC).permute(0, 3, 1, 2),  # channels-last in memory
+            clean_BCHW=torch.from_numpy(clean_BHWC).permute(0, 3, 1, 2),
+            tasks=tasks,
+            images=images,
+        )
+
+    def _sample(self, task: str, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, str]:
+        """(clean, degraded, image) of one patch; float32, side x side x 3."""
+        pairs, chance = self._pairs[task], rng.random()
+        synthetic = not pairs or (bool(self._photographs) and chance < self._section.synthetic.get(task, 0.0))
+        items = self._photographs if synthetic else pairs
+        item = items[int(rng.integers(len(items)))]
+        window = _Window.draw(self._packed.image(item.clean).shape, self._section.patch, rng)
+        if item.degraded is not None:
+            window = window.upright() if task in UPRIGHT else window
+            clean = window.cut(self._packed.image(item.clean))
+            return clean, window.cut(self._packed.image(item.degraded)), item.image
+        clean = window.cut(self._packed.image(item.clean))
+        depth = None if item.depth is None else window.take(self._packed.image(item.depth))
+        return clean, DEGRADATIONS[task](clean, rng, depth), item.image
+
+    def _refuse_small(self, tasks: Sequence[str]) -> None:
+        side, rows = self._section.patch, self._packed.manifest
+        used = (rows["split"] == "train") & (rows["role"] == "clean") & rows["task"].isin({"", *tasks})
+        small = rows[used & (rows[["height", "width"]].min(axis=1) < side)]
+        if len(small):
+            image, height, width = small.iloc[0][["image", "height", "width"]]
+            raise UserError(
+                f"{image} is {width} x {height}, smaller than the training patch of {side} x {side} "
+                f"({len(small)} such pictures); remove them or set a smaller `patch`"
+            )
+
+
+def task_order(shares: Mapping[str, float], slots: int) -> list[str]:
+    """`slots` tasks in an order that gives each its share, within 1, in any number of slots from the start.
+
+    Among the tasks that are behind their share the next slot goes to the one whose turn is due first (the
+    quota method: Balinski and Young, American Mathematical Monthly 82, 1975).
+    """
+    names = sorted(shares)
+    wanted = np.array([shares[name] for name in names]) / sum(shares.values())
+    given = np.zeros(len(names))
+    order = []
+    for slot in range(1, slots + 1):
+        due = np.where(given < wanted * slot - 1e-9, (given + 1) / wanted, np.inf)
+        following = int(np.argmin(due))
+        given[following] += 1
+        order.append(names[following])
+    return order
+
+
+def _pairs(packed: PackedImages, task: str) -> list[Item]:
+    return [item for item in packed.items("train", task) if item.degraded is not None]
+
+
+@dataclass(frozen=True)
+class _Window:
+    """A square part of a picture, and how it is flipped and turned."""
+
+    top: int
+    left: int
+    side: int
+    flip: bool
+    quarter_turns: int
+
+    @classmethod
+    def draw(cls, shape: tuple[int, ...], side: int, rng: np.random.Generator) -> "_Window":
+        top, left = rng.integers(shape[0] - side + 1), rng.integers(shape[1] - side + 1)
+        return cls(int(top), int(left), side, bool(rng.integers(2)), int(rng.integers(4)))
+
+    def upright(self) -> "_Window":
+        """The same without quarter turns: only 0 or 180 degrees."""
+        return _Window(self.top, self.left, self.side, self.flip, self.quarter_turns & 2)
+
+    def take(self, pixels: np.ndarray) -> np.ndarray:
+        part = pixels[self.top : self.top + self.side, self.left : self.left + self.side]
+        return np.rot90(part[:, ::-1] if self.flip else part, self.quarter_turns)
+
+    def cut(self, pixels: np.ndarray) -> np.ndarray:
+        """float32 in [0, 1] from uint8."""
+        return np.multiply(self.take(pixels), np.float32(1 / 255), dtype=np.float32)

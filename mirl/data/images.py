@@ -1,0 +1,66 @@
+"""Reads image files; whatever is not a whole 8-bit picture is refused in words."""
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from mirl.config import UserError
+
+SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
+"""What counts as an image in a folder; anything else lies there unnoticed."""
+
+_MODES = frozenset({"1", "CMYK", "L", "LA", "P", "PA", "RGB", "RGBA", "YCbCr"})
+
+
+def read_image(path: Path) -> np.ndarray:
+    """The picture in `path`, decoded to its last row: uint8 height x width x 3, RGB, upright by its EXIF tag.
+
+    Raises UserError where the file is missing, cut off, not an image, of more than 8 bits or see-through.
+    """
+    try:
+        with Image.open(path) as picture:
+            _refuse_deep(path, picture)
+            upright = ImageOps.exif_transpose(picture)  # decodes; a truncated file raises here
+            return np.ascontiguousarray(_to_rgb(path, upright))
+    except FileNotFoundError:
+        raise UserError(f"{path} does not exist; expected an image file") from None
+    except UnidentifiedImageError:
+        raise UserError(f"{path} is not an image that can be read; replace or remove the file") from None
+    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
+        if isinstance(error, UserError):
+            raise
+        raise UserError(f"{path} is broken ({error}); replace or remove the file") from None
+
+
+def image_files(folder: Path) -> list[Path]:
+    """The image files that lie directly in `folder`, by name; UserError where there are none."""
+    if not folder.is_dir():
+        raise UserError(f"{folder} is not a folder; expected the place of the images")
+    files = sorted(
+        path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and path.name[0] != "."
+    )
+    if not files:
+        raise UserError(
+            f"{folder} has no image files; expected at least one of {', '.join(sorted(SUFFIXES))}"
+        )
+    return files
+
+
+def _refuse_deep(path: Path, picture: Image.Image) -> None:
+    # Pillow shortens 16-bit colour to 8 bits without a word: the mode says RGB, only the raw mode tells.
+    raw = " ".join(str(tile[3]) for tile in getattr(picture, "tile", []))
+    if picture.mode not in _MODES or ";16" in raw:
+        raise UserError(
+            f"{path} has more than 8 bits a channel or an unusual colour mode ({picture.mode}); "
+            "expected 8-bit RGB: save it as that"
+        )
+
+
+def _to_rgb(path: Path, picture: Image.Image) -> np.ndarray:
+    if picture.mode in ("LA", "PA", "RGBA") or "transparency" in picture.info:
+        with_alpha = np.asarray(picture.convert("RGBA"))
+        if with_alpha[..., 3].min() < 255:
+            raise UserError(f"{path} is partly transparent; save it without the alpha channel")
+        return with_alpha[..., :3]
+    return np.asarray(picture.convert("RGB"))

@@ -1,0 +1,192 @@
+"""Importers: each turns one source of params.yaml into entries; pixels are read later, one at a time."""
+
+import csv
+import hashlib
+import importlib.resources
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy.ndimage import distance_transform_edt
+
+from mirl.config import UserError
+from mirl.data.images import image_files, read_image
+from mirl.data.sections import FolderSource, MirlSource, PairsSource, SkimageSource
+
+
+@dataclass(frozen=True, kw_only=True)
+class Picture:
+    """One picture that can be read: `where` names it to the user."""
+
+    where: str
+    read: Callable[[], np.ndarray]
+    """uint8 height x width x 3; UserError where it is broken."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """One picture of the data set, or one pair."""
+
+    name: str
+    """Unique in its split and task; no path separators."""
+    split: str
+    task: str = ""
+    """Empty for a clean photograph, that serves every task."""
+    clean: Picture
+    degraded: Picture | None = None
+    depth: Callable[[], np.ndarray] | None = None
+    """float32 height x width in (0, 1]: 1 is the farthest of the scene."""
+    lost: str = ""
+    """What is wrong with a file that has no partner; such an entry cannot be used."""
+
+
+def skimage_photographs(source: SkimageSource, root: Path) -> list[Entry]:
+    """The parts of scikit-image's photographs that a table names, checked by the sha256 of their pixels."""
+    table = root / source.photographs
+    if not table.is_file():
+        raise UserError(
+            f"{table} does not exist; expected the table of photographs (git checkout {table.name})"
+        )
+    with table.open(newline="") as lines:
+        return [_photograph(row) for row in csv.DictReader(lines)]
+
+
+def folder(source: FolderSource, root: Path) -> list[Entry]:
+    """Every image that lies directly in the folder, as a clean photograph."""
+    place = root / source.path
+    return [
+        Entry(name=f"{place.resolve().name}-{path.stem}", split=source.split, clean=_file(path))
+        for path in image_files(place)
+    ]
+
+
+def pairs(source: PairsSource, root: Path) -> list[Entry]:
+    """Each picture of the input folder with its partner in the target folder; one without is `lost`."""
+    inputs, targets = root / source.input, root / source.target
+    partners, spare = _match(image_files(inputs), image_files(targets), source.task)
+    prefix = inputs.parent.name if inputs.parent == targets.parent else inputs.name
+    found = [
+        Entry(
+            name=f"{prefix}-{_key(degraded)}",
+            split=source.split,
+            task=source.task,
+            clean=_file(clean),
+            degraded=_file(degraded),
+        )
+        for degraded, clean in partners
+    ]
+    return found + [_lost(path, targets if path.parent == inputs else inputs, source) for path in spare]
+
+
+def mirl_layout(source: MirlSource, root: Path) -> list[Entry]:
+    """The MIR-L authors' layout: SPLIT/denoise/SET/*, SPLIT/{derain,dehaze}/SET/{input,target}/*."""
+    return [entry for part in mirl_parts(source, root) for entry in IMPORTERS[part.kind](part, root)]
+
+
+def mirl_parts(source: MirlSource, root: Path) -> list[FolderSource | PairsSource]:
+    """The folders and paired folders that the layout has; UserError where there is none for training."""
+    parts: list[FolderSource | PairsSource] = []
+    for split in ("train", "val", "test"):
+        for place in _folders(root / source.path / split / "denoise"):
+            parts += [FolderSource(kind="folder", path=str(place.relative_to(root)), split=split)]
+        for task in ("derain", "dehaze"):
+            for place in _folders(root / source.path / split / task):
+                there = place.relative_to(root)
+                input, target = f"{there}/input", f"{there}/target"
+                parts += [PairsSource(kind="pairs", input=input, target=target, split=split, task=task)]
+    if not any(part.split == "train" for part in parts):
+        raise UserError(
+            f"{root / source.path} has no train/denoise/SET, train/derain/SET or train/dehaze/SET; "
+            "expected at least one of them, and the same under test"
+        )
+    return parts
+
+
+IMPORTERS: dict[str, Callable[[Any, Path], list[Entry]]] = {
+    "skimage": skimage_photographs,
+    "folder": folder,
+    "pairs": pairs,
+    "mirl": mirl_layout,
+}
+"""Kind of a source -> its importer(source, root)."""
+
+_DEGRADED, _CLEAN = ("_rainy", "_hazy", "_input"), ("_gt", "_clean", "_target")
+
+
+def _key(path: Path) -> str:
+    for ending in (*_DEGRADED, *_CLEAN):
+        if path.stem.endswith(ending):
+            return path.stem.removesuffix(ending)
+    return path.stem
+
+
+def _match(
+    inputs: Sequence[Path], targets: Sequence[Path], task: str
+) -> tuple[list[tuple[Path, Path]], list[Path]]:
+    """(degraded, clean) partners, and the files of either side that have none."""
+    by_key = {_key(path): path for path in targets}
+    partners, spare = [], []
+    for path in inputs:
+        clean = by_key.get(_key(path))
+        if clean is None and task == "dehaze":
+            clean = by_key.get(path.stem.split("_")[0])  # RESIDE: 0001_0.8_0.2.jpg beside 0001.png
+        if clean is None:
+            spare.append(path)
+        else:
+            partners.append((path, clean))
+    used = {clean for _, clean in partners}
+    return partners, spare + [path for path in targets if path not in used]
+
+
+def _lost(path: Path, other: Path, source: PairsSource) -> Entry:
+    lost = f"{path} has no partner in {other}; add it or remove the file"
+    return Entry(name=path.stem, split=source.split, task=source.task, clean=_file(path), lost=lost)
+
+
+def _folders(place: Path) -> list[Path]:
+    return sorted(path for path in place.iterdir() if path.is_dir()) if place.is_dir() else []
+
+
+def _file(path: Path) -> Picture:
+    return Picture(where=str(path), read=lambda: read_image(path))
+
+
+def _photograph(row: dict[str, str]) -> Entry:
+    where = f"{row['photograph']} of scikit-image"
+    top, left, height, width = (int(row[key]) for key in ("top", "left", "height", "width"))
+    box = (slice(top, top + height), slice(left, left + width))
+
+    def read() -> np.ndarray:
+        pixels = np.ascontiguousarray(read_image(_wheel_file(row["photograph"]))[box])
+        digest = hashlib.sha256(pixels.tobytes()).hexdigest()
+        if digest != row["sha256"]:
+            raise UserError(
+                f"{where} ({row['name']}): its pixels have sha256 {digest}, expected {row['sha256']}; "
+                "install the scikit-image that constraints.txt names"
+            )
+        return pixels
+
+    def depth() -> np.ndarray:
+        with np.load(_wheel_file(row["disparity"])) as archive:
+            return _depth(archive["arr_0"])[box]
+
+    return Entry(
+        name=row["name"],
+        split=row["split"],
+        clean=Picture(where=where, read=read),
+        depth=depth if row["disparity"] else None,
+    )
+
+
+def _wheel_file(name: str) -> Path:
+    return Path(str(importlib.resources.files("skimage.data") / name))
+
+
+def _depth(disparity: np.ndarray) -> np.ndarray:
+    """Relative depth in (0, 1] from disparity in pixels; unmeasured pixels take the nearest measured one."""
+    measured = np.isfinite(disparity) & (disparity > 0)
+    rows, columns = distance_transform_edt(~measured, return_distances=False, return_indices=True)
+    inverse = 1 / disparity[rows, columns]
+    return np.ascontiguousarray(inverse / inverse.max(), dtype=np.float32)

@@ -1,0 +1,159 @@
+"""The stage `prepare`: sources -> manifest.parquet + pixels.arrow. Same input, same bytes."""
+
+import hashlib
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from mirl.config import UserError
+from mirl.data import manifest
+from mirl.data.degradations import TEST_DEGRADATIONS
+from mirl.data.importers import IMPORTERS, Entry, Picture
+from mirl.data.leaks import HeldOut, Leak, in_words
+from mirl.data.manifest import Row
+from mirl.data.packed import MANIFEST, PIXELS, PixelWriter
+from mirl.data.sections import DataSection
+
+Progress = Callable[[int, int], None]
+"""Told (entries done, entries in all) after each entry."""
+
+
+def prepare(
+    section: DataSection, root: Path, dest: Path, progress: Progress = lambda done, total: None
+) -> None:
+    """Writes the prepared data set into `dest`, an existing empty folder.
+
+    `root` is the folder that the sources' paths are relative to: `section.root`, resolved by the caller.
+
+    One picture is held at a time. Raises UserError for broken images, pairs of different size or without a
+    partner, empty or missing folders, two images of one name, and a picture in both train and test.
+    """
+    entries = collect(section, root)
+    rows: list[Row] = []
+    leaks: list[Leak] = []
+    held_out = HeldOut()
+    with PixelWriter(dest / PIXELS) as writer:
+        for done, (source, entry) in enumerate(entries, start=1):
+            pictures = _read(entry)
+            found = _shown(entry, pictures["clean"], held_out)
+            leaks.extend(found)
+            if not (found and section.leaks == "leave_out"):
+                rows.extend(_row(source, entry, role, pixels, writer) for role, pixels in pictures.items())
+            progress(done, len(entries))
+    if leaks:
+        _report_leaks(leaks, section)
+    manifest.write(rows, dest / MANIFEST)
+
+
+def collect(section: DataSection, root: Path) -> list[tuple[str, Entry]]:
+    """(source, entry) of all that the sources name, test first, with the test pairs that are made."""
+    if not root.is_dir():
+        raise UserError(f"{root} is not a folder; expected the data folder that `data.root` names")
+    entries = [
+        (name, entry)
+        for name, source in sorted(section.sources.items())
+        for entry in IMPORTERS[source.kind](source, root)
+    ]
+    for task in section.synthesise:
+        if not any(entry.task == task and entry.split == "test" for _, entry in entries):
+            entries += [
+                (name, _synthetic(entry, task)) for name, entry in entries if _is_test_photograph(entry)
+            ]
+    lost = [entry.lost for _, entry in entries if entry.lost]
+    if lost:
+        raise UserError(f"{lost[0]}{f' ({len(lost)} such files)' if len(lost) > 1 else ''}")
+    _refuse_double_names(entries)
+    # Test first, so that a training picture that shows a test picture is known when it is read.
+    entries.sort(key=lambda named: ("test", "val", "train").index(named[1].split))
+    if not any(entry.split == "train" for _, entry in entries):
+        raise UserError("the sources of `data` have no picture of the split train; expected at least one")
+    return entries
+
+
+def degraded_test_picture(entry: Entry, task: str) -> np.ndarray:
+    """The made degraded picture of a test photograph: uint8, seeded by its name and the task alone."""
+    clean = np.asarray(entry.clean.read(), np.float32) / np.float32(255)
+    seed = hashlib.sha256(f"{task} {entry.name}".encode()).digest()
+    rng = np.random.default_rng(int.from_bytes(seed[:8], "big"))
+    depth = entry.depth() if entry.depth else None
+    return np.rint(np.clip(TEST_DEGRADATIONS[task](clean, rng, depth), 0, 1) * 255).astype(np.uint8)
+
+
+def _is_test_photograph(entry: Entry) -> bool:
+    return entry.split == "test" and entry.task == ""
+
+
+def _synthetic(entry: Entry, task: str) -> Entry:
+    made = Picture(
+        where=f"{entry.clean.where}, made for {task}", read=lambda: degraded_test_picture(entry, task)
+    )
+    return Entry(name=entry.name, split="test", task=task, clean=entry.clean, degraded=made)
+
+
+def _read(entry: Entry) -> dict[str, np.ndarray]:
+    """Role -> pixels, checked to be of one size."""
+    pictures = {"clean": entry.clean.read()}
+    if entry.degraded:
+        pictures["degraded"] = entry.degraded.read()
+        if pictures["degraded"].shape != pictures["clean"].shape:
+            raise UserError(unequal(entry, pictures["degraded"], pictures["clean"]))
+    if entry.depth:
+        pictures["depth"] = entry.depth()
+    return pictures
+
+
+def unequal(entry: Entry, degraded: np.ndarray, clean: np.ndarray) -> str:
+    """The sentence about a pair whose sides differ in size."""
+    assert entry.degraded
+    return (
+        f"{entry.degraded.where} is {degraded.shape[1]} x {degraded.shape[0]} but its partner "
+        f"{entry.clean.where} is {clean.shape[1]} x {clean.shape[0]}; "
+        "expected the same size: crop them or remove the pair"
+    )
+
+
+def _shown(entry: Entry, clean: np.ndarray, held_out: HeldOut) -> list[Leak]:
+    """What this entry shows of the test split to the training; test entries come first and are remembered."""
+    if entry.split == "test":
+        held_out.add(entry.clean.where, clean, entry.clean.read)
+    return held_out.shown_by(entry.clean.where, clean) if entry.split == "train" else []
+
+
+def _row(source: str, entry: Entry, role: str, pixels: np.ndarray, writer: PixelWriter) -> Row:
+    place, sha256 = writer.add(pixels)
+    alone = entry.degraded is None and entry.depth is None
+    return Row(
+        image=entry.name,
+        source=source,
+        split=entry.split,
+        task=entry.task,
+        role=role,
+        pair="" if alone else f"{entry.split}/{entry.task}/{entry.name}",
+        height=pixels.shape[0],
+        width=pixels.shape[1],
+        sha256=sha256,
+        row=place,
+    )
+
+
+def _report_leaks(leaks: list[Leak], section: DataSection) -> None:
+    if section.leaks == "refuse":
+        raise UserError(
+            f"{in_words(leaks)}; take them out of train, or set `data.leaks` to `leave_out` (train "
+            "without them) or `allow` (to compare with published tables)"
+        )
+    done = "left out of training" if section.leaks == "leave_out" else "trained on all the same"
+    warnings.warn(f"{in_words(leaks)} ({done})", stacklevel=3)
+
+
+def _refuse_double_names(entries: list[tuple[str, Entry]]) -> None:
+    seen: dict[tuple[str, str, str], Entry] = {}
+    for _, entry in entries:
+        other = seen.setdefault((entry.split, entry.task, entry.name), entry)
+        if other is not entry:
+            raise UserError(
+                f"{other.clean.where} and {entry.clean.where} would both be called {entry.name}; "
+                "rename one, or name each folder in one source only"
+            )

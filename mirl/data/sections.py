@@ -1,0 +1,101 @@
+"""The `data` and `batches` parts of params.yaml."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator
+
+from mirl.config import Section
+from mirl.data.degradations import TASKS
+
+Split = Literal["train", "val", "test"]
+PairedTask = Literal["derain", "dehaze"]
+
+
+class SkimageSource(Section):
+    """The colour photographs inside the scikit-image wheel; nothing is downloaded."""
+
+    kind: Literal["skimage"]
+    photographs: str = "photographs.csv"
+    """Which photograph, which part of it, in which split, and the sha256 that its pixels must have."""
+
+
+class FolderSource(Section):
+    """A folder of clean photographs."""
+
+    kind: Literal["folder"]
+    path: str
+    split: Split
+
+
+class PairsSource(Section):
+    """Degraded pictures in one folder, their clean partners in another.
+
+    Partners have the same stem, or `NAME_rainy`, `NAME_hazy`, `NAME_input` beside `NAME_gt`, `NAME_clean`,
+    `NAME_target`; for haze also RESIDE's `NAME_A_BETA` beside `NAME`.
+    """
+
+    kind: Literal["pairs"]
+    input: str
+    target: str
+    split: Split
+    task: PairedTask
+
+
+class MirlSource(Section):
+    """The MIR-L authors' layout: SPLIT/denoise/SET/*, SPLIT/derain/SET/{input,target}, SPLIT/dehaze/..."""
+
+    kind: Literal["mirl"]
+    path: str = "."
+
+
+Source = Annotated[SkimageSource | FolderSource | PairsSource | MirlSource, Field(discriminator="kind")]
+
+
+class DataSection(Section):
+    """Where the photographs come from. Paths of the sources are relative to `root`."""
+
+    root: str
+    sources: dict[str, Source] = Field(min_length=1)
+    leaks: Literal["refuse", "leave_out", "allow"] = "refuse"
+    """Where a picture stands in both train and test: stop; or, with a warning, leave it out of training; or
+    train on it as the usual published split does."""
+    synthesise: list[PairedTask] = Field(default=["derain", "dehaze"])
+    """Tasks whose test pairs are made, seeded, from clean test photographs where no source brings any."""
+
+
+class BatchSection(Section):
+    """How training batches are drawn."""
+
+    batch: int = Field(default=8, ge=1)
+    patch: int = Field(default=64, ge=8)
+    """Side of the square patches, pixels."""
+    balance: dict[str, float] = Field(default={})
+    """Share of each task in the samples, in any unit; empty: all five alike; one left out is not trained."""
+    synthetic: dict[str, float] = Field(default={})
+    """Share, in [0, 1], of a task's samples that is degraded on the fly from clean photographs instead of
+    read from pairs; 0 for a task that is not named, always 1 where a task has no pairs."""
+
+    @field_validator("balance", "synthetic")
+    @classmethod
+    def _known_tasks(cls, shares: dict[str, float]) -> dict[str, float]:
+        for task, share in shares.items():
+            if task not in TASKS:
+                raise ValueError(f"{task!r} is not a restoration task; known are {', '.join(TASKS)}")
+            if not 0 <= share < float("inf"):
+                raise ValueError(f"the share of {task} is {share}; expected a number from 0 on")
+        return shares
+
+    @field_validator("balance")
+    @classmethod
+    def _something(cls, shares: dict[str, float]) -> dict[str, float]:
+        if shares and sum(shares.values()) == 0:
+            raise ValueError("the shares add up to 0; expected at least one task above 0")
+        return shares
+
+    @field_validator("synthetic")
+    @classmethod
+    def _fractions(cls, shares: dict[str, float]) -> dict[str, float]:
+        for task, share in shares.items():
+            if share > 1:
+                raise ValueError(f"the synthetic share of {task} is {share}; expected a number in [0, 1]")
+        return shares

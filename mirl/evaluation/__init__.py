@@ -1,0 +1,1 @@
+"""Evaluation: metrics, protocols, scores, collapse, the winning rule, the comparison and its report."""

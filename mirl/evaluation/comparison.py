@@ -1,0 +1,126 @@
+"""Every ticket of a study beside its dense parent and its controls."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import pandas as pd
+
+from mirl.config import UserError
+from mirl.evaluation.collapse import Finding
+from mirl.evaluation.scoring import Picture, summary
+from mirl.evaluation.winning import Difference, RuleSection, Verdict, difference, verdict
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidate:
+    """What is known of one ticket: its place in the study, its numbers, and what the report shows of it."""
+
+    name: str
+    arm: str
+    method: str
+    round: int
+    parent: str = ""
+    """Name of the ticket it was made from."""
+    sha256: str = ""
+    """Of the ticket file."""
+    metrics: Mapping[str, float]
+    """Of the ticket's metrics.json: density/prunable, density/all, params/kept, macs_g, ticket_mb ..."""
+    scores: pd.DataFrame
+    """The table of `score`."""
+    findings: Sequence[Finding] = ()
+    layer_density: Mapping[str, float] = field(default_factory=dict)
+    """Kept fraction of each prunable parameter."""
+    history: pd.DataFrame | None = None
+    """The training curve: step, loss, learning_rate, gradient_norm."""
+    pictures: Sequence[Picture] = ()
+
+    @property
+    def density(self) -> float:
+        """Kept fraction of the prunable weights."""
+        return self.metrics["density/prunable"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judged:
+    """A ticket and what the winning rule says of it."""
+
+    candidate: Candidate
+    quality: Mapping[str, float]
+    """The summary of its scores under the deciding protocol."""
+    difference: Difference
+    """To the reference."""
+    verdict: Verdict
+    beats_controls: bool | None
+    """Whether its mean PSNR is above that of every control of its density; None where there is no control."""
+
+    @property
+    def collapsed(self) -> bool:
+        return self.verdict.word == "collapsed"
+
+
+def judge(candidates: Sequence[Candidate], rule: RuleSection) -> list[Judged]:
+    """The winning rule applied to every ticket, in the order given; UserError without a reference."""
+    reference = next((c for c in candidates if c.name == rule.reference), None)
+    if reference is None:
+        names = ", ".join(candidate.name for candidate in candidates) or "none"
+        raise UserError(
+            f"the reference ticket `{rule.reference}` was not scored (scored: {names}); evaluate it first"
+        )
+    controls = [c for c in candidates if is_control(c, reference, rule)]
+    return [_judged(candidate, reference, controls, rule) for candidate in candidates]
+
+
+def is_control(candidate: Candidate, reference: Candidate, rule: RuleSection) -> bool:
+    """Whether a ticket is there to be beaten: by a method that is neither promoted nor the reference's."""
+    return candidate.method not in (*rule.methods, reference.method)
+
+
+def compare(judged: Sequence[Judged]) -> pd.DataFrame:
+    """The table of a study, one row a ticket, in the order given."""
+    return pd.DataFrame([_row(entry) for entry in judged])
+
+
+def _judged(
+    candidate: Candidate, reference: Candidate, controls: Sequence[Candidate], rule: RuleSection
+) -> Judged:
+    found = difference(candidate.scores, reference.scores, rule)
+    if candidate is reference:
+        word = Verdict(word="reference", reason="the others are compared with it")
+    else:
+        word = verdict(found, candidate.findings, reference.findings, rule)
+    rivals = [] if candidate in controls else [c for c in controls if _same_density(candidate, c, rule)]
+    bounds = [difference(candidate.scores, rival.scores, rule).mean.low_db for rival in rivals]
+    return Judged(
+        candidate=candidate,
+        quality=summary(candidate.scores, rule.protocol),
+        difference=found,
+        verdict=word,
+        beats_controls=all(low_db > 0 for low_db in bounds) if bounds else None,
+    )
+
+
+def _same_density(ticket: Candidate, control: Candidate, rule: RuleSection) -> bool:
+    return abs(ticket.density - control.density) <= rule.control_share * ticket.density
+
+
+def _row(entry: Judged) -> dict[str, object]:
+    candidate = entry.candidate
+    row: dict[str, object] = {
+        "name": candidate.name,
+        "arm": candidate.arm,
+        "method": candidate.method,
+        "round": candidate.round,
+        "parent": candidate.parent,
+        "verdict": entry.verdict.word,
+        "reason": entry.verdict.reason,
+        "difference_db": entry.difference.mean.mean_db,
+        "difference_low_db": entry.difference.mean.low_db,
+        "difference_high_db": entry.difference.mean.high_db,
+    }
+    row |= {f"difference_db/{task}": interval.mean_db for task, interval in entry.difference.tasks.items()}
+    beats = entry.beats_controls
+    row["beats_controls"] = "" if beats is None else ("yes" if beats else "no")
+    row |= dict(candidate.metrics) | dict(entry.quality)
+    row["collapse"] = "; ".join(f"{f.kind}: {f.layer}" for f in candidate.findings)
+    row["sha256"] = candidate.sha256
+    return row

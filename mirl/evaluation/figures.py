@@ -1,0 +1,171 @@
+"""The drawings of the report: matplotlib to inline SVG, in the colours of the page's light or dark theme."""
+
+import io
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import matplotlib as mpl
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+
+PALETTE = 6
+"""Colours of arms that the page defines; more arms start again."""
+
+# matplotlib only knows fixed colours: these stand for the page's CSS variables, which are put in afterwards.
+_INK, _MUTED, _GRID, _DENSE = "#0a0b01", "#0a0b02", "#0a0b03", "#0a0b04"
+_ARMS = [f"#0a0b1{index}" for index in range(PALETTE)]
+_VARIABLES = {_INK: "--ink", _MUTED: "--muted", _GRID: "--line", _DENSE: "--dense"} | {
+    colour: f"--arm-{index}" for index, colour in enumerate(_ARMS)
+}
+_STYLE: dict[Any, Any] = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "mirl",
+    "font.size": 9,
+    "text.color": _INK,
+    "axes.edgecolor": _GRID,
+    "axes.labelcolor": _MUTED,
+    "xtick.color": _MUTED,
+    "ytick.color": _MUTED,
+    "grid.color": _GRID,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Curve:
+    """The tickets of one arm, from dense to sparse."""
+
+    arm: str
+    colour: int
+    """Index of the arm's colour."""
+    control: bool
+    densities: Sequence[float]
+    values: Sequence[float]
+    collapsed: Sequence[bool]
+
+
+def against_density(title: str, curves: Sequence[Curve], dense: float, degraded: float) -> str:
+    """PSNR in dB against density (log axis, sparser to the right): one panel with dense and input lines."""
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=(4.0, 2.9), layout="constrained")
+        axes = figure.add_subplot()
+        _panel(axes, title)
+        low, high = _range(dense, curves)
+        axes.axhline(dense, color=_DENSE, linewidth=1.2, zorder=1)
+        _label(axes, dense, f"dense {dense:.2f}", _DENSE)
+        if degraded >= low - 0.5 * (high - low):
+            low = min(low, degraded - 0.08 * (high - low))
+            axes.axhline(degraded, color=_MUTED, linewidth=1, linestyle=(0, (1, 2)), zorder=1)
+            _label(axes, degraded, f"input {degraded:.2f}", _MUTED)
+        else:
+            text = f"input {degraded:.2f} ↓"
+            axes.text(0.015, 0.03, text, transform=axes.transAxes, color=_MUTED, size=8)
+        for curve in curves:
+            _draw(axes, curve, low)
+        axes.set_ylim(low, high)
+        _density_axis(axes, [density for curve in curves for density in curve.densities])
+        return _svg(figure, f"{title}: PSNR in dB against density")
+
+
+def training(title: str, curves: Sequence[tuple[str, pd.DataFrame]], colour: int | None) -> str:
+    """Training loss (L1, log axis) against steps of one arm's tickets; later rounds in stronger colour."""
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=(4.0, 2.5), layout="constrained")
+        axes = figure.add_subplot()
+        _panel(axes, title)
+        for index, (name, history) in enumerate(curves):
+            strength = 0.3 + 0.7 * (index + 1) / len(curves)
+            smooth = history["loss"].rolling(max(len(history) // 40, 1), min_periods=1, center=True).mean()
+            line_colour = _DENSE if colour is None else _ARMS[colour]
+            axes.plot(history["step"], smooth, color=line_colour, alpha=strength, linewidth=1.2, label=name)
+        axes.set_yscale("log")
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.yaxis.set_minor_formatter(
+            FuncFormatter(lambda value, _: f"{value:g}" if _leads(value, (2, 3, 5)) else "")
+        )
+        axes.tick_params(which="minor", length=0)
+        axes.set_xlabel("step")
+        return _svg(figure, f"{title}: training loss against steps")
+
+
+def _panel(axes: Axes, title: str) -> None:
+    axes.set_title(title, loc="left", fontsize=10, fontweight="bold", color=_INK)
+    axes.grid(True, axis="y", linewidth=0.6)
+    axes.set_axisbelow(True)
+    axes.tick_params(length=0)
+
+
+def _draw(axes: Axes, curve: Curve, low: float) -> None:
+    """A point below the panel stands on its lower edge, with its value."""
+    colour = _ARMS[curve.colour]
+    style = (0, (4, 2)) if curve.control else "solid"
+    width = 1.1 if curve.control else 1.8
+    axes.plot(curve.densities, curve.values, color=colour, linewidth=width, linestyle=style, zorder=3)
+    for density, value, collapsed in zip(curve.densities, curve.values, curve.collapsed):
+        marker, size = ("x", 6.0) if collapsed else ("s" if curve.control else "o", 4.0)
+        place = max(value, low)
+        axes.plot(
+            [density], [place], marker=marker, markersize=size, color=colour, markeredgewidth=1.6,
+            zorder=4, clip_on=False,
+        )  # fmt: skip
+        if value < low:
+            axes.annotate(
+                f"{value:.1f}", (density, place), xytext=(-4, 5), textcoords="offset points", ha="right",
+                color=colour, size=8,
+            )  # fmt: skip
+
+
+def _range(dense: float, curves: Sequence[Curve]) -> tuple[float, float]:
+    """Limits around everything that did not collapse; controls are followed down by the others' span."""
+    points = [
+        (curve, value) for curve in curves for value, gone in zip(curve.values, curve.collapsed) if not gone
+    ]
+    own = [dense, *(value for curve, value in points if not curve.control)]
+    every = [dense, *(value for _, value in points)]
+    span = max(max(own) - min(own), 0.4)
+    low, high = max(min(every), min(own) - span), max(every)
+    margin = 0.12 * max(high - low, 0.4)
+    return low - margin, high + margin
+
+
+def _label(axes: Axes, height: float, text: str, colour: str) -> None:
+    axes.annotate(
+        text, (1, height), xycoords=("axes fraction", "data"), xytext=(-2, 3), textcoords="offset points",
+        ha="right", color=colour, size=8, zorder=5,
+    )  # fmt: skip
+
+
+def _density_axis(axes: Axes, densities: Sequence[float]) -> None:
+    lowest = min(densities, default=0.1)
+    ticks = [
+        tick for tick in (1, 0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001) if tick >= lowest * 0.8
+    ]
+    axes.set_xscale("log")
+    axes.set_xlim(1.12, lowest * 0.8)
+    axes.xaxis.set_major_locator(FixedLocator(ticks))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:g} %"))
+
+
+def _leads(value: float, digits: Sequence[int]) -> bool:
+    return value > 0 and int(f"{value:e}"[0]) in digits
+
+
+def _svg(figure: Figure, description: str) -> str:
+    stream = io.StringIO()
+    figure.savefig(stream, format="svg", transparent=True, metadata={"Date": None})
+    text = stream.getvalue()
+    text = re.sub(r"<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.DOTALL)
+    text = _themed(text, _VARIABLES)
+    return text.replace("<svg", f'<svg role="img" aria-label="{description}"', 1)
+
+
+def _themed(svg: str, variables: Mapping[str, str]) -> str:
+    for colour, variable in variables.items():
+        svg = svg.replace(colour, f"var({variable})")
+    return svg

@@ -1,0 +1,100 @@
+"""How an image becomes a network's input, and what of its output is measured: the published ways, by name.
+
+Legend: H height, W width, C colour channels (R, G, B).
+"""
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+
+from mirl.config import UserError
+from mirl.evaluation.metrics import GAUSSIAN_11, UNIFORM_7, Quality, Window, measure
+
+SIGMA_255 = {"denoise_15": 15.0, "denoise_25": 25.0, "denoise_50": 50.0}
+"""Standard deviation of the noise of each denoising task, on the scale of 0 to 255."""
+
+SMALLEST = 16
+"""Pixels a side must have: the crop of `paper` leaves nothing of a smaller one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Protocol:
+    """One published way to measure; always named beside its numbers."""
+
+    name: str
+    multiple: int
+    """Images are centre-cropped to multiples of this; 1 = whole images."""
+    noise_8bit: bool
+    """True: clip(clean + sigma n, 0, 255), truncated to uint8. False: float noise, not clipped or rounded."""
+    output_8bit: bool
+    """True: outputs are rounded to uint8, as a saved file would be. False: floats, clipped to [0, 1]."""
+    window: Window
+
+    def crop(self, image_HWC: np.ndarray) -> np.ndarray:
+        """The centre of `image_HWC` whose sides are multiples of `multiple` (a view)."""
+        top, left = (side % self.multiple // 2 for side in image_HWC.shape[:2])
+        height, width = (side - side % self.multiple for side in image_HWC.shape[:2])
+        return image_HWC[top : top + height, left : left + width]
+
+    def add_noise(
+        self, clean_HWC: np.ndarray, sigma_255: float, generator: np.random.Generator
+    ) -> np.ndarray:
+        """uint8 `clean_HWC` with Gaussian noise, as float32 on the scale [0, 1]."""
+        noisy = clean_HWC + sigma_255 * generator.standard_normal(clean_HWC.shape)
+        if self.noise_8bit:
+            noisy = np.clip(noisy, 0, 255).astype(np.uint8)
+        return (noisy / 255).astype(np.float32)
+
+    def finish(self, output_HWC: np.ndarray) -> np.ndarray:
+        """What is measured of a float picture: clipped to [0, 1], and in 8 bit where the protocol says."""
+        clipped = np.clip(output_HWC, 0, 1)
+        return np.rint(clipped * 255) / np.float32(255) if self.output_8bit else clipped
+
+    def measure(self, output_HWC: np.ndarray, clean_HWC: np.ndarray) -> Quality:
+        """Quality of a picture that `finish` returned."""
+        return measure(output_HWC, clean_HWC, self.window)
+
+
+PROTOCOLS: dict[str, Protocol] = {
+    "paper": Protocol(name="paper", multiple=16, noise_8bit=True, output_8bit=False, window=UNIFORM_7),
+    "strict": Protocol(name="strict", multiple=1, noise_8bit=False, output_8bit=True, window=GAUSSIAN_11),
+}
+
+
+def noise_generator(image: str, task: str) -> np.random.Generator:
+    """The generator of this image's noise: made of its name and task, so no order or worker count matters."""
+    digest = hashlib.sha256(f"{image}\n{task}".encode()).digest()
+    return np.random.default_rng(np.frombuffer(digest, dtype="<u4"))
+
+
+def prepare(
+    protocol: Protocol, image: str, task: str, clean_HWC: np.ndarray, degraded_HWC: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """(input, clean) of one test image as float32 HWC; inputs of `strict` denoising leave [0, 1].
+
+    Both images are uint8 of one size; no `degraded_HWC` for denoising, where the protocol adds the noise.
+    UserError where the image is too small, its pair has another size, or a task that needs a pair has none.
+    """
+    height, width = clean_HWC.shape[:2]
+    if min(height, width) < SMALLEST:
+        got, expected = f"{width}x{height}", f"at least {SMALLEST}x{SMALLEST}"
+        raise UserError(
+            f"test image {image} is {got}, expected {expected} pixels; leave it out of the test set"
+        )
+    clean = protocol.crop(clean_HWC)
+    if degraded_HWC is None:
+        if task not in SIGMA_255:
+            known = ", ".join(SIGMA_255)
+            raise UserError(
+                f"test image {image} has no degraded partner; {task} needs one (only {known} do not)"
+            )
+        degraded = protocol.add_noise(clean, SIGMA_255[task], noise_generator(image, task))
+    elif degraded_HWC.shape != clean_HWC.shape:
+        got = f"{degraded_HWC.shape[1]}x{degraded_HWC.shape[0]}"
+        raise UserError(
+            f"test pair {image} has an input of {got} and a target of {width}x{height}; expected one size"
+        )
+    else:
+        degraded = protocol.crop(degraded_HWC) / np.float32(255)
+    return degraded, clean / np.float32(255)

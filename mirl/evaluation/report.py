@@ -1,0 +1,70 @@
+"""Writes what a study found: one self-contained page, and the same as tables for other tools."""
+
+import json
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from jinja2 import Environment, StrictUndefined
+
+from mirl.evaluation import views
+from mirl.evaluation.comparison import Judged, compare
+from mirl.evaluation.winning import RuleSection
+
+
+def write_report(
+    folder: Path, judged: Sequence[Judged], decision: Mapping[str, Any], rule: RuleSection, title: str
+) -> None:
+    """Everything that the compare stage leaves in the existing `folder`.
+
+    `decision` is plain: ticket (name or None), reasons, sha256. Writes index.html, comparison.csv,
+    comparison.parquet, decision.json and plots/<arm>.csv; the same input makes the same bytes.
+    """
+    table = compare(judged)
+    table.to_csv(folder / "comparison.csv", index=False, lineterminator="\n")
+    table.to_parquet(folder / "comparison.parquet", index=False)
+    (folder / "decision.json").write_text(json.dumps(decision, indent=2, ensure_ascii=False) + "\n")
+    (folder / "plots").mkdir(exist_ok=True)
+    for arm, points in curves(judged, rule).items():
+        points.to_csv(folder / "plots" / f"{arm}.csv", index=False, lineterminator="\n")
+    (folder / "index.html").write_text(page(judged, decision, rule, title), encoding="utf-8")
+
+
+def curves(judged: Sequence[Judged], rule: RuleSection) -> dict[str, pd.DataFrame]:
+    """Of each arm: density and every PSNR and SSIM of its tickets, from dense to sparse, for `dvc plots`."""
+    tables = {}
+    for arm in views.arms(judged, rule):
+        points = views.tickets(judged, arm, rule)
+        rows = [
+            {"density": entry.candidate.density, "name": entry.candidate.name, **entry.quality}
+            for entry in points
+        ]
+        tables[arm.name] = pd.DataFrame(rows)
+    return tables
+
+
+def page(judged: Sequence[Judged], decision: Mapping[str, Any], rule: RuleSection, title: str) -> str:
+    """The report as one HTML document that needs nothing else, with or without scripts."""
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    template = environment.from_string(
+        files(__package__).joinpath("report.html.j2").read_text(encoding="utf-8")
+    )
+    return template.render(
+        title=title,
+        decision=decision,
+        rule=rule,
+        headline=views.headline(judged, decision, rule),
+        arms=views.arms(judged, rule),
+        rows=views.rows(judged, rule),
+        tasks=views.tasks(judged),
+        panels=views.panels(judged, rule),
+        heat=views.heat(judged, rule),
+        pictures=views.pictures(judged, decision, rule),
+        collapse=[(entry, entry.candidate.findings) for entry in judged if entry.candidate.findings],
+        training=views.training(judged, rule),
+        images=views.image_counts(judged, rule),
+    )

@@ -1,0 +1,191 @@
+"""Scores a restorer on test images: one row an image, task and protocol.
+
+Legend: B batch (1), H height, W width, C colour channels (R, G, B).
+"""
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+from pydantic import Field, field_validator
+from torch import Tensor
+
+from mirl.config import Section
+from mirl.evaluation.protocols import PROTOCOLS, Protocol, prepare
+
+Restore = Callable[[Tensor], Tensor]
+"""Float BCHW in about [0, 1], any height and width, to the same shape; pads and picks its device itself."""
+
+Progress = Callable[[int, int], None]
+"""Takes (rows done, rows in all)."""
+
+METRICS = ("psnr_db", "ssim", "psnr_y_db", "ssim_y", "input_psnr_db", "input_ssim")
+
+
+class EvaluateSection(Section):
+    """What is measured, and on how many images."""
+
+    protocols: list[str] = Field(default=["paper"], min_length=1)
+    """Names in PROTOCOLS; the first is the one that decides."""
+    limit: int | None = Field(default=None, ge=1)
+    """Test images a task: the first by name. None: all."""
+    pictures: int = Field(default=2, ge=0)
+    """Before/after pictures a task, for the report."""
+    picture_size: int = Field(default=320, ge=32)
+    """Longest side of those pictures in pixels; larger ones are centre-cropped."""
+    threads: int | None = Field(default=None, ge=1)
+    """CPU threads while scoring; None: as they are."""
+
+    @field_validator("protocols")
+    @classmethod
+    def _known(cls, names: list[str]) -> list[str]:
+        for name in names:
+            if name not in PROTOCOLS:
+                raise ValueError(f"{name} is not a protocol; known ones: {', '.join(PROTOCOLS)}")
+        if len(set(names)) != len(names):
+            raise ValueError("a protocol is named twice")
+        return names
+
+
+@dataclass(frozen=True, kw_only=True)
+class TestImage:
+    """One test image of one task. Views of memory-mapped pixels are welcome: nothing is written."""
+
+    __test__ = False  # no test class, whatever pytest thinks of the name
+
+    image: str
+    task: str
+    clean_HWC: np.ndarray
+    """uint8 RGB."""
+    degraded_HWC: np.ndarray | None
+    """uint8 RGB of the same size; None for denoising, where the protocol adds the noise."""
+
+
+class Picture(NamedTuple):
+    """A restored test image to look at: uint8 RGB crops of one place."""
+
+    image: str
+    task: str
+    input_HWC: np.ndarray
+    output_HWC: np.ndarray
+    clean_HWC: np.ndarray
+
+
+def silent(done: int, total: int) -> None:
+    """The progress that shows nothing."""
+
+
+def score(
+    restore: Restore, items: Iterable[TestImage], section: EvaluateSection, progress: Progress = silent
+) -> pd.DataFrame:
+    """The long table, ordered by protocol, task and image, of everything `section` asks for.
+
+    Columns: image, task, protocol, those of METRICS, change, seconds. `change` is rms(output - input) /
+    rms(clean - input): 0 where the restorer does nothing. `seconds` is inference alone. The input is measured
+    as the output is (clipped, and rounded where the protocol does), so a restorer that does nothing gains 0.
+    Output values that are not finite count as 0.
+    """
+    chosen = _chosen(items, section.limit)
+    work = [(PROTOCOLS[name], item) for name in section.protocols for item in chosen]
+    rows = []
+    with _threads(section.threads), torch.inference_mode():
+        for done, (protocol, item) in enumerate(work, start=1):
+            rows.append(_row(restore, protocol, item))
+            progress(done, len(work))
+    columns = ["image", "task", "protocol", *METRICS, "change", "seconds"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def pictures(restore: Restore, items: Iterable[TestImage], section: EvaluateSection) -> list[Picture]:
+    """The first `section.pictures` images of each task under the first protocol, cropped for the eye."""
+    protocol = PROTOCOLS[section.protocols[0]]
+    found = []
+    with _threads(section.threads), torch.inference_mode():
+        for item in _chosen(items, section.pictures):
+            degraded, clean = prepare(protocol, item.image, item.task, item.clean_HWC, item.degraded_HWC)
+            trio = (degraded, _restored(restore, degraded), clean)
+            found.append(
+                Picture(
+                    item.image,
+                    item.task,
+                    *(_to_uint8(_centre(image, section.picture_size)) for image in trio),
+                )
+            )
+    return found
+
+
+def summary(frame: pd.DataFrame, protocol: str) -> dict[str, float]:
+    """`psnr_db/mean`, `psnr_db/<task>` and so on for every metric; the mean is that of the tasks' means."""
+    by_task = frame[frame["protocol"] == protocol].groupby("task")[list(METRICS)].mean()
+    found = {}
+    for metric in METRICS:
+        found[f"{metric}/mean"] = float(by_task[metric].mean())
+        found |= {f"{metric}/{task}": float(value) for task, value in by_task[metric].items()}
+    return found
+
+
+def _row(restore: Restore, protocol: Protocol, item: TestImage) -> dict[str, object]:
+    degraded, clean = prepare(protocol, item.image, item.task, item.clean_HWC, item.degraded_HWC)
+    start = time.perf_counter()
+    output = _restored(restore, degraded)
+    seconds = time.perf_counter() - start
+    measured = protocol.measure(protocol.finish(output), clean)
+    before = protocol.measure(protocol.finish(degraded), clean)
+    return {
+        "image": item.image,
+        "task": item.task,
+        "protocol": protocol.name,
+        **vars(measured),
+        "input_psnr_db": before.psnr_db,
+        "input_ssim": before.ssim,
+        "change": _rms(output - degraded) / max(_rms(clean - degraded), 1e-12),
+        "seconds": seconds,
+    }
+
+
+def _restored(restore: Restore, degraded_HWC: np.ndarray) -> np.ndarray:
+    degraded_BCHW = torch.from_numpy(degraded_HWC).permute(2, 0, 1)[None]
+    output_BCHW = restore(degraded_BCHW)
+    if output_BCHW.shape != degraded_BCHW.shape:
+        raise ValueError(f"restorer made {tuple(output_BCHW.shape)} of {tuple(degraded_BCHW.shape)}")
+    output_HWC: np.ndarray = output_BCHW[0].permute(1, 2, 0).float().cpu().contiguous().numpy()
+    return np.nan_to_num(output_HWC, nan=0.0, posinf=0.0, neginf=0.0)
+
+
+def _chosen(items: Iterable[TestImage], limit: int | None) -> list[TestImage]:
+    """Ordered by task and name; the first `limit` of each task."""
+    taken: dict[str, int] = {}
+    chosen = []
+    for item in sorted(items, key=lambda item: (item.task, item.image)):
+        taken[item.task] = taken.get(item.task, 0) + 1
+        if limit is None or taken[item.task] <= limit:
+            chosen.append(item)
+    return chosen
+
+
+def _rms(difference: np.ndarray) -> float:
+    return float(np.sqrt(np.mean(np.square(difference, dtype=np.float64))))
+
+
+def _centre(image_HWC: np.ndarray, size: int) -> np.ndarray:
+    top, left = (max(side - size, 0) // 2 for side in image_HWC.shape[:2])
+    return image_HWC[top : top + size, left : left + size]
+
+
+def _to_uint8(image_HWC: np.ndarray) -> np.ndarray:
+    return np.rint(np.clip(image_HWC, 0, 1) * 255).astype(np.uint8)
+
+
+@contextmanager
+def _threads(count: int | None) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(count or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

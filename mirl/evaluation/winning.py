@@ -1,0 +1,135 @@
+"""The winning rule: a paired bootstrap of a ticket against its dense parent, and the word it earns."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from pydantic import Field, field_validator
+
+from mirl.config import Section
+from mirl.evaluation.collapse import Finding
+from mirl.evaluation.protocols import PROTOCOLS
+
+WORDS = ("reference", "wins", "matches", "loses", "collapsed")
+"""Every verdict there is."""
+
+
+class RuleSection(Section):
+    """When a ticket wins: what it is compared with, by which protocol and how strictly."""
+
+    reference: str = "dense"
+    """Name of the ticket that the others are compared with."""
+    protocol: str = "paper"
+    """Name in PROTOCOLS of the rows that decide."""
+    tolerance_db: float = Field(default=0.1, ge=0)
+    """A ticket matches while the lower bound of its mean difference is above minus this."""
+    task_tolerance_db: float = Field(default=0.3, ge=0)
+    """No ticket wins or matches with a lower bound below minus this on any task."""
+    confidence: float = Field(default=0.95, gt=0, lt=1)
+    """Share of the bootstrap's differences between the bounds."""
+    resamples: int = Field(default=2000, ge=100)
+    seed: int = Field(default=0, ge=0)
+    methods: list[str] = Field(default=["imp"])
+    """Methods whose tickets can be promoted; all others but the reference's are controls."""
+    control_share: float = Field(default=0.005, ge=0, lt=1)
+    """A control stands beside a ticket when their densities differ by at most this share."""
+
+    @field_validator("protocol")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        if name not in PROTOCOLS:
+            raise ValueError(f"it is not a protocol; known ones: {', '.join(PROTOCOLS)}")
+        return name
+
+
+@dataclass(frozen=True, kw_only=True)
+class Interval:
+    """A difference in dB with its bootstrap bounds."""
+
+    mean_db: float
+    low_db: float
+    high_db: float
+
+    def __str__(self) -> str:
+        return f"{self.mean_db:+.2f} dB [{self.low_db:+.2f}, {self.high_db:+.2f}]"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Difference:
+    """PSNR of one ticket minus that of another on the same images."""
+
+    mean: Interval
+    """Of the mean of the tasks' means."""
+    tasks: Mapping[str, Interval]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """One of WORDS, and why, as a sentence."""
+
+    word: str
+    reason: str
+
+
+def difference(scores: pd.DataFrame, reference: pd.DataFrame, rule: RuleSection) -> Difference:
+    """Paired bootstrap over images, stratified by task, in RGB PSNR; percentile bounds (Efron 1993).
+
+    Each resample draws as many images of every task as there are, with replacement, the same ones for both;
+    the mean is over tasks. Noisy versions of one photograph are drawn as if independent. A task with a single
+    image has no width. ValueError where the two tables do not hold the same images.
+    """
+    pairs = _paired(scores, reference, rule.protocol)
+    generator = np.random.default_rng(rule.seed)
+    means, resampled = {}, {}
+    for task, gains in sorted(pairs.items()):
+        means[task] = float(gains.mean())
+        draws = generator.integers(0, len(gains), size=(rule.resamples, len(gains)))
+        resampled[task] = gains[draws].mean(axis=1)
+    tasks = {task: _interval(means[task], resampled[task], rule.confidence) for task in means}
+    together = np.mean(list(resampled.values()), axis=0)
+    mean = _interval(float(np.mean(list(means.values()))), together, rule.confidence)
+    return Difference(mean=mean, tasks=tasks)
+
+
+def verdict(
+    found: Difference, findings: Sequence[Finding], of_reference: Sequence[Finding], rule: RuleSection
+) -> Verdict:
+    """The word that a ticket earns against the reference.
+
+    collapsed: a finding of collapse, except a task that the reference did not learn either. wins: the lower
+    bound of the mean is above 0. matches: it is at least -tolerance_db. Both need every task's lower bound to
+    be at least -task_tolerance_db. Otherwise it loses.
+    """
+    unlearned = {finding.layer for finding in of_reference if finding.kind == "did not learn"}
+    own = [f for f in findings if not (f.kind == "did not learn" and f.layer in unlearned)]
+    if own:
+        more = f" (and {len(own) - 1} more)" if len(own) > 1 else ""
+        return Verdict(word="collapsed", reason=f"{own[0].kind}: {own[0].layer}: {own[0].detail}{more}")
+    worst = min(found.tasks, key=lambda task: found.tasks[task].low_db)
+    if found.mean.low_db < -rule.tolerance_db:
+        return Verdict(word="loses", reason=f"mean {found.mean}, allowed is -{rule.tolerance_db:g} dB")
+    if found.tasks[worst].low_db < -rule.task_tolerance_db:
+        allowed = f"allowed on a task is -{rule.task_tolerance_db:g} dB"
+        return Verdict(word="loses", reason=f"mean {found.mean}, but {worst} {found.tasks[worst]}, {allowed}")
+    return Verdict(word="wins" if found.mean.low_db > 0 else "matches", reason=f"mean {found.mean}")
+
+
+def _paired(scores: pd.DataFrame, reference: pd.DataFrame, protocol: str) -> dict[str, np.ndarray]:
+    """Differences in dB of each task's images, in the order of their names."""
+    left, right = (
+        table[table["protocol"] == protocol].set_index(["task", "image"])["psnr_db"].sort_index()
+        for table in (scores, reference)
+    )
+    if left.empty or not left.index.equals(right.index):
+        only = left.index.symmetric_difference(right.index)
+        raise ValueError(
+            f"{len(left)} and {len(right)} scores under `{protocol}` do not pair: {list(only[:3])}"
+        )
+    gains = left - right
+    return {str(task): group.to_numpy() for task, group in gains.groupby(level="task")}
+
+
+def _interval(mean_db: float, resampled: np.ndarray, confidence: float) -> Interval:
+    low, high = np.quantile(resampled, [(1 - confidence) / 2, (1 + confidence) / 2])
+    return Interval(mean_db=mean_db, low_db=float(low), high_db=float(high))

@@ -1,0 +1,93 @@
+"""What a winning ticket must beat: each method here lacks one thing that prune-and-rewind claims to need."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from pydantic import Field
+
+from mirl.config import Section, UserError
+from mirl.methods.plan import Fresh, Method, Parent, Plan, rewound
+from mirl.methods.rewind import ScopeName, ScoreName
+from mirl.sparsity.mask import Mask
+from mirl.sparsity.schedule import keep_at
+from mirl.sparsity.scope import SCOPES, keep_counts
+from mirl.sparsity.scores import SCORES, random_scores
+
+
+class RandomArm(Section):
+    """A random mask as large as that of the ticket it comes after."""
+
+    method: Literal["random"]
+    scope: Literal["global", "layerwise", "shuffled"] = "global"
+    """`global`: uniform over all prunable weights; `layerwise`: the same share of every layer;
+    `shuffled`: every layer keeps as many as in the ticket, elsewhere."""
+    seed: int = Field(default=0, ge=0, lt=2**63)
+
+
+class ReinitArm(Section):
+    """The mask of the ticket it comes after, on a network that was initialised anew."""
+
+    method: Literal["reinit"]
+    seed: int = Field(default=1000, ge=0, lt=2**63)
+    """Of the new initialisation; not the network's own."""
+
+
+class OneshotArm(Section):
+    """One pruning of the ticket it comes after, the dense one as a rule, straight to the density."""
+
+    method: Literal["oneshot"]
+    density: float = Field(gt=0, lt=1)
+    """Over the prunable weights."""
+    scope: ScopeName = "global"
+    score: ScoreName = "magnitude"
+    floor: float = Field(default=0.0, ge=0, lt=1)
+    """Share of its weights that every layer keeps, come what may."""
+
+
+@dataclass(frozen=True)
+class Random(Method):
+    """Chance in place of the ranking."""
+
+    arm: RandomArm
+
+    def plan(self, parent: Parent, fresh: Fresh) -> Plan:
+        full = Mask.full(parent.mask)
+        if parent.mask.kept == full.total:
+            raise UserError(
+                "a random control comes after a ticket that keeps everything; put it after a pruned one"
+            )
+        scores = random_scores(full, torch.Generator().manual_seed(self.arm.seed))
+        if self.arm.scope == "shuffled":
+            mask = keep_counts(scores, full, parent.mask.layer_kept())
+        else:
+            mask = SCOPES[self.arm.scope](scores, full, parent.mask.kept, 0.0)
+        return rewound(parent.origin, parent.origin_step, mask)
+
+
+@dataclass(frozen=True)
+class Reinit(Method):
+    """Another initialisation in place of the origin."""
+
+    arm: ReinitArm
+
+    def plan(self, parent: Parent, fresh: Fresh) -> Plan:
+        start = fresh(self.arm.seed)
+        if all(torch.equal(start[name], parent.origin[name]) for name in parent.mask):
+            raise UserError(
+                f"seed {self.arm.seed} initialises anew to the very origin; choose another than network.seed"
+            )
+        return rewound(start, 0, parent.mask)
+
+
+@dataclass(frozen=True)
+class Oneshot(Method):
+    """One cut in place of rounds."""
+
+    arm: OneshotArm
+
+    def plan(self, parent: Parent, fresh: Fresh) -> Plan:
+        keep = keep_at(parent.mask.total, self.arm.density)
+        scores = SCORES[self.arm.score](parent.weights, parent.origin, parent.mask)
+        mask = SCOPES[self.arm.scope](scores, parent.mask, keep, self.arm.floor)
+        return rewound(parent.origin, parent.origin_step, mask)

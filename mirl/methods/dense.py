@@ -1,0 +1,28 @@
+"""Dense training: the round that prunes nothing, after the untrained network."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from mirl.config import Section, UserError
+from mirl.methods.plan import Fresh, Method, Parent, Plan, copied
+
+
+class DenseArm(Section):
+    """No settings: the network and its training say it all."""
+
+    method: Literal["dense"]
+
+
+@dataclass(frozen=True)
+class Dense(Method):
+    """Train the parent's weights, all of them; the training records the origin."""
+
+    arm: DenseArm
+
+    def plan(self, parent: Parent, fresh: Fresh) -> Plan:
+        if parent.mask.kept < parent.mask.total:
+            raise UserError(
+                f"a dense round comes after a ticket that keeps {parent.mask.density:.2%} of its weights, "
+                "expected the whole network; put it after `init`"
+            )
+        return Plan(start=copied(parent.weights), mask=parent.mask, start_step=0)

@@ -1,0 +1,65 @@
+"""The method contract: a method is a planner. It sees weights and masks, no data, training, files or logs."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from torch import Tensor
+
+from mirl.sparsity.mask import Mask, State
+
+Fresh = Callable[[int], State]
+"""seed -> the complete state of the untrained network of that seed."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Parent:
+    """What is believed after a round, and what the next one is planned from."""
+
+    weights: State
+    """Complete, trained under `mask`."""
+    mask: Mask
+    """Covers every prunable parameter."""
+    origin: State
+    """Complete and unmasked, at the rewind step."""
+    origin_step: int
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Plan:
+    """The next round. It shares no memory with the parent: training may write into it."""
+
+    start: State
+    """Complete; masked elements are exactly 0."""
+    mask: Mask
+    start_step: int
+    """Step of the schedule at which training begins."""
+    frozen: Mapping[str, Tensor] = field(default_factory=dict)
+    """Bool per element, True = frozen; any parameter, prunable or not."""
+    origin: State | None = None
+    """Complete state that the next round rewinds to, at `start_step`; None: the training records it."""
+
+
+class Method(Protocol):
+    """Answers two questions: what is the next round, and what is believed once it has been trained."""
+
+    def plan(self, parent: Parent, fresh: Fresh) -> Plan:
+        """The round after `parent`. UserError where the settings ask for what this parent cannot give."""
+        ...
+
+    def absorb(self, plan: Plan, weights: State, origin: State, origin_step: int) -> Parent:
+        """What to believe once training under `plan` has ended in `weights`, with the origin it knows of."""
+        for name, keep in plan.mask.items():
+            assert not weights[name][~keep].any(), f"a masked weight of {name} is not zero"
+        assert weights.keys() == plan.start.keys() == origin.keys(), "a state is not complete"
+        return Parent(weights=copied(weights), mask=plan.mask, origin=copied(origin), origin_step=origin_step)
+
+
+def rewound(origin: State, origin_step: int, mask: Mask) -> Plan:
+    """Every parameter and buffer as at the origin, then masked; nothing frozen."""
+    return Plan(start=mask.apply(origin), mask=mask, start_step=origin_step, origin=copied(origin))
+
+
+def copied(state: Mapping[str, Tensor]) -> State:
+    """The same values in memory of their own."""
+    return {name: tensor.detach().clone() for name, tensor in state.items()}

@@ -1,0 +1,70 @@
+"""The restoration networks, which of their tensors are prunable, and how one is built from its section."""
+
+import torch
+from pydantic import Field, ValidationInfo, field_validator
+
+from mirl.config import Section, UserError
+from mirl.networks.nafnet import Nafnet
+from mirl.networks.network import Network
+from mirl.networks.promptir import PromptIR
+from mirl.networks.prunable import prunable
+from mirl.networks.restormer import Restormer
+
+__all__ = ["NETWORKS", "Network", "NetworkSection", "build", "prunable"]
+
+NETWORKS: dict[str, type[Network]] = {
+    "nafnet": Nafnet,
+    "promptir": PromptIR,
+    "restormer": Restormer,
+}
+
+Option = int | float | bool | str | list[int]
+
+
+class NetworkSection(Section):
+    """Which network, how large, and the seed of its first weights; its dump is a ticket's network spec."""
+
+    name: str
+    """A key of NETWORKS."""
+    options: dict[str, Option] = Field(default={})
+    """What differs from the defaults of that network's `Options`."""
+    seed: int = Field(default=0, ge=0, lt=2**63)
+    prune_prompts: bool = False
+    """Whether the prompt tensors of a network that has them are prunable too."""
+
+    @field_validator("name")
+    @classmethod
+    def _known_name(cls, name: str) -> str:
+        if name not in NETWORKS:
+            raise ValueError(f"the known networks are {', '.join(NETWORKS)}")
+        return name
+
+    @field_validator("options")
+    @classmethod
+    def _known_options(cls, options: dict[str, Option], info: ValidationInfo) -> dict[str, Option]:
+        if "name" in info.data:
+            _options(info.data["name"], options)
+        return options
+
+
+def build(section: NetworkSection) -> Network:
+    """The untrained network on the CPU, channels-last; its weights depend on `section` alone.
+
+    Draws from no generator of the caller: the state of torch's global one is put back.
+    """
+    options = _options(section.name, section.options)
+    with torch.random.fork_rng(devices=[]), torch.device("cpu"):
+        # Layers initialise from the global CPU generator; seeding that one leaves those of GPUs be.
+        torch.default_generator.manual_seed(section.seed)
+        network = NETWORKS[section.name](options)
+    # torch's type stubs do not know `memory_format` alone.
+    return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+def _options(name: str, values: dict[str, Option]) -> Section:
+    """The checked options of network `name`; UserError lists the valid ones."""
+    model = NETWORKS[name].Options
+    try:
+        return model.read(values, f"network `{name}`")
+    except UserError as error:
+        raise UserError(f"{error} (its options: {', '.join(model.model_fields)})") from None

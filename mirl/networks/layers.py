@@ -1,0 +1,111 @@
+"""Layers that more than one network uses, written for channels-last memory.
+
+The transformer block is Restormer's (Zamir et al., arXiv 2111.09881, section 3), which PromptIR shares.
+
+Dims: B batch, C channels, D channels of a head, H height, W width, N pixels (H * W), h heads.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class ChannelNorm(nn.Module):
+    """Layer normalisation over the channels of each pixel, with gain and bias; BCHW in, BCHW out."""
+
+    def __init__(self, channels: int, epsilon: float) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(channels))
+        self.bias = nn.Parameter(torch.zeros(channels))
+        self.epsilon = epsilon
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        # In channels-last memory the permuted view is contiguous: one fused kernel, no copy.
+        x_BHWC = x_BCHW.permute(0, 2, 3, 1)
+        y_BHWC = F.layer_norm(x_BHWC, self.weight.shape, self.weight, self.bias, self.epsilon)
+        return y_BHWC.permute(0, 3, 1, 2)
+
+
+class ChannelAttention(nn.Module):
+    """MDTA (eq. 1): a head attends between its channels by cosine over all pixels, times a temperature."""
+
+    def __init__(self, channels: int, heads: int) -> None:
+        super().__init__()
+        assert channels % heads == 0, f"{channels} channels do not divide into {heads} heads"
+        wide = 3 * channels
+        self.heads = heads
+        self.temperature = nn.Parameter(torch.ones(heads, 1, 1))
+        self.project_in = nn.Conv2d(channels, wide, 1, bias=False)
+        self.depthwise = nn.Conv2d(wide, wide, 3, padding=1, groups=wide, bias=False)
+        self.project_out = nn.Conv2d(channels, channels, 1, bias=False)
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        B, C, H, W = x_BCHW.shape
+        qkv_BHWC = self.depthwise(self.project_in(x_BCHW)).permute(0, 2, 3, 1)
+        q_BhDN, k_BhDN, v_BhDN = qkv_BHWC.reshape(B, H * W, 3, self.heads, C // self.heads).permute(
+            2, 0, 3, 4, 1
+        )
+        # The norms divide the small D x D product instead of the two large D x N factors.
+        cosine_BhDD = (q_BhDN @ k_BhDN.mT) * _inverse_norm(q_BhDN) * _inverse_norm(k_BhDN).mT
+        weight_BhDD = torch.softmax(cosine_BhDD * self.temperature, dim=-1)
+        y_BhND = v_BhDN.mT @ weight_BhDD.mT
+        y_BHWC = y_BhND.transpose(1, 2).reshape(B, H, W, C)
+        return self.project_out(y_BHWC.permute(0, 3, 1, 2))
+
+
+class GatedFeedForward(nn.Module):
+    """GDFN (eq. 2): widens by 1x1 and depth-wise 3x3; one half, through GELU, gates the other."""
+
+    def __init__(self, channels: int, expansion: float) -> None:
+        super().__init__()
+        hidden = int(channels * expansion)
+        wide = 2 * hidden
+        self.project_in = nn.Conv2d(channels, wide, 1, bias=False)
+        self.depthwise = nn.Conv2d(wide, wide, 3, padding=1, groups=wide, bias=False)
+        self.project_out = nn.Conv2d(hidden, channels, 1, bias=False)
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        gate_BCHW, value_BCHW = self.depthwise(self.project_in(x_BCHW)).chunk(2, dim=1)
+        return self.project_out(F.gelu(gate_BCHW) * value_BCHW)
+
+
+class TransformerBlock(nn.Module):
+    """Two residual branches, each after its own norm: channel attention, then the gated feed-forward."""
+
+    EPSILON = 1e-5
+
+    def __init__(self, channels: int, heads: int, expansion: float) -> None:
+        super().__init__()
+        self.attention_norm = ChannelNorm(channels, self.EPSILON)
+        self.attention = ChannelAttention(channels, heads)
+        self.feed_norm = ChannelNorm(channels, self.EPSILON)
+        self.feed = GatedFeedForward(channels, expansion)
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        x_BCHW = x_BCHW + self.attention(self.attention_norm(x_BCHW))
+        return x_BCHW + self.feed(self.feed_norm(x_BCHW))
+
+
+def transformer_blocks(count: int, channels: int, heads: int, expansion: float) -> nn.Sequential:
+    """`count` blocks in a row; none is the identity."""
+    return nn.Sequential(*(TransformerBlock(channels, heads, expansion) for _ in range(count)))
+
+
+def halve(channels: int) -> nn.Sequential:
+    """Half the height and width, twice the channels: a 3x3 convolution, then 2x2 pixels into channels."""
+    return nn.Sequential(nn.Conv2d(channels, channels // 2, 3, padding=1, bias=False), nn.PixelUnshuffle(2))
+
+
+def double(channels: int) -> nn.Sequential:
+    """Twice the height and width, half the channels: a 3x3 convolution, then channels into 2x2 pixels."""
+    return nn.Sequential(nn.Conv2d(channels, channels * 2, 3, padding=1, bias=False), nn.PixelShuffle(2))
+
+
+def _inverse_norm(x_BhDN: Tensor) -> Tensor:
+    """1 / L2 norm over the pixels, (B, h, D, 1); 0 where the norm is 0.
+
+    Pruning leaves channels that are zero everywhere. Their cosine is 0 either way, but the usual floor under
+    the norm (1e-12) would send gradients of 1e12 back into them, and so into the clipping of all others.
+    """
+    norm_BhD1 = torch.linalg.vector_norm(x_BhDN, dim=-1, keepdim=True)
+    return torch.where(norm_BhD1 > 0, norm_BhD1, torch.inf).reciprocal()

@@ -1,0 +1,22 @@
+"""Which tensors of a network may be pruned."""
+
+from torch import nn
+
+from mirl.networks.promptir import PromptBlock
+
+WEIGHTED = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
+"""Module types whose weight is prunable. By type, so that no norm, bias or temperature slips in by name."""
+
+
+def prunable(network: nn.Module, prompts: bool) -> dict[str, nn.Parameter]:
+    """The prunable parameters of `network` by name, in name order.
+
+    Weights of convolutions and linear layers; the prompt tensors too where `prompts` says so.
+    """
+    found: dict[str, nn.Parameter] = {}
+    for name, module in network.named_modules():
+        if isinstance(module, WEIGHTED):
+            found[f"{name}.weight"] = module.get_parameter("weight")
+        elif prompts and isinstance(module, PromptBlock):
+            found[f"{name}.prompts"] = module.prompts
+    return {name: found[name] for name in sorted(found)}

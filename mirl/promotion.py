@@ -1,0 +1,132 @@
+"""Which ticket is promoted: a pure decision over judged tickets."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+from pydantic import Field
+
+from mirl.evaluation.comparison import Judged
+from mirl.evaluation.winning import RuleSection
+
+
+class PolicySection(RuleSection):
+    """Which tickets are admitted; the sparsest of them is promoted."""
+
+    max_density: float = Field(default=0.5, gt=0, le=1)
+    """Ceiling of the density over prunable weights."""
+    beat_controls: bool = False
+    """Whether a ticket must also beat every control of its density, where there is one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Champion:
+    """The ticket that the registry serves now."""
+
+    sha256: str
+    """Of its ticket file."""
+    density: float
+    """Over prunable weights."""
+    psnr_db: float
+    """Mean under the policy's protocol, on the same test set."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decision:
+    """The ticket to promote, or None, and why: the first sentence says it all, then one for each ticket."""
+
+    ticket: str | None
+    reasons: tuple[str, ...]
+    sha256: str = ""
+    """Of the ticket's file."""
+
+    def plain(self) -> dict[str, object]:
+        """As decision.json holds it."""
+        return asdict(self) | {"reasons": list(self.reasons)}
+
+
+def decide(candidates: Sequence[Judged], champion: Champion | None, policy: PolicySection) -> Decision:
+    """The sparsest admitted ticket; of equal ones the better one, then the first by name.
+
+    Admitted = its method may be promoted, it is under the density ceiling and it wins or matches. Where a
+    champion of the same test set is given, the ticket must also be sparser, or of its density and better by
+    more than `tolerance_db`. No admitted ticket is an answer, not an error.
+    """
+    objections = {entry.candidate.name: _objection(entry, policy) for entry in candidates}
+    admitted = [entry for entry in candidates if not objections[entry.candidate.name]]
+    lines = [_line(entry, objections[entry.candidate.name]) for entry in candidates]
+    if not admitted:
+        return Decision(ticket=None, reasons=(_nobody(candidates, policy), *lines))
+    best = min(admitted, key=_rank)
+    reason = _against(champion, best, policy)
+    if reason:
+        return Decision(ticket=None, reasons=(reason, *lines))
+    among = "the only admitted ticket" if len(admitted) == 1 else f"the sparsest of {len(admitted)} admitted"
+    earned = f"at {_percent(best)} density it {best.verdict.word} {_object(best, policy)}"
+    top = f"{best.candidate.name} is promoted: {earned} ({best.verdict.reason}), {among}."
+    return Decision(ticket=best.candidate.name, reasons=(top, *lines), sha256=best.candidate.sha256)
+
+
+def _objection(entry: Judged, policy: PolicySection) -> str:
+    """Why a ticket is not admitted; empty where it is."""
+    candidate, word = entry.candidate, entry.verdict.word
+    if candidate.name == policy.reference:
+        return "the reference"
+    if candidate.method not in policy.methods:
+        return f"tickets by `{candidate.method}` never are; it {_verb(word)}, {entry.verdict.reason}"
+    if word not in ("wins", "matches"):
+        return f"{_verb(word)}, {entry.verdict.reason}"
+    if candidate.density > policy.max_density:
+        ceiling = f"{100 * policy.max_density:g} %"
+        return f"{word}, but its density {_percent(entry)} is above the ceiling of {ceiling}"
+    if policy.beat_controls and entry.beats_controls is False:
+        return f"{word}, but does not beat every control of its density"
+    return ""
+
+
+def _line(entry: Judged, objection: str) -> str:
+    said = (
+        f"not admitted: {objection}"
+        if objection
+        else f"admitted: {entry.verdict.word}, {entry.verdict.reason}"
+    )
+    return f"{entry.candidate.name} ({_percent(entry)}): {said}."
+
+
+def _nobody(candidates: Sequence[Judged], policy: PolicySection) -> str:
+    words = [c.verdict.word for c in candidates if c.candidate.method in policy.methods]
+    if not words:
+        return f"Nothing is promoted: no ticket is of a method that may be ({', '.join(policy.methods)})."
+    counts = ", ".join(f"{words.count(word)} {word}" for word in dict.fromkeys(words))
+    ceiling = f"density at most {100 * policy.max_density:g} %"
+    return (
+        f"Nothing is promoted: no ticket matches {policy.reference} at {ceiling} (of {len(words)}: {counts})."
+    )
+
+
+def _against(champion: Champion | None, best: Judged, policy: PolicySection) -> str:
+    """Why the champion stays; empty where the best ticket replaces it, or is it already."""
+    if champion is None or champion.sha256 == best.candidate.sha256:
+        return ""
+    sparser = best.candidate.density < champion.density * (1 - policy.control_share)
+    gain_db = best.quality["psnr_db/mean"] - champion.psnr_db
+    level = best.candidate.density <= champion.density * (1 + policy.control_share)
+    if sparser or (level and gain_db > policy.tolerance_db):
+        return ""
+    at = f"{_percent(best)} against {100 * champion.density:.1f} % density, {gain_db:+.2f} dB"
+    return f"Nothing is promoted: the champion stays, {best.candidate.name} is no better ({at})."
+
+
+def _rank(entry: Judged) -> tuple[float, float, str]:
+    return entry.candidate.density, -entry.quality["psnr_db/mean"], entry.candidate.name
+
+
+def _object(entry: Judged, policy: PolicySection) -> str:
+    return f"against {policy.reference}" if entry.verdict.word == "wins" else policy.reference
+
+
+def _verb(word: str) -> str:
+    return "has collapsed" if word == "collapsed" else word
+
+
+def _percent(entry: Judged) -> str:
+    return f"{100 * entry.candidate.density:.1f} %"

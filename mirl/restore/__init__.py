@@ -1,0 +1,1 @@
+"""Ticket in, photographs of any size restored: pad, tile, run, blend, crop."""

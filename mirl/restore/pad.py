@@ -1,0 +1,30 @@
+"""Padding by reflection to a multiple, as often reflected as a tiny image needs.
+
+Dims: B batch, C channels, H height, W width.
+"""
+
+import torch
+from torch import Tensor
+
+
+def round_up(size: int, multiple: int) -> int:
+    """The smallest multiple of `multiple` that is at least `size`."""
+    return -(-size // multiple) * multiple
+
+
+def pad(x_BCHW: Tensor, multiple: int) -> Tensor:
+    """`x_BCHW` grown at the bottom and the right until height and width are multiples of `multiple`.
+
+    The edge pixel is not repeated; a side of one pixel, which has nothing to reflect, is. `torch`'s own
+    reflection refuses to reflect more than the image holds, a 1x1 image has to grow to a whole multiple.
+    """
+    rows = reflected(x_BCHW.shape[2], multiple).to(x_BCHW.device)
+    columns = reflected(x_BCHW.shape[3], multiple).to(x_BCHW.device)
+    return x_BCHW.index_select(2, rows).index_select(3, columns)
+
+
+def reflected(size: int, multiple: int) -> Tensor:
+    """Where each position of a padded side comes from: for 3 to 8 that is 0 1 2 1 0 1 2 1."""
+    period = max(2 * (size - 1), 1)
+    place = torch.arange(round_up(size, multiple)) % period
+    return torch.minimum(place, period - place)

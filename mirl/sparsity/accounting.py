@@ -1,0 +1,88 @@
+"""What a mask leaves of a network: parameters and multiply-accumulates, before and after."""
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.utils.flop_counter import FlopCounterMode
+
+from mirl.sparsity.mask import Mask
+
+FLOPS_PER_MAC = 2
+
+
+class Densities(NamedTuple):
+    """Kept fractions, in [0, 1]."""
+
+    prunable: float
+    """Of the elements the mask covers."""
+    all: float
+    """Of all trainable parameters, those outside the mask counted as kept."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Macs:
+    """Multiply-accumulates for one image, in 1e9."""
+
+    dense_g: float
+    kept_g: float
+
+
+def densities(mask: Mask, parameters: int) -> Densities:
+    """Both densities of a network with `parameters` trainable elements."""
+    assert parameters >= mask.total > 0, f"{parameters} parameters cannot hold a mask of {mask.total}"
+    return Densities(mask.density, (parameters - mask.total + mask.kept) / parameters)
+
+
+def macs(network: nn.Module, mask: Mask, height: int, width: int) -> Macs:
+    """Multiply-accumulates for one RGB image of `height` x `width` pixels (multiples of the network's own).
+
+    Counts convolutions and matrix products, as torch does. A masked layer keeps its share of weights; all
+    else (attention products, the mixing of prompts) stays whole. Only shapes are run, so any size is quick.
+    """
+    positions: dict[str, int] = {}
+    hooks = [
+        module.register_forward_hook(_record_positions(f"{name}.weight", positions))
+        for name, module in network.named_modules()
+        if f"{name}.weight" in mask
+    ]
+    try:
+        dense = _dense_macs(network, height, width)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    spared = sum(count * _masked(mask[name]) for name, count in positions.items())
+    return Macs(dense_g=dense / 1e9, kept_g=(dense - spared) / 1e9)
+
+
+def _masked(keep: Tensor) -> int:
+    # Not `(~keep).sum()`: torch widens bool to int64 there, which takes seconds at 33 M weights.
+    return keep.numel() - int(torch.count_nonzero(keep))
+
+
+def _dense_macs(network: nn.Module, height: int, width: int) -> int:
+    tensors = {**dict(network.named_parameters()), **dict(network.named_buffers())}
+    shapes = {name: torch.empty_like(tensor, device="meta") for name, tensor in tensors.items()}
+    image_BCHW = torch.empty(1, 3, height, width, device="meta")
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        functional_call(network, shapes, (image_BCHW,))
+    return counter.get_total_flops() // FLOPS_PER_MAC
+
+
+def _record_positions(name: str, positions: dict[str, int]) -> Any:
+    """A forward hook that adds up how often each weight of `name` is multiplied."""
+
+    def hook(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        if isinstance(module, nn.Linear):
+            count = output.numel() // module.out_features
+        elif isinstance(module, nn.ConvTranspose2d):
+            count = inputs[0].numel() // module.in_channels
+        elif isinstance(module, nn.Conv2d):
+            count = output.numel() // module.out_channels
+        else:
+            raise TypeError(f"{name} belongs to a {type(module).__name__}, whose products nobody counts")
+        positions[name] = positions.get(name, 0) + count
+
+    return hook

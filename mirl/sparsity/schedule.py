@@ -1,0 +1,32 @@
+"""How many weights stay: whole numbers from fractions, exact as written, half rounded up."""
+
+import math
+from fractions import Fraction
+
+from mirl.config import UserError
+
+
+def keep_after(kept: int, fraction: float) -> int:
+    """What is left of `kept` weights once `fraction`, in (0, 1), of them is removed.
+
+    UserError where the fraction is outside, or so small that none of them would go.
+    """
+    if not 0 < fraction < 1:
+        raise UserError(f"the fraction to remove is {fraction}, expected a number between 0 and 1")
+    left = _nearest(kept * (1 - Fraction(str(fraction))))
+    if left == kept:
+        raise UserError(
+            f"a fraction of {fraction} removes none of the {kept} weights that are left; raise it"
+        )
+    return left
+
+
+def keep_at(total: int, density: float) -> int:
+    """How many of `total` weights make `density`, in (0, 1]; UserError where it is outside."""
+    if not 0 < density <= 1:
+        raise UserError(f"the density is {density}, expected a number above 0 and up to 1")
+    return _nearest(total * Fraction(str(density)))
+
+
+def _nearest(value: Fraction) -> int:
+    return math.floor(value + Fraction(1, 2))

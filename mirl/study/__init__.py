@@ -1,0 +1,1 @@
+"""A study: its parameters, and the stages that turn files into files."""

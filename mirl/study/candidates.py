@@ -1,0 +1,60 @@
+"""What the files of a study say of each ticket, as the comparison wants it."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from mirl.evaluation.collapse import Finding
+from mirl.evaluation.comparison import Candidate
+from mirl.evaluation.scoring import Picture
+from mirl.study.params import Params
+from mirl.study.ticket_folder import sha256
+from mirl.study.workspace import Workspace, read_json
+from mirl.tickets import format as ticket_format
+
+PARTS = ("input", "output", "clean")
+
+
+def read_candidates(files: Workspace, params: Params) -> list[Candidate]:
+    """One for each round of the study, in its order; UserError where a file is missing."""
+    return [_candidate(files, params, name) for name in params.rounds]
+
+
+def _candidate(files: Workspace, params: Params, name: str) -> Candidate:
+    folder, scores = files.ticket(name), files.scores(name)
+    ticket = ticket_format.read(folder / "ticket.safetensors")
+    return Candidate(
+        name=name,
+        arm=params.rounds[name].arm,
+        method=ticket.lineage.method,
+        round=ticket.lineage.round,
+        parent=params.rounds[name].after,
+        sha256=sha256(folder / "ticket.safetensors"),
+        metrics=read_json(folder / "metrics.json"),
+        scores=pd.read_parquet(scores / "scores.parquet"),
+        findings=[Finding(**plain) for plain in read_json(scores / "findings.json")],
+        layer_density=ticket.mask.layer_density(),
+        history=pd.read_parquet(folder / "history.parquet"),
+        pictures=read_pictures(scores / "pictures"),
+    )
+
+
+def write_pictures(pictures: list[Picture], folder: Path) -> None:
+    """`<task>--<image>--<part>.png` for the parts input, output and clean."""
+    folder.mkdir()
+    for picture in pictures:
+        for part in PARTS:
+            path = folder / f"{picture.task}--{picture.image}--{part}.png"
+            Image.fromarray(getattr(picture, f"{part}_HWC")).save(path)
+
+
+def read_pictures(folder: Path) -> list[Picture]:
+    """What `write_pictures` wrote, ordered by task and image."""
+    found = []
+    for path in sorted(folder.glob(f"*--{PARTS[0]}.png")):
+        task, image, _ = path.stem.split("--")
+        trio = [np.asarray(Image.open(folder / f"{task}--{image}--{part}.png")) for part in PARTS]
+        found.append(Picture(image, task, *trio))
+    return found

@@ -1,0 +1,83 @@
+"""Everything that params.yaml may say: each section stands beside the code it steers, here they come together."""
+
+import difflib
+import re
+from pathlib import Path
+from typing import Self
+
+from pydantic import model_validator
+
+from mirl.config import Section, UserError, read_yaml
+from mirl.data.sections import DataSection
+from mirl.evaluation.scoring import EvaluateSection
+from mirl.methods import Arm
+from mirl.networks import NetworkSection
+from mirl.promotion import PolicySection
+from mirl.training.section import TrainSection
+
+ROOT_TICKET = "init"
+"""The untrained network: what the first round comes after."""
+
+
+class RoundSection(Section):
+    """One round: train what the arm's method plans from the ticket named by `after`."""
+
+    arm: str
+    after: str
+
+
+class Params(Section):
+    """A whole params.yaml."""
+
+    study: str
+    """Name of the study: an MLflow experiment gathers its tickets."""
+    data: DataSection
+    network: NetworkSection
+    train: TrainSection
+    arms: dict[str, Arm]
+    rounds: dict[str, RoundSection]
+    """In the order in which they stand: a round comes after one that is named before it."""
+    evaluate: EvaluateSection
+    promote: PolicySection
+
+    @model_validator(mode="after")
+    def _rounds_hang_together(self) -> Self:
+        known = [ROOT_TICKET]
+        for name, item in self.rounds.items():
+            if not re.fullmatch(r"[a-z][a-z0-9_-]*", name):
+                raise ValueError(
+                    f"round name {name!r} must be a word of a-z, 0-9, - and _ (DVC drops others)"
+                )
+            if item.arm not in self.arms:
+                raise ValueError(f"round {name} names the arm {item.arm!r}{_nearest(item.arm, self.arms)}")
+            if item.after not in known:
+                raise ValueError(f"round {name} comes after {item.after!r}{_nearest(item.after, known)}")
+            known.append(name)
+        dense = [name for name, item in self.rounds.items() if self.arms[item.arm].method == "dense"]
+        if len(dense) != 1:
+            raise ValueError(
+                f"one round must have a dense arm, to prune and to compare with; got {dense or 'none'}"
+            )
+        if dense[0] != self.promote.reference:
+            raise ValueError(
+                f"promote.reference is {self.promote.reference!r}, but the dense round is {dense[0]!r}"
+            )
+        if self.promote.protocol not in self.evaluate.protocols:
+            raise ValueError(f"promote.protocol {self.promote.protocol!r} is not among evaluate.protocols")
+        return self
+
+    def round(self, name: str) -> RoundSection:
+        """The round of that name; UserError lists those that there are."""
+        if name not in self.rounds:
+            raise UserError(f"there is no round {name!r} in params.yaml; it has {', '.join(self.rounds)}")
+        return self.rounds[name]
+
+
+def read_params(path: Path) -> Params:
+    """Read and check a params.yaml; UserError in one sentence where it is wrong."""
+    return Params.read(read_yaml(path), path.name)
+
+
+def _nearest(name: str, known: object) -> str:
+    nearest = difflib.get_close_matches(name, list(known), n=1, cutoff=0.0)  # type: ignore[call-overload]
+    return f", which does not stand before it; did you mean {nearest[0]!r}?" if nearest else ""

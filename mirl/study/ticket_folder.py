@@ -1,0 +1,87 @@
+"""A ticket's folder: ticket.safetensors, origin.safetensors, metrics.json and, once trained, history.parquet."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+from torch import nn
+
+from mirl import networks
+from mirl.methods.plan import Parent
+from mirl.networks import NetworkSection
+from mirl.sparsity.accounting import densities, macs
+from mirl.sparsity.mask import State
+from mirl.study.workspace import write_json
+from mirl.tickets import format as ticket_format
+from mirl.tickets.ticket import Ticket
+
+MACS_SIDE = 256
+"""Multiply-accumulates are reported for images of this height and width, as in the papers."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TicketFolder:
+    """What a round starts from."""
+
+    ticket: Ticket
+    parent: Parent
+    digests: dict[str, str]
+    """sha256 of the two files that decide the next round: `ticket` and `origin`."""
+    network: NetworkSection
+
+    @classmethod
+    def read(cls, folder: Path) -> "TicketFolder":
+        """UserError where a file is missing or damaged."""
+        paths = {name: folder / f"{name}.safetensors" for name in ("ticket", "origin")}
+        ticket = ticket_format.read(paths["ticket"])
+        origin, origin_step = ticket_format.read_state(paths["origin"])
+        return cls(
+            ticket=ticket,
+            parent=Parent(weights=ticket.state, mask=ticket.mask, origin=origin, origin_step=origin_step),
+            digests={name: sha256(path) for name, path in paths.items()},
+            network=NetworkSection.read(ticket.network, str(paths["ticket"])),
+        )
+
+    def fresh(self, seed: int) -> State:
+        """The complete state of the same network, untrained, from another seed."""
+        return complete_state(networks.build(self.network.model_copy(update={"seed": seed})))
+
+
+def write(
+    folder: Path, ticket: Ticket, origin: State, history: list[dict[str, float]], spent: dict[str, float]
+) -> None:
+    """Fill an empty `folder`; `spent` joins the metrics that follow from the ticket itself."""
+    path = folder / "ticket.safetensors"
+    ticket_format.write(ticket, path)
+    ticket_format.write_state(origin, folder / "origin.safetensors", ticket.lineage.origin_step)
+    pd.DataFrame(history, columns=["step", "loss", "learning_rate", "gradient_norm"]).to_parquet(
+        folder / "history.parquet", index=False
+    )
+    write_json(folder / "metrics.json", metrics(ticket) | {"ticket_mb": path.stat().st_size / 1e6} | spent)
+
+
+def metrics(ticket: Ticket) -> dict[str, float]:
+    """Densities, kept parameters and multiply-accumulates of one MACS_SIDE x MACS_SIDE image."""
+    network = networks.build(NetworkSection.read(ticket.network, "the ticket"))
+    parameters = sum(parameter.numel() for parameter in network.parameters())
+    density = densities(ticket.mask, parameters)
+    work = macs(network, ticket.mask, MACS_SIDE, MACS_SIDE)
+    return {
+        "density/prunable": density.prunable,
+        "density/all": density.all,
+        "params/kept": parameters - ticket.mask.total + ticket.mask.kept,
+        "macs_g": work.kept_g,
+        "macs_dense_g": work.dense_g,
+    }
+
+
+def complete_state(network: nn.Module) -> State:
+    """Every parameter and buffer, contiguous and in memory of its own."""
+    return {name: tensor.detach().clone().contiguous() for name, tensor in network.state_dict().items()}
+
+
+def sha256(path: Path) -> str:
+    """Of a file's bytes, 64 hex digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

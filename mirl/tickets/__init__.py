@@ -1,0 +1,1 @@
+"""The ticket: network spec, weights, the mask they were trained under, routing and lineage; and its file."""

@@ -1,0 +1,132 @@
+"""A safetensors file with one JSON header, sealed by a digest, written whole or not at all. No pickle.
+
+Tickets and states are two uses of it: `format` and `version` in the header tell them apart.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+
+from mirl.config import UserError
+from mirl.sparsity.mask import State
+
+KEY = "mirl"
+"""Name of the header in the file's metadata, its only entry."""
+MENDING = "copy or make it again"
+
+Shapes = dict[str, tuple[str, list[int]]]
+"""safetensors' dtype name and the shape of every tensor in a file."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kind:
+    """What a file must be to be read."""
+
+    format: str
+    version: int
+
+
+def save_sealed(path: Path, kind: Kind, header: Mapping[str, Any], tensors: State) -> str:
+    """Write header and contiguous tensors; return the file's sha256. The same input gives the same bytes.
+
+    UserError where the disk is full or the folder cannot be written; nothing is left then.
+    """
+    plain = {**header, "format": kind.format, "version": kind.version}
+    sealed = plain | {"content": seal(plain, tensors)}
+    data = save(tensors, {KEY: _canonical(sealed)})
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.writing")
+    try:
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        raise UserError(f"{path} cannot be written: {error.strerror}; mend that and run it again") from None
+    finally:
+        temporary.unlink(missing_ok=True)
+    return hashlib.sha256(data).hexdigest()
+
+
+def load_header(path: Path, kind: Kind) -> tuple[dict[str, Any], Shapes]:
+    """The header and what tensors there are, without reading those.
+
+    UserError where the file is missing, truncated, not of this kind, or newer than this reader.
+    """
+    with _opened(path) as file:
+        text = (file.metadata() or {}).get(KEY)
+        slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 - safe_open is no mapping
+        shapes = {name: (part.get_dtype(), part.get_shape()) for name, part in slices.items()}
+    try:
+        header = json.loads(text) if text else None
+        _canonical(header)  # refuses NaN and infinity, which json.loads takes
+    except (ValueError, RecursionError):
+        header = None
+    if not isinstance(header, dict) or header.get("format") != kind.format:
+        raise UserError(f"{path} is not a {kind.format} file; name one that mirl wrote")
+    version = header.get("version")
+    if type(version) is int and version > kind.version:
+        raise UserError(
+            f"{path} is {kind.format} version {version}, but this mirl reads up to {kind.version}; "
+            "install a newer mirl"
+        )
+    if type(version) is not int or version != kind.version:
+        raise UserError(f"{path} has version {version!r} of {kind.format}, which does not exist; {MENDING}")
+    return header, shapes
+
+
+def load_tensors(path: Path, header: Mapping[str, Any]) -> State:
+    """The tensors in memory of their own; UserError where they, or the header, are not what was sealed."""
+    with _opened(path) as file:
+        tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
+    plain = {key: value for key, value in header.items() if key != "content"}
+    if seal(plain, tensors) != header.get("content"):
+        raise UserError(f"{path} is damaged or was changed after it was written (digest differs); {MENDING}")
+    return tensors
+
+
+def seal(header: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> str:
+    """sha256 over the header and then, by name, every tensor's name, dtype, shape and bytes."""
+    digest = hashlib.sha256(_canonical(header).encode())
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        words = [name, str(tensor.dtype).removeprefix("torch."), list(tensor.shape)]
+        digest.update(_canonical(words).encode())
+        digest.update(_bytes(tensor).data)
+    return digest.hexdigest()
+
+
+def sha256_of(path: Path) -> str:
+    """sha256 of the whole file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            yield file
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise UserError(f"{path} cannot be read: {reason}; name a file that mirl wrote") from None
+    except SafetensorError as error:
+        raise UserError(f"{path} is truncated or no safetensors file ({error}); {MENDING}") from None
+
+
+def _canonical(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def _bytes(tensor: torch.Tensor) -> np.ndarray:
+    return tensor.reshape(-1).view(torch.uint8).numpy()

@@ -1,0 +1,51 @@
+"""The ticket as a value."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from pydantic import Field
+
+from mirl.config import Section
+from mirl.sparsity.accounting import Densities, densities
+from mirl.sparsity.mask import Mask, State
+from mirl.tickets.routing import Routing
+
+
+class Lineage(Section):
+    """Where a ticket comes from."""
+
+    name: str
+    arm: str
+    method: str
+    round: int = Field(ge=0)
+    """Rounds that led here, the untrained network being 0."""
+    parent: str = Field(pattern=r"^([0-9a-f]{64})?$")
+    """sha256 of the parent's ticket file; empty where there is none."""
+    fingerprint: str = Field(pattern=r"^[0-9a-f]{64}$")
+    seed: int = Field(ge=0)
+    steps: int = Field(ge=0)
+    """Optimiser steps of this round."""
+    origin_step: int = Field(ge=0)
+    data: str = Field(pattern=r"^([0-9a-f]{64})?$")
+    """Digest of the prepared data it was trained on; empty where it saw none."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Ticket:
+    """Weights with the mask *under which they were trained*; the next round's is cut when that is planned."""
+
+    network: dict[str, Any]
+    """Dump of the NetworkSection that builds it: plain JSON data."""
+    state: State
+    """Complete, on the CPU; masked elements are exactly 0."""
+    mask: Mask
+    routing: Routing = field(default_factory=Routing)
+    lineage: Lineage
+    sha256: str = ""
+    """Of the file that it was read from; empty before it is written."""
+
+    @property
+    def densities(self) -> Densities:
+        """Kept fractions. Every floating-point tensor of the state counts as trainable."""
+        return densities(self.mask, sum(t.numel() for t in self.state.values() if torch.is_floating_point(t)))

@@ -1,0 +1,98 @@
+"""AdamW that leaves a mask and frozen elements exactly as they are."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from mirl.sparsity.mask import Mask, State
+
+
+class MaskedAdamW:
+    """AdamW over named parameters: after every step masked elements are exactly 0, frozen ones exactly unchanged.
+
+    Masked and frozen elements get no gradient either, so that neither the clipping norm nor the moments see them.
+    Everything is put back *after* the step, because weight decay moves what has no gradient.
+    """
+
+    def __init__(
+        self,
+        parameters: Mapping[str, nn.Parameter],
+        mask: Mask,
+        frozen: Mapping[str, Tensor],
+        weight_decay: float,
+    ) -> None:
+        self._parameters = dict(parameters)
+        self._adamw = torch.optim.AdamW(
+            self._parameters.values(), lr=0.0, weight_decay=weight_decay, fused=True
+        )
+        self._masked: list[Tensor] = [self._parameters[name] for name in mask]
+        self._keep = [mask[name].to(self._parameters[name]) for name in mask]
+        self._frozen = [
+            (
+                self._parameters[name],
+                where.to(self._parameters[name].device),
+                self._parameters[name].detach().clone(),
+            )
+            for name, where in frozen.items()
+        ]
+
+    def step(self, learning_rate: float, clip_norm: float) -> float:
+        """Take one step from the gradients that are there; return their global L2 norm before clipping.
+
+        Nothing is changed when that norm is not finite.
+        """
+        gradients = [p.grad for p in self._masked if p.grad is not None]
+        assert len(gradients) == len(self._masked), "a prunable parameter has no gradient"
+        if gradients:
+            torch._foreach_mul_(gradients, self._keep)
+        for parameter, where, _ in self._frozen:
+            if parameter.grad is not None:
+                parameter.grad.masked_fill_(where, 0)
+        norm = float(nn.utils.clip_grad_norm_(self._parameters.values(), clip_norm))
+        if not torch.isfinite(torch.tensor(norm)):
+            return norm
+        for group in self._adamw.param_groups:
+            group["lr"] = learning_rate
+        self._adamw.step()
+        self._put_back()
+        self._adamw.zero_grad(set_to_none=True)
+        return norm
+
+    @torch.no_grad()
+    def _put_back(self) -> None:
+        if self._masked:
+            torch._foreach_mul_(self._masked, self._keep)
+        for parameter, where, value in self._frozen:
+            parameter.copy_(torch.where(where, value, parameter))
+
+    def check(self) -> None:
+        """Raise AssertionError where a masked element is not 0 or a frozen one has moved."""
+        for parameter, keep in zip(self._masked, self._keep):
+            assert not (parameter.detach()[keep == 0] != 0).any(), "a masked weight is not zero"
+        for parameter, where, value in self._frozen:
+            assert torch.equal(parameter.detach()[where], value[where]), "a frozen weight has moved"
+
+    def moments(self) -> State:
+        """First and second moments, as `first.<name>` and `second.<name>`; empty before the first step."""
+        moments: State = {}
+        for name, parameter in self._parameters.items():
+            state = self._adamw.state.get(parameter, {})
+            if state:
+                moments[f"first.{name}"], moments[f"second.{name}"] = state["exp_avg"], state["exp_avg_sq"]
+        return moments
+
+    def restore(self, moments: Mapping[str, Tensor], steps: int) -> None:
+        """Continue after `steps` own steps with the `moments` that they left."""
+        for name, parameter in self._parameters.items():
+            if f"first.{name}" in moments:
+                self._adamw.state[parameter] = {
+                    "step": torch.tensor(float(steps), device=parameter.device),
+                    "exp_avg": _like(moments[f"first.{name}"], parameter),
+                    "exp_avg_sq": _like(moments[f"second.{name}"], parameter),
+                }
+
+
+def _like(moment: Tensor, parameter: Tensor) -> Tensor:
+    """`moment` on the device and in the memory order of `parameter`: the fused kernel assumes both."""
+    return torch.empty_like(parameter).copy_(moment)

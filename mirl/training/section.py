@@ -1,0 +1,42 @@
+"""How every round is trained: the `train` section of params.yaml."""
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from mirl.config import Section
+from mirl.data.batches import BatchSection
+
+
+class TrainSection(Section):
+    """One training: the dense network's and each round's alike (MIR-L trains them all the same way)."""
+
+    steps: int = Field(ge=0)
+    """Optimiser steps of the whole schedule; with 0 a round's ticket is its mask times its origin."""
+    rewind_step: int = Field(default=0, ge=0)
+    """Step whose state is the origin: 0 is the initialisation (MIR-L), k > 0 late rewinding (1903.01611)."""
+    learning_rate: float = Field(default=2e-4, gt=0)
+    warmup_steps: int = Field(default=0, ge=0)
+    weight_decay: float = Field(default=0.01, ge=0)
+    clip_norm: float = Field(default=1.0, gt=0)
+    """Largest global L2 norm of the gradients of a step."""
+    seed: int = 0
+    """Of the batch stream: every ticket of a study sees the same batches, so only masks tell them apart."""
+    batches: BatchSection = BatchSection()
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """`auto` computes in bfloat16 on a GPU that has it and in float32 elsewhere; weights stay float32."""
+    threads: int = Field(default=2, gt=0)
+    """CPU threads of torch; another number can change the last bits of a result."""
+    record_every: int = Field(default=50, gt=0)
+    checkpoint_seconds: float = Field(default=60.0, ge=0)
+
+    @model_validator(mode="after")
+    def _steps_fit(self) -> Self:
+        if self.rewind_step > self.steps:
+            raise ValueError(
+                f"rewind_step {self.rewind_step} must not lie behind the last of {self.steps} steps"
+            )
+        if self.warmup_steps > self.steps:
+            raise ValueError(f"warmup_steps {self.warmup_steps} must not be more than the {self.steps} steps")
+        return self

@@ -1,0 +1,61 @@
+from pathlib import Path
+
+import pytest
+
+from mirl.command.jobs import Job, plan
+from mirl.config import UserError
+
+
+@pytest.fixture
+def album(tmp_path: Path) -> Path:
+    for name in ["b.PNG", "a.jpg", "sub/a.jpg", "notes.txt", ".hidden.png", ".cache/c.png"]:
+        (tmp_path / "album" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "album" / name).touch()
+    return tmp_path / "album"
+
+
+def test_one_to_a_file(album: Path) -> None:
+    assert plan([album / "a.jpg"], album / "new.png") == [Job(album / "a.jpg", album / "new.png")]
+
+
+def test_one_to_a_folder(album: Path, tmp_path: Path) -> None:
+    (tmp_path / "v1.png").mkdir()
+    for out in (tmp_path / "new", tmp_path / "v1.png", tmp_path / "v2.0"):
+        assert plan([album / "a.jpg"], out) == [Job(album / "a.jpg", out / "a.jpg")]
+
+
+def test_an_ending_that_cannot_be_written_is_still_meant_as_a_file(album: Path) -> None:
+    assert plan([album / "a.jpg"], album / "new.tif") == [Job(album / "a.jpg", album / "new.tif")]
+
+
+def test_a_folder_keeps_its_sub_folders(album: Path, tmp_path: Path) -> None:
+    names = [job.target.relative_to(tmp_path / "out").as_posix() for job in plan([album], tmp_path / "out")]
+    assert names == ["a.jpg", "b.PNG", "sub/a.jpg"]
+
+
+def test_results_in_the_folder_are_not_restored_again(album: Path) -> None:
+    (album / "out").mkdir()
+    (album / "out" / "a.jpg").touch()
+    assert [job.source.name for job in plan([album], album / "out")] == ["a.jpg", "b.PNG", "a.jpg"]
+    assert len(plan([album], album)) == 4
+
+
+def test_the_same_photograph_twice_is_restored_once(album: Path, tmp_path: Path) -> None:
+    assert len(plan([album / "a.jpg", album / "a.jpg"], tmp_path / "out")) == 1
+
+
+def test_two_of_one_name_are_refused(album: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="would both be written to"):
+        plan([album / "a.jpg", album / "sub" / "a.jpg"], tmp_path / "out")
+
+
+def test_several_to_a_file_are_refused(album: Path, tmp_path: Path) -> None:
+    (tmp_path / "there").touch()
+    for inputs, out in [([album], "new.png"), ([album / "a.jpg", album / "b.PNG"], "there")]:
+        with pytest.raises(UserError, match="is a file; name a folder"):
+            plan(inputs, tmp_path / out)
+
+
+def test_a_folder_without_photographs_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="holds no photographs"):
+        plan([tmp_path], tmp_path / "out")

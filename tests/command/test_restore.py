@@ -1,0 +1,93 @@
+import errno
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mirl.command.main import main
+from mirl.restore import image_file
+
+
+@pytest.fixture
+def album(tmp_path: Path) -> Path:
+    folder = tmp_path / "album"
+    folder.mkdir()
+    for number, name in enumerate(["a.png", "c.png"]):
+        Image.fromarray(np.full((5, 6 + number, 3), 40, np.uint8)).save(folder / name)
+    Image.new("L", (3, 3), 9).save(folder / "grey.png")
+    return folder
+
+
+def test_one_photograph(
+    album: Path, ticket_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "new" / "out.png"
+    assert main(["restore", str(album / "a.png"), "-o", str(out), "--ticket", str(ticket_file)]) == 0
+    assert np.array_equal(Image.open(out), Image.open(album / "a.png"))
+    said = capsys.readouterr()
+    assert f"restored {out} with the ticket tiny (100.0% of the weights)" in said.out
+    assert said.err == ""
+
+
+def test_a_bad_one_does_not_stop_the_others(
+    album: Path, ticket_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (album / "b.png").write_text("no picture")
+    out = tmp_path / "out"
+    assert main(["restore", str(album), "-o", str(out), "--ticket", str(ticket_file)]) == 1
+    assert sorted(path.name for path in out.iterdir()) == ["a.png", "c.png", "grey.png"]
+    assert Image.open(out / "grey.png").mode == "L"
+    said = capsys.readouterr()
+    assert "restored 3 of 4 photographs" in said.out
+    assert said.err.count("\n") == 1 and "b.png is not an image" in said.err
+
+
+def test_the_only_one_is_bad(ticket_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "out.png"
+    assert main(["restore", str(tmp_path / "lost.png"), "-o", str(out), "--ticket", str(ticket_file)]) == 2
+    assert capsys.readouterr().err.startswith(f"mirl: error: {tmp_path / 'lost.png'} does not exist")
+    assert not out.exists()
+
+
+def test_existing_files_stay_unless_forced(
+    album: Path, ticket_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "a.png").write_text("precious")
+    command = ["restore", str(album), "-o", str(out), "--ticket", str(ticket_file)]
+    assert main(command) == 1
+    assert "a.png exists; --force" in capsys.readouterr().err
+    assert (out / "a.png").read_text() == "precious" and (out / "c.png").exists()
+    assert main([*command, "--force"]) == 0
+    assert np.array_equal(Image.open(out / "a.png"), Image.open(album / "a.png"))
+
+
+def test_a_full_disk_stops_it_all(
+    album: Path, ticket_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    tried = []
+
+    def full(photograph: object, path: Path, force: bool) -> None:
+        tried.append(path)
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    monkeypatch.setattr(image_file, "write", full)
+    assert main(["restore", str(album), "-o", str(tmp_path / "out"), "--ticket", str(ticket_file)]) == 2
+    assert len(tried) == 1 and "the disk is full" in capsys.readouterr().err
+
+
+def test_memory_is_passed_on(album: Path, ticket_file: Path, tmp_path: Path, capsys: Any) -> None:
+    command = ["restore", str(album / "a.png"), "-o", str(tmp_path), "--ticket", str(ticket_file)]
+    assert main([*command, "--memory", "1K"]) == 2
+    assert "memory is too little" in capsys.readouterr().err
+
+
+def test_a_damaged_ticket(album: Path, ticket_file: Path, tmp_path: Path, capsys: Any) -> None:
+    ticket_file.write_bytes(ticket_file.read_bytes()[:-3])
+    assert main(["restore", str(album), "-o", str(tmp_path / "out"), "--ticket", str(ticket_file)]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("mirl: error: ") and said.count("\n") == 1 and str(ticket_file) in said
+    assert not (tmp_path / "out").exists()

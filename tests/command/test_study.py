@@ -1,0 +1,52 @@
+from pathlib import Path
+
+import pytest
+
+from mirl.command.main import main
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (tmp_path / "studies").mkdir()
+    (tmp_path / "studies/demo.yaml").write_text("# Minutes on a laptop.\nstudy: demo\n")
+    (tmp_path / "studies/paper.yaml").write_text("study: paper\n")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_a_study_is_copied(root: Path) -> None:
+    assert main(["study", "demo"]) == 0
+    assert (root / "params.yaml").read_bytes() == (root / "studies/demo.yaml").read_bytes()
+    assert main(["study", "paper"]) == 0  # what is lost is still in studies/
+    assert (root / "params.yaml").read_text() == "study: paper\n"
+    assert sorted(path.name for path in root.iterdir()) == ["params.yaml", "studies"]
+
+
+def test_they_are_listed(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main(["study", "demo"])
+    capsys.readouterr()
+    assert main(["study"]) == 0
+    assert capsys.readouterr().out == "* demo       Minutes on a laptop.\n  paper\n"
+
+
+def test_an_edited_one_is_kept_unless_forced(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (root / "params.yaml").write_text("study: demo\nsteps: 7\n")
+    assert main(["study", "demo"]) == 2
+    assert "has been edited" in capsys.readouterr().err
+    assert "steps: 7" in (root / "params.yaml").read_text()
+    assert main(["study", "demo", "--force"]) == 0
+    assert "steps" not in (root / "params.yaml").read_text()
+
+
+def test_an_unknown_study_lists_the_known(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["study", "dmo"]) == 2
+    assert "there are demo, paper" in capsys.readouterr().err
+    assert not (root / "params.yaml").exists()
+
+
+def test_elsewhere_there_are_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["study"]) == 2
+    assert "run this in the folder" in capsys.readouterr().err

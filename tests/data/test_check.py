@@ -1,0 +1,85 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mirl.data.check import check
+from mirl.data.sections import DataSection, FolderSource, MirlSource
+
+PACK = Path(__file__).parents[3] / "shared/data"
+
+
+def section(**sources):
+    return DataSection(root="unused", sources=sources or {"all": MirlSource(kind="mirl")})
+
+
+def test_a_sound_data_set_is_counted(layout):
+    report = check(section(), layout)
+    assert report.sound and report.text().endswith("nothing is wrong")
+    assert report.counts["train", "derain"] == 2 and report.counts["train", ""] == 3
+
+
+def test_everything_that_is_wrong_is_named_at_once(layout, draw, save):
+    (layout / "train/denoise/BSD/p0.png").write_bytes(b"nothing")
+    save(layout / "train/denoise/BSD/small.png", draw(9, 40, 100))
+    save(layout / "train/derain/S/input/derain0_rainy.png", draw(3, 80, 90))
+    (layout / "test/dehaze/S/target/dehaze0_gt.png").unlink()
+    save(layout / "test/dehaze/S/target/other_gt.png", draw(10))
+    save(layout / "train/denoise/BSD/copy.png", draw(50))
+    (layout / "val/denoise/EMPTY").mkdir()
+    report = check(section(), layout, patch=64)
+    for words in (
+        "p0.png is not an image", "small.png is 100 x 40, smaller than the training patch of 64 x 64",
+        "derain0_rainy.png is 90 x 80 but its partner", "dehaze0_hazy.png has no partner",
+        "other_gt.png has no partner", "EMPTY has no image files",
+    ):  # fmt: skip
+        assert sum(words in problem for problem in report.problems) == 1, words
+    assert len(report.problems) == 6
+    assert [Path(leak.train).name for leak in report.leaks] == ["copy.png"]
+    assert not report.sound and "copy.png  =  " in report.text()
+
+
+def test_only_training_pictures_must_hold_a_patch(layout):
+    assert check(section(), layout, patch=81).problems
+    assert not any("/test/" in problem for problem in check(section(), layout, patch=81).problems)
+
+
+def test_a_missing_folder_is_a_problem_not_an_error(tmp_path):
+    report = check(section(), tmp_path / "gone")
+    assert len(report.problems) == 1 and report.counts == {}
+
+
+LAY_OUT = """
+import json, sys, types
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+import lay_out
+wanted = {"bsd400", "derain_test"}  # the rest of the pack would only cost time
+entries = json.loads((lay_out.HERE / "manifest.json").read_text())
+entries = [entry for entry in entries if wanted & set(entry["roles"])]
+lay_out.json = types.SimpleNamespace(loads=lambda text: entries)
+lay_out.lay_out(Path(sys.argv[2]), "usual")
+"""
+
+
+@pytest.mark.skipif(not PACK.is_dir(), reason="the benchmark pack is not at ../shared/data")
+def test_the_leaks_of_the_usual_protocol_are_found(tmp_path):
+    """67 photographs of BSD400 show pictures of Rain100L: just those that the leak-free split leaves out."""
+    subprocess.run([sys.executable, "-c", LAY_OUT, str(PACK), str(tmp_path)], check=True)
+    report = check(
+        section(
+            bsd=FolderSource(kind="folder", path="train/denoise/BSD400", split="train"),
+            rain=FolderSource(kind="folder", path="test/derain/Rain100L/target", split="test"),
+        ),
+        tmp_path,
+    )
+    assert report.problems == [] and report.counts == {("train", ""): 400, ("test", ""): 100}
+    entries = json.loads((PACK / "manifest.json").read_text())
+    left_out = {
+        Path(entry["file"]).name
+        for entry in entries
+        if "bsd400" in entry["roles"] and "train_leakfree" not in entry["roles"]
+    }
+    assert {Path(leak.train).name for leak in report.leaks} == left_out and len(left_out) == 67

@@ -1,0 +1,55 @@
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mirl.data.leaks import HeldOut, Leak, in_words
+
+
+def reencoded(pixels):
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "jpeg", quality=60)
+    return np.asarray(Image.open(file))
+
+
+def resized(pixels):
+    return np.asarray(Image.fromarray(pixels).resize((77, 61)))
+
+
+COPIES = {
+    "same": lambda pixels: pixels,
+    "cropped by a row and a column": lambda pixels: pixels[1:, :-1],
+    "encoded anew": reencoded,
+    "resized": resized,
+}
+
+
+@pytest.mark.parametrize("change", COPIES)
+def test_a_copy_is_found(draw, change):
+    held_out = HeldOut()
+    for seed in (1, 2):
+        held_out.add(f"test{seed}", draw(seed), lambda seed=seed: draw(seed))
+    assert held_out.shown_by("train", COPIES[change](draw(2))) == [Leak(train="train", test="test2")]
+
+
+def test_another_picture_is_no_leak(draw):
+    held_out = HeldOut()
+    assert held_out.shown_by("a", draw(1)) == []
+    held_out.add("test", draw(1), lambda: draw(1))
+    assert held_out.shown_by("a", draw(2)) == []
+
+
+def test_a_thumbnail_alone_convicts_nobody(draw):
+    """The same blurred, with another texture: near in 16 x 16, far when looked at closely."""
+    flat = np.full((160, 160, 3), 128, np.uint8)
+    texture = np.random.default_rng(0).integers(0, 255, (160, 160, 3), np.uint8)
+    held_out = HeldOut()
+    held_out.add("test", flat, lambda: flat)
+    assert held_out.shown_by("train", texture) == []
+
+
+def test_words_count_training_pictures_and_name_three():
+    leaks = [Leak(train=f"a{k}", test=f"b{k}") for k in range(4)] + [Leak(train="a0", test="b9")]
+    assert in_words(leaks) == "4 pictures of train stand in test too: a0 is b0; a1 is b1; a2 is b2; …"
+    assert in_words(leaks[:1]) == "1 picture of train stands in test too: a0 is b0"

@@ -1,0 +1,58 @@
+from collections.abc import Callable
+
+import pandas as pd
+import pytest
+
+from mirl.config import UserError
+from mirl.evaluation.comparison import Candidate, compare, judge
+from mirl.evaluation.winning import RuleSection
+
+RULE = RuleSection()
+
+
+def test_one_row_a_ticket_with_the_names_that_tracking_knows(study: list[Candidate]) -> None:
+    table = compare(judge(study, RULE)).set_index("name")
+    assert list(table.index) == [candidate.name for candidate in study]
+    known = {"density/prunable", "density/all", "params/kept", "macs_g", "ticket_mb", "train_seconds"}
+    known |= {
+        f"{metric}/{task}" for metric in ("psnr_db", "ssim") for task in ("mean", "derain", "denoise_50")
+    }
+    assert known <= set(table.columns)
+    assert table.loc["global-r3", "verdict"] == "wins"
+    assert table.loc["global-r3", "difference_db"] == pytest.approx(0.53, abs=0.05)
+    assert table.loc["global-r6", "verdict"] == "collapsed"
+    assert "layer gone: encoder.2.depth.weight" in table.loc["global-r6", "collapse"]
+    assert table.loc["dense", "verdict"] == "reference" and table.loc["dense", "difference_db"] == 0
+
+
+def test_a_ticket_stands_beside_the_controls_of_its_density(study: list[Candidate]) -> None:
+    beats = {entry.candidate.name: entry.beats_controls for entry in judge(study, RULE)}
+    assert beats["global-r2"] is True
+    assert beats["layerwise-r2"] is False  # one-shot pruning is as good there
+    assert beats["global-r1"] is None  # no control at 70 %
+    assert beats["random-49"] is None and beats["oneshot-49"] is None  # a control has none
+
+
+@pytest.mark.parametrize(
+    ("density", "beats"), [(0.4019, True), (0.4021, None), (0.3981, True), (0.3979, None)]
+)
+def test_the_same_density_means_within_half_a_percent(
+    ticket: Callable[..., Candidate], scores: Callable[..., pd.DataFrame], density: float, beats: bool | None
+) -> None:
+    dense = ticket("dense", "dense", "dense", 0, 1.0, scores(6.0))
+    ours = ticket("a", "a", "imp", 1, 0.4, scores(6.0, 0.3))
+    control = ticket("r", "r", "random", 1, density, scores(6.0, -1.0))
+    assert judge([dense, ours, control], RULE)[1].beats_controls is beats
+
+
+def test_without_its_reference_nothing_can_be_judged(study: list[Candidate]) -> None:
+    with pytest.raises(UserError, match="`dense` was not scored"):
+        judge(study[1:], RULE)
+    with pytest.raises(UserError, match="scored: none"):
+        judge([], RULE)
+
+
+def test_another_reference_can_be_named(study: list[Candidate]) -> None:
+    judged = {entry.candidate.name: entry for entry in judge(study, RuleSection(reference="global-r3"))}
+    assert judged["global-r3"].verdict.word == "reference"
+    assert judged["dense"].verdict.word == "loses"

@@ -1,0 +1,69 @@
+import numpy as np
+import pytest
+
+from mirl.config import UserError
+from mirl.evaluation.protocols import PROTOCOLS, SIGMA_255, noise_generator, prepare
+
+
+def photograph(height: int, width: int) -> np.ndarray:
+    return np.random.default_rng(1).integers(0, 256, (height, width, 3)).astype(np.uint8)
+
+
+@pytest.mark.parametrize("name", PROTOCOLS)
+@pytest.mark.parametrize("task", [*SIGMA_255, "derain"])
+def test_every_protocol_makes_float_pairs_of_one_size(name: str, task: str) -> None:
+    clean = photograph(37, 50)
+    degraded = None if task in SIGMA_255 else photograph(37, 50)
+    inputs, target = prepare(PROTOCOLS[name], "a", task, clean, degraded)
+    assert inputs.shape == target.shape and inputs.dtype == target.dtype == np.float32
+    np.testing.assert_array_equal(target * 255, PROTOCOLS[name].crop(clean))
+
+
+def test_the_paper_crops_the_centre_to_multiples_of_16() -> None:
+    clean = photograph(37, 51)
+    cropped = PROTOCOLS["paper"].crop(clean)
+    np.testing.assert_array_equal(cropped, clean[2:34, 1:49])  # as crop_img(base=16) of the published code
+    assert PROTOCOLS["strict"].crop(clean).shape == clean.shape
+
+
+def test_the_paper_adds_noise_in_8_bit_by_truncation() -> None:
+    clean = photograph(32, 32)
+    noisy, _ = prepare(PROTOCOLS["paper"], "a", "denoise_25", clean, None)
+    noise = noise_generator("a", "denoise_25").standard_normal(clean.shape)
+    expected = np.clip(clean + 25 * noise, 0, 255).astype(np.uint8)
+    np.testing.assert_array_equal(noisy * 255, expected)
+
+
+def test_strict_noise_is_neither_clipped_nor_rounded() -> None:
+    clean = photograph(64, 64)
+    noisy, target = prepare(PROTOCOLS["strict"], "a", "denoise_50", clean, None)
+    assert noisy.min() < -0.1 and noisy.max() > 1.1
+    assert np.std(noisy - target) * 255 == pytest.approx(50, rel=0.03)
+
+
+def test_noise_hangs_on_the_image_and_its_task_alone() -> None:
+    first = noise_generator("a", "denoise_15").standard_normal(4)
+    np.testing.assert_array_equal(first, noise_generator("a", "denoise_15").standard_normal(4))
+    for other in [("b", "denoise_15"), ("a", "denoise_25")]:
+        assert not np.allclose(first, noise_generator(*other).standard_normal(4))
+    # Pinned: a change here changes every published number of a study.
+    np.testing.assert_allclose(first, PINNED, atol=1e-12)
+
+
+def test_strict_outputs_are_what_a_saved_file_holds() -> None:
+    output = np.array([[[-0.2, 0.5019, 1.3]]], np.float32)
+    np.testing.assert_array_equal(PROTOCOLS["strict"].finish(output) * 255, [[[0, 128, 255]]])
+    np.testing.assert_array_equal(PROTOCOLS["paper"].finish(output), np.clip(output, 0, 1))
+
+
+def test_bad_items_are_named() -> None:
+    paper = PROTOCOLS["paper"]
+    with pytest.raises(UserError, match="tiny is 20x12, expected at least 16x16"):
+        prepare(paper, "tiny", "denoise_15", photograph(12, 20), None)
+    with pytest.raises(UserError, match="rainy has no degraded partner; derain needs one"):
+        prepare(paper, "rainy", "derain", photograph(32, 32), None)
+    with pytest.raises(UserError, match="rainy has an input of 32x31 and a target of 32x32"):
+        prepare(paper, "rainy", "derain", photograph(32, 32), photograph(31, 32))
+
+
+PINNED = [2.5254125882911116, 1.7076179800475408, -0.26263229728135984, 0.6084506424100576]

@@ -1,0 +1,123 @@
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from mirl.evaluation.comparison import Candidate, Judged, judge
+from mirl.evaluation.report import curves, write_report
+from mirl.evaluation.views import interval_bar
+from mirl.evaluation.winning import Interval, RuleSection
+
+RULE = RuleSection()
+WON = {"ticket": "layerwise-r5", "reasons": ["layerwise-r5 is promoted.", "dense: no <b>"], "sha256": "ab"}
+NOBODY = {"ticket": None, "reasons": ["Nothing is promoted: all lose."], "sha256": ""}
+
+
+class Reader(HTMLParser):
+    """Collects the addresses and the unclosed tags of a page."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.addresses: list[str] = []
+        self.open: list[str] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.addresses += [value or "" for name, value in attrs if name in ("src", "href", "xlink:href")]
+        if tag not in ("meta", "img", "br", "input"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+@pytest.fixture(scope="module")
+def judged(made_up: list[Candidate]) -> list[Judged]:
+    return judge(made_up, RULE)
+
+
+@pytest.fixture(scope="module")
+def written(judged: list[Judged], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("report")
+    write_report(folder, judged, WON, RULE, "demo")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def page(written: Path) -> str:
+    return (written / "index.html").read_text()
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*.*")}
+
+
+def test_the_page_needs_nothing_else(page: str) -> None:
+    reader = Reader(page)
+    assert reader.open == []
+    assert all(address.startswith(("#", "data:image/")) for address in reader.addresses)
+    outside = re.findall(r"https?://[^\s\"'<)]+", page)
+    assert all(url.startswith("http://www.w3.org/") for url in outside)  # names of SVG's vocabularies
+
+
+def test_the_page_shows_everything(page: str, judged: list[Judged]) -> None:
+    text = re.sub(r"<[^>]+>", " ", page)
+    for said in [
+        "layerwise-r5 is promoted.",
+        "dense: no &lt;b&gt;",
+        "encoder.2.depth",
+        "nothing flows through them",
+    ]:
+        assert said in text
+    for entry in judged:
+        assert entry.candidate.name in text
+    assert page.count("<svg role=") == 6 + 6  # mean and five tasks; dense and five arms
+    assert page.count("data-shot") == 5 + 1  # five pictures, and the script
+    assert 'class="gone' in page
+
+
+def test_drawings_take_the_colours_of_the_page(page: str) -> None:
+    assert "#0a0b" not in page
+    for variable in ("--ink", "--dense", "--arm-0", "--arm-4"):
+        assert f"stroke: var({variable})" in page or f"fill: var({variable})" in page
+
+
+def test_the_same_input_makes_the_same_bytes(written: Path, judged: list[Judged], tmp_path: Path) -> None:
+    write_report(tmp_path, judged, WON, RULE, "demo")
+    assert contents(tmp_path) == contents(written)
+    names = {"index.html", "comparison.csv", "comparison.parquet", "decision.json", "plots/global.csv"}
+    assert names <= set(contents(written))
+
+
+def test_tables_hold_what_the_page_shows(written: Path, judged: list[Judged]) -> None:
+    names = [entry.candidate.name for entry in judged]
+    assert list(pd.read_csv(written / "comparison.csv")["name"]) == names
+    assert list(pd.read_parquet(written / "comparison.parquet")["name"]) == names
+    assert json.loads((written / "decision.json").read_text()) == WON
+
+
+def test_the_curve_of_an_arm_starts_at_dense_and_gets_sparser(judged: list[Judged]) -> None:
+    found = curves(judged, RULE)
+    assert list(found) == ["global", "layerwise", "random", "reinit", "oneshot"]
+    assert list(found["global"]["name"])[:2] == ["dense", "global-r1"]
+    assert found["global"]["density"].is_monotonic_decreasing
+    assert list(found["random"]["name"]) == ["random-49", "random-24"]
+    assert {"psnr_db/mean", "psnr_db/derain", "input_psnr_db/derain"} <= set(found["global"].columns)
+
+
+def test_a_study_with_nothing_but_its_dense_ticket_has_a_page(
+    made_up: list[Candidate], tmp_path: Path
+) -> None:
+    bare = Candidate(**{**vars(made_up[0]), "history": None, "pictures": (), "layer_density": {}})
+    write_report(tmp_path, judge([bare], RULE), NOBODY, RULE, "demo")
+    text = (tmp_path / "index.html").read_text()
+    assert "Before and after" not in text and "No sign of it in any ticket" in text
+    assert "No winning ticket" in text
+
+
+def test_interval_bars_stop_at_the_edge() -> None:
+    bar = interval_bar(Interval(mean_db=0.75, low_db=0.0, high_db=9.0))
+    assert bar == {"low": 50, "mean": 75, "high": 100}

@@ -1,0 +1,239 @@
+"""The registry against a real MLflow on an SQLite file, with a tiny ticket."""
+
+import base64
+import io
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from mlflow.pyfunc import load_model
+from PIL import Image
+
+from flows import model_files, registry
+from flows.registered import Registered, number
+from flows.store import Store
+from mirl.config import UserError
+from mirl.evaluation.scoring import EvaluateSection, Restore, TestImage, score
+from mirl.restore.restorer import Restorer
+from mirl.tickets.format import read
+
+Make = Callable[..., Path]
+CHAMPION = "models:/mirl@champion"
+
+
+def images() -> list[TestImage]:
+    clean_HWC = np.random.default_rng(0).integers(0, 256, (16, 16, 3), np.uint8)
+    return [TestImage(image="a", task="denoise_15", clean_HWC=clean_HWC, degraded_HWC=None)]
+
+
+def scored(restore: Restore) -> pd.DataFrame:
+    return score(restore, images(), EvaluateSection())
+
+
+@pytest.fixture
+def decided(root: Path, make_ticket: Make, make_scores: Make, make_report: Make) -> Callable[..., None]:
+    """Trains, evaluates and decides on ticket `global-r1`; another seed makes another ticket."""
+
+    def decide(seed: int = 0) -> None:
+        folder = make_ticket(seed=seed)
+        ticket = read(folder / "ticket.safetensors")
+        scored(Restorer(ticket).run).to_parquet(make_scores() / "scores.parquet")
+        make_report("global-r1", sha256=ticket.sha256)
+
+    return decide
+
+
+def alias(root: Path, name: str) -> str | None:
+    found = Registered(Store(root)).aliased(name)
+    return number(found) if found else None
+
+
+def test_the_champion_carries_the_ticket_file(root: Path, decided: Callable[..., None]) -> None:
+    decided()
+    promotion = registry.promote(root, scored)
+    assert (promotion.ticket, promotion.version) == ("global-r1", "1")
+    assert "the sparsest that wins" in promotion.said
+    ticket = root / "tickets/global-r1/ticket.safetensors"
+    assert registry.download(CHAMPION).read_bytes() == ticket.read_bytes()
+    assert registry.download("models:/mirl/1").name == "ticket.safetensors"
+    (row,) = registry.versions(root).to_dict("records")
+    assert (row["alias"], row["verified"], row["ticket"], row["study"]) == (
+        "champion",
+        "yes",
+        "global-r1",
+        "tiny",
+    )
+
+
+def test_promoting_the_same_ticket_again_makes_no_second_version(
+    root: Path, decided: Callable[..., None]
+) -> None:
+    decided()
+    registry.promote(root, scored)
+    again = registry.promote(root, unwanted)  # it is not even scored again
+    assert again.version == "1"
+    assert "already" in again.said
+    assert len(registry.versions(root)) == 1
+    assert alias(root, "previous") is None
+
+
+def test_rolling_back_swaps_champion_and_previous(root: Path, decided: Callable[..., None]) -> None:
+    for seed in (1, 2):
+        decided(seed)
+        registry.promote(root, scored)
+    assert (alias(root, "champion"), alias(root, "previous")) == ("2", "1")
+    assert "version 1" in registry.rollback(root)
+    assert registry.download("models:/mirl/1") != registry.download("models:/mirl/2")  # both are still whole
+    assert (alias(root, "champion"), alias(root, "previous")) == ("1", "2")
+    registry.promote(root, scored)  # the report still says the second: it comes back, as the same version
+    assert (alias(root, "champion"), alias(root, "previous")) == ("2", "1")
+    assert len(registry.versions(root)) == 2
+
+
+def test_a_ticket_that_scores_differently_from_the_registry_does_not_move_the_alias(
+    root: Path, decided: Callable[..., None]
+) -> None:
+    decided(1)
+    registry.promote(root, scored)
+    decided(2)
+
+    def worse(restore: Restore) -> pd.DataFrame:
+        frame = scored(restore)
+        return frame.assign(psnr_db=frame["psnr_db"] - 0.011)
+
+    with pytest.raises(UserError, match="the champion stays"):
+        registry.promote(root, worse)
+    assert alias(root, "champion") == "1"
+    assert list(registry.versions(root)["verified"]) == ["no", "yes"]
+    registry.promote(root, scored)
+    assert alias(root, "champion") == "2"
+
+
+def test_what_is_scored_again_is_the_registered_file(
+    root: Path, decided: Callable[..., None], make_ticket: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decided()
+    save = model_files.save
+
+    def damaged(ticket: Path, folder: Path) -> None:
+        save(ticket, folder)
+        other = make_ticket("other", seed=9) / "ticket.safetensors"
+        (folder / model_files.TICKET_PLACE).write_bytes(other.read_bytes())
+
+    monkeypatch.setattr(model_files, "save", damaged)
+    with pytest.raises(UserError, match="loaded back from the registry"):
+        registry.promote(root, scored)
+    assert alias(root, "champion") is None
+
+
+@pytest.mark.parametrize("rows", [0, 1], ids=["no row", "another image"])
+def test_scores_that_cannot_be_compared_do_not_verify(
+    root: Path, decided: Callable[..., None], rows: int
+) -> None:
+    decided()
+    with pytest.raises(UserError, match="other images or protocols"):
+        registry.promote(root, lambda restore: scored(restore).assign(image="b").head(rows))
+    assert alias(root, "champion") is None
+
+
+def test_nothing_to_promote_is_an_answer(
+    root: Path, make_report: Make, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_report(None, ("Nothing is promoted: no ticket matches dense.", "more"))
+    assert registry.main(["promote"]) == 0
+    assert capsys.readouterr().out == "Nothing is promoted: no ticket matches dense.\n"
+
+
+def test_a_report_that_is_older_than_its_ticket_is_refused(
+    root: Path, decided: Callable[..., None], make_ticket: Make
+) -> None:
+    decided(1)
+    make_ticket(seed=2)
+    with pytest.raises(UserError, match="not the file that the report judged"):
+        registry.promote(root, scored)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["promote"], "dvc repro"),
+        (["rollback"], "no champion"),
+        (["--root", "empty", "rollback"], "mlflow.db"),
+        (["--root", "empty", "list"], "mlflow.db"),
+    ],
+)
+def test_commands_refuse_in_one_sentence(
+    root: Path, arguments: list[str], says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (root / "empty").mkdir()
+    assert registry.main(arguments) == 2
+    said = capsys.readouterr().err
+    assert says in said
+    assert said.count("\n") == 1
+    assert list((root / "empty").iterdir()) == []
+
+
+def test_the_only_champion_cannot_be_rolled_back(root: Path, decided: Callable[..., None]) -> None:
+    decided()
+    registry.promote(root, scored)
+    with pytest.raises(UserError, match="only champion"):
+        registry.rollback(root)
+
+
+@pytest.mark.parametrize("address", [CHAMPION, "models:/mirl/3", "models:/mirl", "models:/mirl@", "runs:/x"])
+def test_an_address_that_leads_nowhere_is_refused(root: Path, address: str) -> None:
+    with pytest.raises(UserError, match=address):
+        registry.download(address)
+
+
+def test_a_registered_file_that_was_changed_is_not_handed_out(
+    root: Path, decided: Callable[..., None]
+) -> None:
+    decided()
+    registry.promote(root, scored)
+    with registry.download(CHAMPION).open("ab") as file:
+        file.write(b"x")
+    with pytest.raises(UserError, match="not the ticket that was registered"):
+        registry.download(CHAMPION)
+
+
+def test_the_model_takes_and_gives_pictures_as_bytes_base64_and_arrays(
+    tmp_path: Path, make_ticket: Make
+) -> None:
+    ticket = make_ticket() / "ticket.safetensors"
+    model_files.save(ticket, tmp_path / "model")
+    model = load_model(str(tmp_path / "model"))
+    image_HWC = np.random.default_rng(0).integers(0, 256, (13, 18, 3), np.uint8)
+    with io.BytesIO() as file:
+        Image.fromarray(image_HWC).save(file, format="PNG")
+        encoded = file.getvalue()
+    values = [image_HWC, encoded, base64.b64encode(encoded).decode()]
+    expected_HWC = Restorer(read(ticket))(image_HWC)
+    for value in values:
+        (restored,) = model.predict(pd.DataFrame({"image": [value]}))["image"]
+        if isinstance(restored, bytes):
+            restored = np.asarray(Image.open(io.BytesIO(restored)))
+        np.testing.assert_array_equal(restored, expected_HWC)
+    with pytest.raises(Exception, match="not an image"):
+        model.predict(pd.DataFrame({"image": [b"no picture"]}))
+
+
+def test_the_model_names_what_it_needs_and_brings_its_code(tmp_path: Path, make_ticket: Make) -> None:
+    model_files.save(make_ticket() / "ticket.safetensors", tmp_path / "model")
+    needed = (tmp_path / "model/requirements.txt").read_text().split()
+    assert {line.partition("==")[0] for line in needed} >= {
+        "mlflow",
+        "torch",
+        "numpy",
+        "safetensors",
+        "pydantic",
+    }
+    assert not any("+" in line or line.startswith(("dvc", "prefect", "pytest")) for line in needed)
+    assert (tmp_path / "model/code/mirl/tickets/format.py").exists()
+    assert not list((tmp_path / "model").rglob("__pycache__"))
+
+
+def unwanted(restore: Restore) -> pd.DataFrame:
+    raise AssertionError("scored again")

@@ -1,0 +1,123 @@
+"""What holds for every method; a new one fails here until it has an arm below."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from pydantic import TypeAdapter, ValidationError
+
+from mirl.methods import METHODS, Arm, planner
+from mirl.methods.plan import Parent, Plan
+from mirl.sparsity.mask import State
+
+Make = Callable[[float], Parent]
+Fresh = Callable[[int], State]
+
+ARMS = {
+    "dense": {},
+    "imp": {"fraction": 0.3},
+    "random": {},
+    "reinit": {"seed": 3},
+    "oneshot": {"density": 0.2},
+}
+PARENT_DENSITY = {"dense": 1.1}
+STARTS = {"dense": 7, "reinit": 3}
+"""Seed of the state that a round begins with; 0, the origin, for all others."""
+
+
+def _plan(method: str, make_parent: Make, fresh: Fresh) -> tuple[Parent, Plan]:
+    parent = make_parent(PARENT_DENSITY.get(method, 0.5))
+    arm = TypeAdapter(Arm).validate_python({"method": method, **ARMS[method]})
+    return parent, planner(arm).plan(parent, fresh)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_round_starts_from_the_mask_times_its_origin_for_every_parameter(
+    method: str, make_parent: Make, fresh: Fresh
+) -> None:
+    parent, plan = _plan(method, make_parent, fresh)
+    origin = fresh(STARTS.get(method, 0))
+    assert plan.start.keys() == origin.keys() == parent.weights.keys()
+    for name, tensor in plan.start.items():
+        expected = origin[name] * plan.mask[name] if name in plan.mask else origin[name]
+        assert torch.equal(tensor, expected), name
+    if plan.origin is not None:
+        assert all(torch.equal(plan.origin[name], origin[name]) for name in origin)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_nothing_but_the_prunable_is_ever_masked(method: str, make_parent: Make, fresh: Fresh) -> None:
+    parent, plan = _plan(method, make_parent, fresh)
+    assert list(plan.mask) == list(parent.mask) and not plan.frozen
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_training_in_place_reaches_no_parent(method: str, make_parent: Make, fresh: Fresh) -> None:
+    parent, plan = _plan(method, make_parent, fresh)
+    before = {name: (parent.weights[name].clone(), parent.origin[name].clone()) for name in parent.weights}
+    mask = {name: keep.clone() for name, keep in parent.mask.items()}
+    for tensor in [*plan.start.values(), *(plan.origin or {}).values()]:
+        tensor.fill_(9)
+    for name, (weights, origin) in before.items():
+        assert torch.equal(parent.weights[name], weights) and torch.equal(parent.origin[name], origin), name
+    assert all(torch.equal(parent.mask[name], keep) for name, keep in mask.items())
+    if plan.origin:
+        plan.start["norm.weight"].fill_(5)
+        assert plan.origin["norm.weight"].eq(9).all()
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_same_question_has_the_same_answer(method: str, make_parent: Make, fresh: Fresh) -> None:
+    torch.manual_seed(1)
+    _, first = _plan(method, make_parent, fresh)
+    torch.manual_seed(2)
+    _, second = _plan(method, make_parent, fresh)
+    assert first.mask == second.mask and first.start_step == second.start_step
+    assert all(torch.equal(first.start[name], second.start[name]) for name in first.start)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_what_is_believed_is_the_plans_mask_and_copies_of_the_training(
+    method: str, make_parent: Make, fresh: Fresh
+) -> None:
+    _, plan = _plan(method, make_parent, fresh)
+    arm = TypeAdapter(Arm).validate_python({"method": method, **ARMS[method]})
+    trained, origin = plan.mask.apply(fresh(20)), fresh(21)
+    trained["body.weight"][plan.mask["body.weight"]] = 0.0  # kept weights that training made exactly zero
+    belief = planner(arm).absorb(plan, trained, origin, 4)
+    assert belief.mask == plan.mask and belief.origin_step == 4
+    trained["temperature"].fill_(9)
+    origin["temperature"].fill_(9)
+    assert not belief.weights["temperature"].eq(9).any() and not belief.origin["temperature"].eq(9).any()
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_weight_that_grew_back_is_our_mistake(method: str, make_parent: Make, fresh: Fresh) -> None:
+    _, plan = _plan("imp", make_parent, fresh)
+    arm = TypeAdapter(Arm).validate_python({"method": method, **ARMS[method]})
+    with pytest.raises(AssertionError, match="not zero"):
+        planner(arm).absorb(plan, fresh(20), fresh(0), 0)
+    incomplete = plan.mask.apply(fresh(20))
+    del incomplete["temperature"]
+    with pytest.raises(AssertionError, match="complete"):
+        planner(arm).absorb(plan, incomplete, fresh(0), 0)
+
+
+def test_an_unknown_method_lists_the_known_ones() -> None:
+    with pytest.raises(ValidationError) as raised:
+        TypeAdapter(Arm).validate_python({"method": "magic"})
+    assert all(f"'{name}'" in str(raised.value) for name in METHODS)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"method": "imp", "fraction": 1.0}, {"method": "imp", "fraction": 0}, {"method": "imp", "floor": 1.0},
+        {"method": "imp", "score": "gut"}, {"method": "imp", "scope": "local"}, {"method": "imp", "speed": 1},
+        {"method": "oneshot"}, {"method": "oneshot", "density": 0.0}, {"method": "oneshot", "density": 1.0},
+        {"method": "random", "seed": -1}, {"method": "reinit", "seed": 1.5}, {"method": "dense", "seed": 1},
+    ],
+)  # fmt: skip
+def test_settings_out_of_range_are_refused(values: dict[str, object]) -> None:
+    with pytest.raises(ValidationError):
+        TypeAdapter(Arm).validate_python(values)

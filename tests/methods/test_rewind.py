@@ -1,0 +1,75 @@
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+import torch
+
+from mirl.config import UserError
+from mirl.methods.plan import Parent
+from mirl.methods.rewind import Rewind, RewindArm
+from mirl.sparsity.mask import Mask, State
+from mirl.sparsity.schedule import keep_after
+
+Make = Callable[[float], Parent]
+Fresh = Callable[[int], State]
+
+
+def _arm(**values: object) -> Rewind:
+    return Rewind(RewindArm.read({"method": "imp", **values}, "test"))
+
+
+@pytest.mark.parametrize("scope", ["global", "layerwise"])
+@pytest.mark.parametrize("score", ["magnitude", "relative", "lamp"])
+def test_rounds_take_exactly_their_fraction_of_the_survivors(
+    scope: str, score: str, make_parent: Make, fresh: Fresh
+) -> None:
+    method, parent = _arm(scope=scope, score=score, fraction=0.3), make_parent(1.1)
+    for seed in range(30, 36):
+        plan = method.plan(parent, fresh)
+        assert plan.mask.kept == keep_after(parent.mask.kept, 0.3)
+        assert all(not (plan.mask[name] & ~parent.mask[name]).any() for name in plan.mask)
+        parent = method.absorb(plan, plan.mask.apply(fresh(seed)), parent.origin, 0)
+
+
+def test_the_smallest_over_all_layers_go(make_parent: Make, fresh: Fresh) -> None:
+    parent = make_parent(1.1)
+    plan = _arm(fraction=0.4).plan(parent, fresh)
+    dropped = torch.cat([parent.weights[name][~plan.mask[name]].abs() for name in plan.mask])
+    stayed = torch.cat([parent.weights[name][plan.mask[name]].abs() for name in plan.mask])
+    assert dropped.max() <= stayed.min()
+
+
+def test_a_later_origin_is_gone_back_to(make_parent: Make, fresh: Fresh) -> None:
+    assert _arm().plan(replace(make_parent(0.5), origin_step=40), fresh).start_step == 40
+
+
+def test_a_kept_weight_that_is_exactly_zero_is_a_survivor(fresh: Fresh) -> None:
+    mask = Mask({"w": torch.tensor([True, False, True, True, False])})
+    origin = {"w": torch.arange(1.0, 6.0)}
+    weights = {"w": torch.tensor([0.0, 0.0, 0.0, 5.0, 0.0])}
+    parent = Parent(weights=weights, mask=mask, origin=origin, origin_step=0)
+    plan = _arm(fraction=0.3).plan(parent, fresh)
+    assert plan.mask["w"].tolist() == [True, False, False, True, False]
+    assert plan.start["w"].tolist() == [1, 0, 0, 4, 0]
+
+
+def test_every_layer_is_treated_alike_whatever_its_name(make_parent: Make, fresh: Fresh) -> None:
+    generator = torch.Generator().manual_seed(0)
+    weights = {name: torch.randn(40, generator=generator) for name in ("body", "output")}
+    parent = Parent(weights=weights, mask=Mask.full(weights), origin=weights, origin_step=0)
+    assert _arm(scope="layerwise", fraction=0.5).plan(parent, fresh).mask.layer_kept() == {
+        "body": 20,
+        "output": 20,
+    }
+
+
+def test_a_floor_keeps_a_layer_alive(make_parent: Make, fresh: Fresh) -> None:
+    parent = make_parent(1.1)
+    parent.weights["head.weight"].mul_(1e-4)
+    assert _arm(fraction=0.9).plan(parent, fresh).mask.layer_kept()["head.weight"] == 0
+    assert _arm(fraction=0.9, floor=0.05).plan(parent, fresh).mask.layer_kept()["head.weight"] == 4
+
+
+def test_a_density_that_the_floor_forbids_is_refused(make_parent: Make, fresh: Fresh) -> None:
+    with pytest.raises(UserError, match="can be"):
+        _arm(fraction=0.9, floor=0.5).plan(make_parent(1.1), fresh)

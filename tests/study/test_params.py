@@ -1,0 +1,81 @@
+"""The ready-made studies are valid, and what is wrong with a params.yaml is said in one sentence."""
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from mirl.config import UserError
+from mirl.study.params import Params, read_params
+
+ROOT = Path(__file__).parents[2]
+STUDIES = sorted((ROOT / "studies").glob("*.yaml"))
+DEMO: dict[str, Any] = yaml.safe_load((ROOT / "studies" / "demo.yaml").read_text())
+
+
+@pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
+def test_every_study_is_valid_and_named_after_its_file(path):
+    params = read_params(path)
+    assert params.study == path.stem
+    assert params.rounds
+
+
+def test_the_committed_params_are_the_demo():
+    assert (ROOT / "params.yaml").read_bytes() == (ROOT / "studies" / "demo.yaml").read_bytes()
+
+
+def _changed(*place: str, to: Any) -> dict[str, Any]:
+    values = copy.deepcopy(DEMO)
+    inner = values
+    for key in place[:-1]:
+        inner = inner[key]
+    inner[place[-1]] = to
+    return values
+
+
+@pytest.mark.parametrize(
+    ("values", "sentence"),
+    [
+        (_changed("trian", to={}), "`trian` is not a known key; did you mean `train`"),
+        (_changed("train", "step", to=3), "`train.step` is not a known key; did you mean `steps`"),
+        (
+            _changed("train", "steps", to="many"),
+            "`train.steps` is 'many', but input should be a valid integer",
+        ),
+        (
+            _changed("train", "steps", to=-1),
+            "`train.steps` is -1, but input should be greater than or equal to 0",
+        ),
+        (
+            _changed("train", "batches", "pach", to=3),
+            "`train.batches.pach` is not a known key; did you mean `patch`",
+        ),
+        (
+            _changed("arms", "global", "fractoin", to=0.2),
+            "fractoin` is not a known key; did you mean `fraction`",
+        ),
+        (_changed("arms", "global", "method", to="magic"), "magic"),
+        (_changed("network", "name", to="unet"), "nafnet, promptir, restormer"),
+        (_changed("rounds", "global-r2", "arm", to="globl"), "names the arm 'globl'.*did you mean 'global'"),
+        (
+            _changed("rounds", "global-r2", "after", to="global-r3"),
+            "comes after 'global-r3'.*does not stand before",
+        ),
+        (_changed("rounds", "1", to={"arm": "global", "after": "dense"}), "must be a word"),
+        (_changed("rounds", "dense", "arm", to="global"), "one round must have a dense arm"),
+        (_changed("promote", to={"reference": "parent"}), "but the dense round is 'dense'"),
+        (_changed("evaluate", "protocols", to=["strict"]), "'paper' is not among evaluate.protocols"),
+        (_changed("evaluate", "protocols", to=["papper"]), "not a protocol"),
+    ],
+)
+def test_what_is_wrong_is_one_sentence(values, sentence):
+    with pytest.raises(UserError, match=sentence) as caught:
+        Params.read(values, "params.yaml")
+    assert "\n" not in str(caught.value)
+
+
+def test_an_unknown_round_lists_those_that_there_are():
+    with pytest.raises(UserError, match="there is no round 'x' in params.yaml; it has dense, global-r1"):
+        Params.read(DEMO, "params.yaml").round("x")

@@ -1,0 +1,166 @@
+"""The whole job on a study of seconds, through the same functions that DVC calls."""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+import yaml
+
+from mirl.config import Stopped, UserError
+from mirl.study.params import Params
+from mirl.study.stages import STAGES, Study, held_out_images, round_fingerprint
+from mirl.study.ticket_folder import TicketFolder, sha256
+from mirl.tickets import format as ticket_format
+
+
+def _with(study: Study, **sections: object) -> Study:
+    values = yaml.safe_load((study.root / "params.yaml").read_text())
+    for name, section in sections.items():
+        values[name] |= section  # type: ignore[operator]
+    return Study(root=study.root, params=Params.read(values, "params.yaml"))
+
+
+def _make(study: Study, *stages: str) -> None:
+    for stage in stages:
+        name, _, key = stage.partition("@")
+        STAGES[name](study, key)
+
+
+def _ticket(study: Study, name: str) -> TicketFolder:
+    return TicketFolder.read(study.files.ticket(name))
+
+
+def test_photographs_become_a_report_and_a_decision(study):
+    rounds = list(study.params.rounds)
+    _make(
+        study,
+        "prepare",
+        "init",
+        *(f"round@{name}" for name in rounds),
+        *(f"evaluate@{name}" for name in rounds),
+    )
+    _make(study, "compare")
+    table = pd.read_parquet(study.files.report / "comparison.parquet").set_index("name")
+    assert list(table.index) == rounds
+    assert table["density/prunable"].round(2).to_dict() == {
+        "dense": 1.0, "global-r1": 0.5, "global-r2": 0.25, "layers-r1": 0.5, "random-r2": 0.25, "reinit-r2": 0.25,
+        "oneshot-r2": 0.25,
+    }  # fmt: skip
+    decision = json.loads((study.files.report / "decision.json").read_text())
+    assert decision["reasons"] and (decision["ticket"] is None or decision["ticket"] in rounds)
+    assert "<svg" in (study.files.report / "index.html").read_text()
+    kept = {name: _ticket(study, name).ticket.mask.kept for name in rounds}
+    assert kept["global-r2"] == kept["random-r2"] == kept["reinit-r2"]
+    for name in rounds:
+        frame = pd.read_parquet(study.files.scores(name) / "scores.parquet")
+        assert set(frame["task"]) == {"denoise_15", "denoise_25", "denoise_50", "derain", "dehaze"}
+        assert set(frame["protocol"]) == {"paper", "strict"}
+
+
+def test_with_no_steps_a_ticket_is_its_mask_times_the_origin_for_every_parameter(study):
+    study = _with(study, train={"steps": 0})
+    _make(study, "prepare", "init", "round@dense", "round@global-r1", "round@global-r2", "round@reinit-r2")
+    for name in ("global-r1", "global-r2", "reinit-r2"):
+        folder = _ticket(study, name)
+        expected = folder.ticket.mask.apply(folder.parent.origin)
+        assert folder.ticket.state.keys() == expected.keys()
+        for parameter, value in expected.items():
+            assert torch.equal(folder.ticket.state[parameter], value), parameter
+    dense, first, fresh = (_ticket(study, name).parent.origin for name in ("dense", "global-r1", "reinit-r2"))
+    assert all(torch.equal(first[name], dense[name]) for name in dense)
+    assert not torch.equal(fresh["head.weight"], dense["head.weight"])
+
+
+def test_a_late_origin_is_the_dense_state_at_that_step(study):
+    study = _with(study, train={"rewind_step": 2})
+    _make(study, "prepare", "init", "round@dense", "round@global-r1")
+    init, dense, first = (_ticket(study, name) for name in ("init", "dense", "global-r1"))
+    assert dense.parent.origin_step == first.parent.origin_step == 2
+    assert not torch.equal(dense.parent.origin["head.weight"], init.parent.origin["head.weight"])
+    assert first.ticket.lineage.steps == 4
+
+
+def test_the_same_study_twice_makes_the_same_bytes(study, make_study, tmp_path_factory):
+    again = make_study(tmp_path_factory.mktemp("again"))
+    for each in (study, again):
+        _make(each, "prepare", "init", "round@dense", "round@global-r1")
+    for name in ("prepared/manifest.parquet", "prepared/pixels.arrow"):
+        assert sha256(study.root / "data" / name) == sha256(again.root / "data" / name)
+    for name in ("init", "dense", "global-r1"):
+        for file in ("ticket", "origin"):
+            ours, theirs = (each.files.ticket(name) / f"{file}.safetensors" for each in (study, again))
+            assert sha256(ours) == sha256(theirs)
+
+
+def test_a_round_that_is_stopped_leaves_nothing_and_goes_on_to_the_same_ticket(study):
+    _make(study, "prepare", "init", "round@dense")
+    calm = sha256(study.files.ticket("dense") / "ticket.safetensors")
+    asked = iter([False, False, True])
+    stopping = Study(root=study.root, params=study.params, should_stop=lambda: next(asked))
+    ticket = study.files.ticket("dense")
+    (ticket / "ticket.safetensors").unlink()
+    with pytest.raises(Stopped, match="dense: stopped after step 3 of 6"):
+        _make(stopping, "round@dense")
+    assert not (ticket / "ticket.safetensors").exists()
+    _make(study, "round@dense")
+    assert sha256(ticket / "ticket.safetensors") == calm
+    assert not list((study.root / ".mirl" / "resume").glob("*/checkpoint*"))
+
+
+def test_a_round_depends_on_its_arm_its_training_and_its_inputs_alone(study):
+    inputs = {"ticket": "a", "origin": "b", "data": "c"}
+    base = round_fingerprint(study.params, "global-r1", inputs)
+    other_arm = _with(study, arms={"layers": {"method": "imp", "fraction": 0.3}})
+    own_arm = _with(study, arms={"global": {"method": "imp", "fraction": 0.3}})
+    assert round_fingerprint(other_arm.params, "global-r1", inputs) == base
+    assert round_fingerprint(own_arm.params, "global-r1", inputs) != base
+    assert round_fingerprint(study.params, "global-r1", inputs | {"ticket": "x"}) != base
+
+
+def test_held_out_images_come_by_task_with_their_partners(study):
+    _make(study, "prepare")
+    images = list(held_out_images(study.root))
+    assert [image.task for image in images] == [
+        task for task in ("denoise_15", "denoise_25", "denoise_50", "derain", "dehaze") for _ in range(2)
+    ]
+    assert all((image.degraded_HWC is None) == image.task.startswith("denoise") for image in images)
+
+
+def test_an_unknown_round_and_a_missing_parent_are_said_in_words(study):
+    with pytest.raises(UserError, match="no round 'dens'"):
+        _make(study, "round@dens")
+    with pytest.raises(UserError, match="tickets/init"):
+        _make(study, "round@dense")
+
+
+def test_a_damaged_parent_stops_the_round_before_it_trains(study):
+    _make(study, "prepare", "init")
+    path = study.files.ticket("init") / "ticket.safetensors"
+    path.write_bytes(path.read_bytes()[:-10])
+    with pytest.raises(UserError, match=r"ticket\.safetensors"):
+        _make(study, "round@dense")
+    assert not study.files.ticket("dense").exists()
+
+
+def test_a_study_whose_loss_explodes_says_so(study):
+    study = _with(study, train={"learning_rate": 1e30, "clip_norm": 1e30})
+    _make(study, "prepare", "init")
+    with pytest.raises(
+        UserError, match=r"dense: step \d+: the loss is .* expected finite numbers; the batch was"
+    ):
+        _make(study, "round@dense")
+    assert not study.files.ticket("dense").exists()
+
+
+def test_tickets_carry_their_lineage(study):
+    _make(study, "prepare", "init", "round@dense", "round@global-r1")
+    dense, first = (
+        ticket_format.read(study.files.ticket(name) / "ticket.safetensors") for name in ("dense", "global-r1")
+    )
+    assert (first.lineage.name, first.lineage.arm, first.lineage.method, first.lineage.round) == (
+        "global-r1", "global", "imp", 2,
+    )  # fmt: skip
+    assert first.lineage.parent == sha256(Path(study.files.ticket("dense") / "ticket.safetensors"))
+    assert first.lineage.data == dense.lineage.data != ""

@@ -1,0 +1,82 @@
+import pytest
+
+from mirl.config import Section, UserError, fingerprint, own_values, read_yaml
+
+
+class Inner(Section):
+    patch: int = 64
+    share: float = 0.5
+
+
+class Outer(Section):
+    name: str
+    inner: Inner = Inner()
+    many: dict[str, Inner] = {}  # noqa: RUF012 - pydantic copies it
+
+
+def test_reads_what_is_valid():
+    outer = Outer.read({"name": "x", "inner": {"patch": 48, "share": 1}}, "params.yaml")
+    assert (outer.inner.patch, outer.inner.share) == (48, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("values", "sentence"),
+    [
+        ({"name": "x", "iner": {}}, r"params.yaml: `iner` is not a known key; did you mean `inner`\?"),
+        ({"name": "x", "inner": {"pach": 1}}, r"`inner.pach` is not a known key; did you mean `patch`\?"),
+        (
+            {"name": "x", "many": {"a": {"shar": 1}}},
+            r"`many.a.shar` is not a known key; did you mean `share`\?",
+        ),
+        ({}, r"`name` is missing"),
+        ({"name": 3}, r"`name` is 3, but input should be a valid string"),
+        (
+            {"name": "x", "inner": {"patch": "48"}},
+            r"`inner.patch` is '48', but input should be a valid integer",
+        ),
+        ([1], r"params.yaml: `the file` is \[1\]"),
+    ],
+)
+def test_what_is_wrong_is_one_sentence_with_the_nearest_key(values, sentence):
+    with pytest.raises(UserError, match=sentence):
+        Outer.read(values, "params.yaml")
+
+
+def test_sections_are_frozen():
+    with pytest.raises(ValueError, match="frozen"):
+        Inner().patch = 3
+
+
+@pytest.mark.parametrize("text", ["a: [1", "a:\n\t- b"])
+def test_yaml_that_is_none_is_refused(tmp_path, text):
+    (tmp_path / "params.yaml").write_text(text)
+    with pytest.raises(UserError, match="is not valid YAML"):
+        read_yaml(tmp_path / "params.yaml")
+
+
+def test_a_missing_file_says_what_writes_one(tmp_path):
+    with pytest.raises(UserError, match="`mirl study demo` writes one"):
+        read_yaml(tmp_path / "params.yaml")
+
+
+def test_the_fingerprint_is_golden():
+    """A changed value here renames every checkpoint and every MLflow run that people have."""
+    named = fingerprint(
+        {"train": {"steps": 10}, "arm": {"method": "imp", "fraction": 0.2}}, {"data": "ab", "ticket": "cd"}
+    )
+    assert named == "cff9794d08b1775e38d2e5aed65428847b7be24b1d1c5b94d7d6afec9f6a51f5"
+
+
+def test_the_fingerprint_sees_every_value_and_every_input_but_no_order():
+    base = fingerprint({"a": 1, "b": 2}, {"x": "1", "y": "2"})
+    assert base == fingerprint({"b": 2, "a": 1}, {"y": "2", "x": "1"})
+    others = [
+        fingerprint({"a": 1, "b": 3}, {"x": "1", "y": "2"}),
+        fingerprint({"a": 1, "b": 2}, {"x": "1", "y": "3"}),
+    ]
+    assert len({base, *others}) == 3
+
+
+def test_a_new_key_with_its_default_renames_nothing():
+    assert own_values(Outer(name="x", inner=Inner(patch=48))) == {"name": "x", "inner": {"patch": 48}}
+    assert own_values(Outer(name="x", inner=Inner(patch=64))) == {"name": "x"}

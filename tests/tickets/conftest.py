@@ -1,0 +1,60 @@
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from mirl.sparsity.mask import Mask
+from mirl.tickets.routing import Routing
+from mirl.tickets.ticket import Lineage, Ticket
+
+NAMES = ("body.weight", "body.bias", "head.weight", "gone.weight", "temperature", "batches_seen")
+
+
+@pytest.fixture
+def ticket() -> Ticket:
+    """11 of 24 prunable weights, an empty layer, a bias, a scalar, an integer; the golden file holds it."""
+    body_OIHW = torch.arange(18.0).sub(8.5).div(4).view(2, 1, 3, 3).to(memory_format=torch.channels_last)
+    mask = Mask(
+        {
+            "body.weight": torch.arange(18).view(2, 1, 3, 3) % 2 == 0,
+            "head.weight": torch.tensor([[True, False], [False, True]]),
+            "gone.weight": torch.zeros(2, dtype=torch.bool),
+        }
+    )
+    state = {
+        "temperature": torch.tensor(0.5),
+        "body.weight": body_OIHW,
+        "body.bias": torch.tensor([1.5, -0.25]),
+        "head.weight": torch.tensor([[0.0, 7.0], [7.0, -1e-30]]),  # the first is kept, and exactly zero
+        "gone.weight": torch.ones(2),
+        "batches_seen": torch.tensor(12),
+    }
+    lineage = Lineage(
+        name="global-r1", arm="global", method="imp", round=2, parent="1" * 64, fingerprint="2" * 64, seed=3,
+        steps=1400, origin_step=50, data="4" * 64,
+    )  # fmt: skip
+    network = {
+        "name": "nafnet",
+        "options": {"width": 8, "encoder": [1, 1]},
+        "seed": 0,
+        "prune_prompts": False,
+    }
+    return Ticket(network=network, state=mask.apply(state), mask=mask, routing=Routing(), lineage=lineage)
+
+
+@pytest.fixture
+def same() -> Callable[[Ticket, Ticket], bool]:
+    """Whether two tickets are equal but for the file they were read from."""
+
+    def compare(one: Ticket, other: Ticket) -> bool:
+        plain = [(t.network, t.routing, t.lineage, t.densities, sorted(t.state)) for t in (one, other)]
+        return (
+            plain[0] == plain[1]
+            and one.mask == other.mask
+            and all(
+                torch.equal(tensor, other.state[name]) and tensor.dtype == other.state[name].dtype
+                for name, tensor in one.state.items()
+            )
+        )
+
+    return compare

@@ -1,0 +1,34 @@
+from dataclasses import replace
+
+import pytest
+from pydantic import ValidationError
+
+from mirl.tickets.ticket import Ticket
+
+
+def test_densities_over_prunable_and_over_all(ticket: Ticket) -> None:
+    assert ticket.densities.prunable == 11 / 24
+    assert ticket.densities.all == (11 + 2 + 1) / (24 + 2 + 1)  # the integer counter is no parameter
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"parent": "dense"},
+        {"fingerprint": ""},
+        {"round": -1},
+        {"steps": 1.5},
+        {"data": "A" * 64},
+        {"extra": 1},
+    ],
+)
+def test_a_lineage_is_checked(ticket: Ticket, change: dict[str, object]) -> None:
+    with pytest.raises(ValidationError):
+        type(ticket.lineage).model_validate(ticket.lineage.model_dump() | change)
+
+
+def test_a_root_has_neither_parent_nor_data(ticket: Ticket) -> None:
+    root = type(ticket.lineage).model_validate(
+        ticket.lineage.model_dump() | {"parent": "", "data": "", "arm": ""}
+    )
+    assert replace(ticket, lineage=root).lineage.parent == ""

@@ -1,0 +1,61 @@
+import pytest
+import torch
+
+from mirl.config import UserError
+from mirl.training import checkpoint
+from mirl.training.checkpoint import Progress
+
+
+def _progress(step: int) -> Progress:
+    return Progress(
+        step=step,
+        weights={"a.weight": torch.randn(3, 4), "a.bias": torch.zeros(3)},
+        moments={"first.a.weight": torch.rand(3, 4)},
+        origin={"a.weight": torch.ones(3, 4)},
+        history=[{"step": 5, "loss": 0.1}],
+        loss_sum=0.1 + 0.2,
+        train_seconds=1.5,
+    )
+
+
+def test_what_is_saved_is_loaded_to_the_last_bit(tmp_path):
+    path = tmp_path / "checkpoint.safetensors"
+    saved = _progress(7)
+    checkpoint.save(saved, path)
+    loaded = checkpoint.load(path)
+    assert loaded is not None
+    assert (loaded.step, loaded.history, loaded.loss_sum) == (7, saved.history, saved.loss_sum)
+    for group in ("weights", "moments", "origin"):
+        ours, theirs = getattr(saved, group), getattr(loaded, group)
+        assert ours.keys() == theirs.keys()
+        assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+    assert [file.name for file in tmp_path.iterdir()] == ["checkpoint.safetensors"]
+
+
+def test_none_where_there_is_none(tmp_path):
+    assert checkpoint.load(tmp_path / "checkpoint.safetensors") is None
+
+
+def test_a_failed_write_leaves_the_last_good_one(tmp_path, monkeypatch):
+    path = tmp_path / "checkpoint.safetensors"
+    checkpoint.save(_progress(7), path)
+
+    def full(*arguments: object) -> None:
+        (tmp_path / "checkpoint.writing").write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(checkpoint, "save_file", full)
+    with pytest.raises(OSError, match="No space"):
+        checkpoint.save(_progress(8), path)
+    loaded = checkpoint.load(path)
+    assert loaded is not None and loaded.step == 7
+    assert [file.name for file in tmp_path.iterdir()] == ["checkpoint.safetensors"]
+
+
+@pytest.mark.parametrize("cut", [0, 5, 200, -1])
+def test_a_truncated_one_is_refused_in_words(tmp_path, cut):
+    path = tmp_path / "checkpoint.safetensors"
+    checkpoint.save(_progress(7), path)
+    path.write_bytes(path.read_bytes()[:cut])
+    with pytest.raises(UserError, match="delete it to start this training anew"):
+        checkpoint.load(path)

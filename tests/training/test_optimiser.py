@@ -1,0 +1,91 @@
+import pytest
+import torch
+from torch import nn
+
+from mirl.sparsity.mask import Mask
+from mirl.training.optimiser import MaskedAdamW
+
+
+@pytest.fixture
+def layer() -> nn.Linear:
+    layer = nn.Linear(4, 3)
+    with torch.no_grad():
+        layer.weight.copy_(torch.arange(12.0).reshape(3, 4) - 5.5)
+    return layer
+
+
+def _masked(layer: nn.Linear) -> Mask:
+    keep = torch.tensor([[True, False, True, True], [False, False, True, True], [True, True, True, False]])
+    layer.weight.data.masked_fill_(~keep, 0)
+    return Mask({"weight": keep})
+
+
+def _steps(layer: nn.Linear, optimiser: MaskedAdamW, count: int, seed: int = 0) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    for _ in range(count):
+        loss = (layer(torch.randn(8, 4, generator=generator)) - 1).square().mean()
+        loss.backward()
+        optimiser.step(0.05, 1.0)
+
+
+def test_masked_weights_are_exactly_zero_after_every_step(layer):
+    mask = _masked(layer)
+    optimiser = MaskedAdamW(dict(layer.named_parameters()), mask, {}, weight_decay=0.1)
+    for seed in range(5):
+        _steps(layer, optimiser, 1, seed)
+        assert (layer.weight.detach()[~mask["weight"]] == 0).all()
+    optimiser.check()
+    assert (layer.weight.detach()[mask["weight"]] != 0).all()
+
+
+def test_frozen_elements_of_any_parameter_stay_exactly_though_weight_decay_pulls(layer):
+    frozen = {"weight": torch.zeros(3, 4, dtype=torch.bool), "bias": torch.tensor([True, False, True])}
+    frozen["weight"][0] = True
+    before = {name: p.detach().clone() for name, p in layer.named_parameters()}
+    optimiser = MaskedAdamW(dict(layer.named_parameters()), Mask({}), frozen, weight_decay=0.5)
+    _steps(layer, optimiser, 4)
+    for name, where in frozen.items():
+        after = layer.get_parameter(name).detach()
+        assert torch.equal(after[where], before[name][where])
+        assert (after[~where] != before[name][~where]).all()
+    optimiser.check()
+
+
+def test_masked_elements_do_not_count_in_the_clipping_norm(layer):
+    mask = Mask({"weight": torch.zeros(3, 4, dtype=torch.bool)})
+    optimiser = MaskedAdamW(dict(layer.named_parameters()), mask, {}, weight_decay=0.0)
+    layer.weight.grad, layer.bias.grad = torch.full((3, 4), 1e6), torch.tensor([3.0, 0.0, 4.0])
+    assert optimiser.step(0.01, 1.0) == pytest.approx(5.0)
+
+
+def test_a_gradient_that_is_not_finite_changes_nothing(layer):
+    before = layer.weight.detach().clone()
+    optimiser = MaskedAdamW(dict(layer.named_parameters()), Mask({}), {}, weight_decay=0.1)
+    layer.weight.grad, layer.bias.grad = torch.full((3, 4), torch.nan), torch.zeros(3)
+    optimiser.step(0.1, 1.0)
+    assert torch.equal(layer.weight.detach(), before)
+
+
+def test_check_finds_a_masked_weight_that_is_not_zero(layer):
+    mask = _masked(layer)
+    optimiser = MaskedAdamW(dict(layer.named_parameters()), mask, {}, weight_decay=0.0)
+    layer.weight.data[0, 1] = 1e-30
+    with pytest.raises(AssertionError, match="not zero"):
+        optimiser.check()
+
+
+def test_restored_moments_continue_to_the_same_bytes(layer):
+    start = {name: p.detach().clone() for name, p in layer.named_parameters()}
+    whole = MaskedAdamW(dict(layer.named_parameters()), Mask({}), {}, weight_decay=0.1)
+    _steps(layer, whole, 3, seed=1)
+    middle = {name: p.detach().clone() for name, p in layer.named_parameters()}
+    moments = {name: moment.clone() for name, moment in whole.moments().items()}
+    _steps(layer, whole, 3, seed=2)
+    expected = layer.weight.detach().clone()
+
+    layer.load_state_dict(middle)
+    resumed = MaskedAdamW(dict(layer.named_parameters()), Mask({}), {}, weight_decay=0.1)
+    resumed.restore(moments, 3)
+    _steps(layer, resumed, 3, seed=2)
+    assert torch.equal(layer.weight.detach(), expected)
+    assert not torch.equal(expected, start["weight"])
