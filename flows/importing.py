@@ -13,9 +13,9 @@ from mlflow.data.pandas_dataset import from_pandas
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run, RunTag
 from tqdm import tqdm
 
+from flows.facts import TicketFacts, read_facts, study_file, ticket_names
 from flows.runs import FINGERPRINT, StudyRuns, TicketRun
 from flows.store import Store, plain_errors
-from flows.ticket_folder import TicketFolder, read_ticket_folder, study_file, ticket_names
 from mirl.study.workspace import Workspace
 
 IMPORTED, SHA256, PICTURES, REPORT = "mirl.imported", "mirl.sha256", "mirl.pictures", "mirl.report"
@@ -49,61 +49,59 @@ def sync(root: Path, names: list[str] | None = None) -> list[Synced]:
         )
         done = []
         for name in bar:
-            folder = read_ticket_folder(root, name)
-            run = known.get((folder.fingerprint, name))
-            done.append(_sync_ticket(runs, folder, run, Workspace(root)))
+            facts = read_facts(root, name)
+            run = known.get((facts.fingerprint, name))
+            done.append(_sync_ticket(runs, facts, run, Workspace(root)))
         _sync_report(store, parent, Workspace(root).report)
     return done
 
 
-def _sync_ticket(runs: StudyRuns, folder: TicketFolder, run: Run | None, files: Workspace) -> Synced:
-    digest = folder.digest
+def _sync_ticket(runs: StudyRuns, facts: TicketFacts, run: Run | None, files: Workspace) -> Synced:
+    digest = facts.digest
     if run is not None and run.data.tags.get(IMPORTED) == digest and run.info.status == "FINISHED":
-        return Synced(name=folder.name, run_id=run.info.run_id, what="there")
+        return Synced(name=facts.name, run_id=run.info.run_id, what="there")
     what = "made" if run is None else "completed"
-    run = run or runs.make_ticket(
-        folder.fingerprint, folder.name, imported=True, seconds=folder.train_seconds
-    )
+    run = run or runs.make_ticket(facts.fingerprint, facts.name, imported=True, seconds=facts.train_seconds)
     target = TicketRun(runs.store, run)
     finished = target.last_moment if what == "completed" else None
-    _sync_numbers(runs.store, run, folder, files.root)
-    _sync_curve(target, folder)
-    _sync_inputs(runs.store, run, folder, files.prepared, runs.study)
-    _sync_ticket_file(runs.store, run, folder.ticket)
-    _sync_pictures(runs.store, run, folder)
+    _sync_numbers(runs.store, run, facts, files.root)
+    _sync_curve(target, facts)
+    _sync_inputs(runs.store, run, facts, files.prepared, runs.study)
+    _sync_ticket_file(runs.store, run, facts.ticket)
+    _sync_pictures(runs.store, run, facts)
     runs.client.set_tag(run.info.run_id, IMPORTED, digest)  # last: only a whole import counts as one
     target.end("FINISHED", run.info.end_time or finished)
-    return Synced(name=folder.name, run_id=run.info.run_id, what=what)
+    return Synced(name=facts.name, run_id=run.info.run_id, what=what)
 
 
-def _sync_numbers(store: Store, run: Run, folder: TicketFolder, root: Path) -> None:
+def _sync_numbers(store: Store, run: Run, facts: TicketFacts, root: Path) -> None:
     data, now = run.data, int(time.time() * 1000)
-    tags = dict(folder.tags)
+    tags = dict(facts.tags)
     if "git_revision" not in data.tags and (revision := git_revision(root)):
         tags["git_revision"] = revision
     store.client.log_batch(
         run.info.run_id,
-        metrics=[Metric(k, v, now, 0) for k, v in folder.metrics.items() if data.metrics.get(k) != v],
+        metrics=[Metric(k, v, now, 0) for k, v in facts.metrics.items() if data.metrics.get(k) != v],
         params=[
-            Param(k, str(v)) for k, v in folder.params.items() if k not in data.params
+            Param(k, str(v)) for k, v in facts.params.items() if k not in data.params
         ],  # they cannot change
         tags=[RunTag(k, v) for k, v in tags.items() if data.tags.get(k) != v],
     )
 
 
-def _sync_curve(target: TicketRun, folder: TicketFolder) -> None:
+def _sync_curve(target: TicketRun, facts: TicketFacts) -> None:
     """The points are spread over the training's time, which is all that is known about when they were."""
-    records = folder.records()
+    records = facts.records()
     if not records:
         return
     begun, length = target.run.info.start_time, max(record.step for record in records)
-    moments = [begun + int(1000 * folder.train_seconds * record.step / length) for record in records]
+    moments = [begun + int(1000 * facts.train_seconds * record.step / length) for record in records]
     target.log(records, moments)
 
 
-def _sync_inputs(store: Store, run: Run, folder: TicketFolder, prepared: Path, study: str) -> None:
+def _sync_inputs(store: Store, run: Run, facts: TicketFacts, prepared: Path, study: str) -> None:
     there = {entry.dataset.digest for entry in (run.inputs.dataset_inputs if run.inputs else [])}
-    digest = folder.dataset[:_DIGEST_LENGTH]
+    digest = facts.dataset[:_DIGEST_LENGTH]
     if digest and digest not in there:
         dataset = _dataset(prepared / "manifest.parquet", study, digest)
         entry = DatasetInput(dataset, [InputTag("mlflow.data.context", "training")])
@@ -126,14 +124,14 @@ def _sync_ticket_file(store: Store, run: Run, ticket: Path) -> None:
         store.client.set_tag(run.info.run_id, SHA256, sha256)
 
 
-def _sync_pictures(store: Store, run: Run, folder: TicketFolder) -> None:
+def _sync_pictures(store: Store, run: Run, facts: TicketFacts) -> None:
     """Before/after pictures in the image grid; a changed set is a further step of it."""
-    digest, last = folder.pictures_digest, run.data.tags.get(PICTURES)
-    if not folder.pictures or (last and last.endswith(digest)):
+    digest, last = facts.pictures_digest, run.data.tags.get(PICTURES)
+    if not facts.pictures or (last and last.endswith(digest)):
         return
     step = int(last.split()[0]) + 1 if last else 0
     there = [Path(entry.path).name for entry in store.client.list_artifacts(run.info.run_id, "images")]
-    for key, strip_HWC in folder.strips():
+    for key, strip_HWC in facts.strips():
         key = re.sub(r"[^\w./ -]", "_", key, flags=re.ASCII)
         begin = f"{key.replace('/', '~')}+step+{step}+"
         if not any(name.startswith(begin) for name in there):  # an import that was interrupted goes on

@@ -3,7 +3,6 @@
 import socket
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -11,8 +10,7 @@ from pathlib import Path
 import pytest
 from mlflow.entities import Run
 
-from flows import live, tracking
-from flows.live import LiveSink
+from flows import tracking
 from flows.runs import FINGERPRINT, STUDY, StudyRuns
 from flows.store import Store
 from mirl.config import Stopped, UserError
@@ -247,31 +245,6 @@ def test_a_server_that_is_down_costs_training_one_line_and_no_time(
     assert "flows.tracking sync" in said
 
 
-def test_a_server_that_hangs_does_not_hold_the_end_of_training(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(live, "CLOSE_SECONDS", 0.2)
-    release = threading.Event()
-    sink = LiveSink("r1", lambda: release.wait(30) and None)  # type: ignore[arg-type, return-value]
-    begun = time.monotonic()
-    sink.close()
-    release.set()
-    assert time.monotonic() - begun < 2
-    assert capsys.readouterr().err.count("\n") == 1
-
-
-def test_records_travel_in_batches(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(live, "EVERY_SECONDS", 0.2)
-    recorder = Notes()
-    sink = LiveSink("r1", lambda: recorder)
-    for step in range(500):
-        sink.log(record(step))
-    sink.close()
-    assert sum(recorder.batches) == 500
-    assert len(recorder.batches) <= 3
-    assert recorder.status == "FINISHED"
-
-
 def test_the_embedded_store_lies_in_the_study_whatever_the_folder(
     root: Path, make_ticket: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -290,20 +263,6 @@ def test_importing_the_door_does_not_import_mlflow() -> None:
 
 
 # --- helpers of this file ---
-
-
-class Notes:
-    """A recorder that remembers."""
-
-    def __init__(self) -> None:
-        self.batches: list[int] = []
-        self.status = ""
-
-    def log(self, records: object) -> None:
-        self.batches.append(len(records))  # type: ignore[arg-type]
-
-    def end(self, status: str) -> None:
-        self.status = status
 
 
 def interrupted(*_: object) -> None:

@@ -20,7 +20,7 @@ PICTURE_KINDS = ("input", "output", "clean")
 
 
 @dataclass(frozen=True, kw_only=True)
-class TicketFolder:
+class TicketFacts:
     """Everything of one ticket that is worth showing."""
 
     name: str
@@ -93,7 +93,7 @@ def study_file(root: Path) -> dict[str, Any]:
     return values
 
 
-def read_ticket_folder(root: Path, name: str) -> TicketFolder:
+def read_facts(root: Path, name: str) -> TicketFacts:
     """Gather `tickets/<name>`, `scores/<name>` and the report's verdict; UserError without a ticket."""
     files = Workspace(root)
     ticket, history = files.ticket(name) / "ticket.safetensors", files.ticket(name) / "history.parquet"
@@ -119,7 +119,7 @@ def read_ticket_folder(root: Path, name: str) -> TicketFolder:
     tags |= _judgement(files, name)
     numbers = {"round": lineage["round"], "seed": lineage["seed"], "steps": lineage["steps"]}
     numbers |= {"rewind_step": lineage["origin_step"]} | _leaves(arm) | _leaves(train, "train.")
-    return TicketFolder(
+    return TicketFacts(
         name=name,
         fingerprint=lineage["fingerprint"],
         dataset=lineage["data"],
