@@ -6,7 +6,7 @@ BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help demo study test check format ui lock clean show-kill
+.PHONY: help demo test check format ui lock clean show-kill
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -20,8 +20,8 @@ help: ## list the commands
 demo: .venv/done ## train, prove, promote and use a winning ticket (about 8 minutes on two cores)
 	dvc repro --quiet
 	python -m flows.registry promote
-	mirl restore scores/dense/pictures/*--input.png -o restored --force
 	@mirl report
+	mirl restore scores/dense/pictures/*--input.png -o restored --force
 	@echo "the restored photographs:     restored/"
 	@echo "the tickets in MLflow:        make ui"
 

@@ -70,9 +70,9 @@ def _copy(tree: Path, steps: int) -> Path:
         "steps": steps,
         "warmup_steps": steps // 10,
         "rewind_step": steps // 20,
-        "checkpoint_seconds": 1.0,
     }
     params["train"]["record_every"] = 20
+    params["machine"] = {"checkpoint_seconds": 1.0}
     (tree / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
     return tree
 

@@ -118,7 +118,8 @@ def read_facts(root: Path, name: str) -> TicketFacts:
     tags |= {key: value for key, value in arm.items() if isinstance(value, str)}
     tags |= _judgement(files, name)
     numbers = {"round": lineage["round"], "seed": lineage["seed"], "steps": lineage["steps"]}
-    numbers |= {"rewind_step": lineage["origin_step"]} | _leaves(arm) | _leaves(train, "train.")
+    numbers |= {"rewind_step": lineage["origin_step"], **_leaves(arm, "arm."), **_leaves(train, "train.")}
+    numbers |= {key: value for key, value in _leaves(arm).items() if key in ("fraction", "density")}
     return TicketFacts(
         name=name,
         fingerprint=lineage["fingerprint"],
@@ -140,9 +141,10 @@ def _judgement(files: Workspace, name: str) -> dict[str, str]:
         found = [f"{item['kind']} {item['layer']}".strip() for item in read_json(findings)]
         tags["collapse"] = ", ".join(found)[:5000] or "none"
     if table.exists():
-        rows = pd.read_parquet(table, columns=["name", "verdict"]).set_index("name")["verdict"]
+        rows = pd.read_parquet(table, columns=["name", "verdict", "beats_controls"]).set_index("name")
         if name in rows.index:
-            tags |= {"verdict": str(rows[name]), "winning": "yes" if rows[name] == "wins" else "no"}
+            verdict, beats = (str(rows.loc[name, column]) for column in ("verdict", "beats_controls"))
+            tags |= {"verdict": verdict, "winning": "yes" if verdict == "wins" and beats != "no" else "no"}
     return tags
 
 

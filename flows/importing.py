@@ -4,6 +4,7 @@ import hashlib
 import re
 import subprocess
 import time
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -78,7 +79,7 @@ def _sync_numbers(store: Store, run: Run, facts: TicketFacts, root: Path) -> Non
     data, now = run.data, int(time.time() * 1000)
     tags = dict(facts.tags)
     if "git_revision" not in data.tags and (revision := git_revision(root)):
-        tags["git_revision"] = revision
+        tags["imported_at_git_revision"] = revision  # the one that trained it is not known
     store.client.log_batch(
         run.info.run_id,
         metrics=[Metric(k, v, now, 0) for k, v in facts.metrics.items() if data.metrics.get(k) != v],
@@ -113,7 +114,9 @@ def _dataset(manifest: Path, study: str, digest: str) -> Dataset:
     source = CodeDatasetSource({"prepared by": "dvc repro prepare"})
     if not manifest.exists():
         return Dataset(study, digest, "code", source.to_json())
-    known = from_pandas(pd.read_parquet(manifest), source=source, name=study, digest=digest).to_dict()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # it would rather have floats, lest a count be missing
+        known = from_pandas(pd.read_parquet(manifest), source=source, name=study, digest=digest).to_dict()
     return Dataset(study, digest, known["source_type"], known["source"], known["schema"], known["profile"])
 
 

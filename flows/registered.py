@@ -95,8 +95,9 @@ class Registered:
         self._make_sure_of_the_model()
         study = self.client.get_experiment(run.info.experiment_id).name.removeprefix("mirl/")
         tags = {"sha256": sha256, "ticket": name, "study": study, "verified": "no"}
-        density = run.data.metrics.get("density/prunable")
-        tags |= {} if density is None else {"density": f"{density:.6g}"}
+        tags |= {"dataset": run.data.tags.get("dataset", "")}
+        numbers = {"density": "density/prunable", "psnr_db": "psnr_db/mean"}
+        tags |= {tag: repr(run.data.metrics[key]) for tag, key in numbers.items() if key in run.data.metrics}
         return self.client.create_model_version(
             MODEL, f"{run.info.artifact_uri}/{place}", run.info.run_id, tags=tags
         )

@@ -16,11 +16,13 @@ import pandas as pd
 from mlflow.entities.model_registry import ModelVersion
 
 from flows import importing, model_files, store
+from flows.facts import study_file
 from flows.importing import file_sha256
 from flows.registered import CHAMPION, PREVIOUS, Registered, number, title
 from flows.store import Store, plain_errors
 from mirl.config import UserError
 from mirl.evaluation.scoring import Restore, score
+from mirl.promotion import Champion, PolicySection, stays
 from mirl.study.params import read_params
 from mirl.study.stages import held_out_images
 from mirl.study.workspace import Workspace, read_json
@@ -45,12 +47,13 @@ class Promotion:
     """The outcome in a sentence or two."""
 
 
-def promote(root: Path, rescore: Rescore | None = None) -> Promotion:
+def promote(root: Path, rescore: Rescore | None = None, force: bool = False) -> Promotion:
     """Make the ticket that the report decided on the champion.
 
     It is registered, loaded back from the registry and scored again by `rescore` (None: as the study's
     `evaluate` does) before the alias moves. Promoting the same file twice makes no second version; nothing to
-    promote is an answer. UserError where the report is missing or older than its ticket, or the loaded model
+    promote is an answer, and so is a champion that stays: it is no worse, or was measured on other data (`force`
+    replaces it all the same). UserError where the report is missing or older than its ticket, or the loaded model
     scores differently.
     """
     files = Workspace(root)
@@ -68,6 +71,8 @@ def promote(root: Path, rescore: Rescore | None = None) -> Promotion:
             return Promotion(
                 ticket=name, version=number(version), said=f"{title(version)} is the champion already"
             )
+        if champion and not force and (why := _stays(root, champion, version)):
+            return Promotion(ticket=None, version=None, said=why)
         difference = _verify(registered, version, files.scores(name), rescore or rescorer(root))
         if champion:
             registered.point(PREVIOUS, champion)
@@ -138,6 +143,27 @@ def rescorer(root: Path) -> Rescore:
     return lambda restore: score(restore, held_out_images(root), few)
 
 
+def _stays(root: Path, champion: ModelVersion, challenger: ModelVersion) -> str:
+    """Why the champion stays, by the study's policy; empty where the challenger replaces it."""
+    if champion.tags.get("dataset") != challenger.tags.get("dataset") or "psnr_db" not in champion.tags:
+        return (
+            f"{title(champion)} stays the champion: it was measured on other data, its figures and those of "
+            f"{title(challenger)} do not compare; `python -m flows.registry promote --force` replaces it"
+        )
+    policy = PolicySection.read(study_file(root).get("promote", {}), "params.yaml: promote")
+    reason = stays(_standing(champion), _standing(challenger), policy)
+    return (
+        f"{title(champion)}: {reason}; `python -m flows.registry promote --force` replaces it"
+        if reason
+        else ""
+    )
+
+
+def _standing(version: ModelVersion) -> Champion:
+    tags = version.tags
+    return Champion(sha256=tags["sha256"], density=float(tags["density"]), psnr_db=float(tags["psnr_db"]))
+
+
 def _checked(ticket: Path, expected: str | None) -> str:
     if not ticket.exists():
         raise UserError(f"{ticket} does not exist, but the report decided on it; run `dvc repro`")
@@ -187,22 +213,27 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m flows.registry", description=__doc__.splitlines()[0])
     parser.add_argument("--root", type=Path, default=Path(), help="folder of the study (default: this one)")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    commands.add_parser("promote", help="register and verify the report's ticket, then make it the champion")
+    promoting = commands.add_parser(
+        "promote", help="register and verify the report's ticket, then make it the champion"
+    )
+    promoting.add_argument(
+        "--force", action="store_true", help="also where the champion is better or not comparable"
+    )
     commands.add_parser("rollback", help="make the previous champion the champion again")
     commands.add_parser("list", help="show every registered version")
     wanted = parser.parse_args(arguments)
     try:
-        print(_answer(wanted.command, wanted.root))
+        print(_answer(wanted.command, wanted.root, getattr(wanted, "force", False)))
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0
 
 
-def _answer(command: str, root: Path) -> str:
+def _answer(command: str, root: Path, force: bool) -> str:
     if command == "promote":
         importing.sync(root)  # the registered version hangs on the ticket's run
-        return promote(root).said
+        return promote(root, force=force).said
     if command == "rollback":
         return rollback(root)
     table = versions(root)

@@ -14,7 +14,7 @@ class PolicySection(RuleSection):
 
     max_density: float = Field(default=0.5, gt=0, le=1)
     """Ceiling of the density over prunable weights."""
-    beat_controls: bool = False
+    beat_controls: bool = True
     """Whether a ticket must also beat every control of its density, where there is one."""
 
 
@@ -52,14 +52,21 @@ def decide(candidates: Sequence[Judged], champion: Champion | None, policy: Poli
     more than `tolerance_db`. No admitted ticket is an answer, not an error.
     """
     objections = {entry.candidate.name: _objection(entry, policy) for entry in candidates}
-    admitted = [entry for entry in candidates if not objections[entry.candidate.name]]
     lines = [_line(entry, objections[entry.candidate.name]) for entry in candidates]
+    failed = [
+        entry for entry in candidates if entry.candidate.name == policy.reference and entry.candidate.findings
+    ]
+    if failed:
+        return Decision(ticket=None, reasons=(_failed_parent(failed[0]), *lines))
+    admitted = [entry for entry in candidates if not objections[entry.candidate.name]]
     if not admitted:
         return Decision(ticket=None, reasons=(_nobody(candidates, policy), *lines))
     best = min(admitted, key=_rank)
-    reason = _against(champion, best, policy)
-    if reason:
-        return Decision(ticket=None, reasons=(reason, *lines))
+    standing = Champion(
+        sha256=best.candidate.sha256, density=best.candidate.density, psnr_db=best.quality["psnr_db/mean"]
+    )
+    if champion and (reason := stays(champion, standing, policy)):
+        return Decision(ticket=None, reasons=(f"Nothing is promoted: {reason}.", *lines))
     among = "the only admitted ticket" if len(admitted) == 1 else f"the sparsest of {len(admitted)} admitted"
     earned = f"at {_percent(best)} density it {best.verdict.word} {_object(best, policy)}"
     top = f"{best.candidate.name} is promoted: {earned} ({best.verdict.reason}), {among}."
@@ -92,6 +99,11 @@ def _line(entry: Judged, objection: str) -> str:
     return f"{entry.candidate.name} ({_percent(entry)}): {said}."
 
 
+def _failed_parent(parent: Judged) -> str:
+    found = "; ".join(f"{finding.layer}: {finding.detail}" for finding in parent.candidate.findings)
+    return f"Nothing is promoted: {parent.candidate.name}, which the others are compared with, fails itself ({found})."
+
+
 def _nobody(candidates: Sequence[Judged], policy: PolicySection) -> str:
     words = [c.verdict.word for c in candidates if c.candidate.method in policy.methods]
     if not words:
@@ -103,17 +115,21 @@ def _nobody(candidates: Sequence[Judged], policy: PolicySection) -> str:
     )
 
 
-def _against(champion: Champion | None, best: Judged, policy: PolicySection) -> str:
-    """Why the champion stays; empty where the best ticket replaces it, or is it already."""
-    if champion is None or champion.sha256 == best.candidate.sha256:
+def stays(champion: Champion, challenger: Champion, policy: RuleSection) -> str:
+    """Why the champion stays; empty where the challenger replaces it, or is it already.
+
+    Both were measured on the same test set. To replace it takes a sparser ticket, or one of its density that is
+    better by more than `tolerance_db`.
+    """
+    if champion.sha256 == challenger.sha256:
         return ""
-    sparser = best.candidate.density < champion.density * (1 - policy.control_share)
-    gain_db = best.quality["psnr_db/mean"] - champion.psnr_db
-    level = best.candidate.density <= champion.density * (1 + policy.control_share)
+    sparser = challenger.density < champion.density * (1 - policy.control_share)
+    gain_db = challenger.psnr_db - champion.psnr_db
+    level = challenger.density <= champion.density * (1 + policy.control_share)
     if sparser or (level and gain_db > policy.tolerance_db):
         return ""
-    at = f"{_percent(best)} against {100 * champion.density:.1f} % density, {gain_db:+.2f} dB"
-    return f"Nothing is promoted: the champion stays, {best.candidate.name} is no better ({at})."
+    at = f"{challenger.density:.1%} against {champion.density:.1%} density, {gain_db:+.2f} dB"
+    return f"the champion stays, a challenger has to be sparser or better ({at})"
 
 
 def _rank(entry: Judged) -> tuple[float, float, str]:

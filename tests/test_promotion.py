@@ -34,13 +34,19 @@ def ticket(
 
 
 DENSE = ticket("dense", 1.0, 26.0, "dense")
+UNLEARNED = Finding(
+    kind="did not learn", layer="derain", detail="its output is no better than its input (-0.43 dB)"
+)
 GONE = Finding(kind="layer gone", layer="tail.weight", detail="none of its 8 weights is kept")
 
 
 def decided(
-    *tickets: Candidate, champion: Champion | None = None, policy: PolicySection = POLICY
+    *tickets: Candidate,
+    champion: Champion | None = None,
+    policy: PolicySection = POLICY,
+    parent: Candidate = DENSE,
 ) -> Decision:
-    return decide(judge([DENSE, *tickets], policy), champion, policy)
+    return decide(judge([parent, *tickets], policy), champion, policy)
 
 
 def test_the_sparsest_admitted_ticket_is_promoted() -> None:
@@ -77,6 +83,15 @@ def test_who_is_never_promoted_however_sparse(rival: Candidate, why: str) -> Non
     assert alone.reasons[0].startswith("Nothing is promoted")
 
 
+def test_a_parent_that_fails_is_nothing_to_prune() -> None:
+    failing = ticket("dense", 1.0, 26.0, method="dense", findings=[UNLEARNED])
+    found = decided(ticket("a", 0.3, 27.0), parent=failing)
+    assert found.ticket is None
+    assert found.reasons[0].startswith(
+        "Nothing is promoted: dense, which the others are compared with, fails itself (derain"
+    )
+
+
 def test_nothing_to_promote_is_an_answer() -> None:
     found = decided()
     assert found.ticket is None
@@ -84,10 +99,10 @@ def test_nothing_to_promote_is_an_answer() -> None:
     json.dumps(found.plain(), allow_nan=False)
 
 
-def test_a_ticket_can_be_asked_to_beat_its_controls() -> None:
+def test_a_ticket_has_to_beat_its_controls_unless_told_otherwise() -> None:
     study = [ticket("a", 0.3, 26.2), ticket("r", 0.3, 26.3, method="random"), ticket("b", 0.4, 26.2)]
-    assert decided(*study).ticket == "a"
-    assert decided(*study, policy=PolicySection(beat_controls=True)).ticket == "b"
+    assert decided(*study).ticket == "b"
+    assert decided(*study, policy=PolicySection(beat_controls=False)).ticket == "a"
 
 
 @pytest.mark.parametrize(

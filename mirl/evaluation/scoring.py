@@ -4,8 +4,7 @@ Legend: B batch (1), H height, W width, C colour channels (R, G, B).
 """
 
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -38,8 +37,6 @@ class EvaluateSection(Section):
     """Before/after pictures a task, for the report."""
     picture_size: int = Field(default=320, ge=32)
     """Longest side of those pictures in pixels; larger ones are centre-cropped."""
-    threads: int | None = Field(default=None, ge=1)
-    """CPU threads while scoring; None: as they are."""
 
     @field_validator("protocols")
     @classmethod
@@ -93,7 +90,7 @@ def score(
     chosen = _chosen(items, section.limit)
     work = [(PROTOCOLS[name], item) for name in section.protocols for item in chosen]
     rows = []
-    with _threads(section.threads), torch.inference_mode():
+    with torch.inference_mode():
         for done, (protocol, item) in enumerate(work, start=1):
             rows.append(_row(restore, protocol, item))
             progress(done, len(work))
@@ -105,7 +102,7 @@ def pictures(restore: Restore, items: Iterable[TestImage], section: EvaluateSect
     """The first `section.pictures` images of each task under the first protocol, cropped for the eye."""
     protocol = PROTOCOLS[section.protocols[0]]
     found = []
-    with _threads(section.threads), torch.inference_mode():
+    with torch.inference_mode():
         for item in _chosen(items, section.pictures):
             degraded, clean = prepare(protocol, item.image, item.task, item.clean_HWC, item.degraded_HWC)
             trio = (degraded, _restored(restore, degraded), clean)
@@ -179,13 +176,3 @@ def _centre(image_HWC: np.ndarray, size: int) -> np.ndarray:
 
 def _to_uint8(image_HWC: np.ndarray) -> np.ndarray:
     return np.rint(np.clip(image_HWC, 0, 1) * 255).astype(np.uint8)
-
-
-@contextmanager
-def _threads(count: int | None) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(count or before)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

@@ -54,7 +54,7 @@ def read_pictures(folder: Path) -> list[Picture]:
     """What `write_pictures` wrote, ordered by task and image."""
     found = []
     for path in sorted(folder.glob(f"*--{PARTS[0]}.png")):
-        task, image, _ = path.stem.split("--")
+        task, _, image = path.stem.removesuffix(f"--{PARTS[0]}").partition("--")
         trio = [np.asarray(Image.open(folder / f"{task}--{image}--{part}.png")) for part in PARTS]
         found.append(Picture(image, task, *trio))
     return found

@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 from typing import Self
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from mirl.config import Section, UserError, read_yaml
 from mirl.data.sections import DataSection
@@ -13,7 +13,7 @@ from mirl.evaluation.scoring import EvaluateSection
 from mirl.methods import Arm
 from mirl.networks import NetworkSection
 from mirl.promotion import PolicySection
-from mirl.training.section import TrainSection
+from mirl.training.section import MachineSection, TrainSection
 
 ROOT_TICKET = "init"
 """The untrained network: what the first round comes after."""
@@ -29,7 +29,7 @@ class RoundSection(Section):
 class Params(Section):
     """A whole params.yaml."""
 
-    study: str
+    study: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     """Name of the study: an MLflow experiment gathers its tickets."""
     data: DataSection
     network: NetworkSection
@@ -39,6 +39,7 @@ class Params(Section):
     """In the order in which they stand: a round comes after one that is named before it."""
     evaluate: EvaluateSection
     promote: PolicySection
+    machine: MachineSection = MachineSection()
 
     @model_validator(mode="after")
     def _rounds_hang_together(self) -> Self:
@@ -62,8 +63,11 @@ class Params(Section):
             raise ValueError(
                 f"promote.reference is {self.promote.reference!r}, but the dense round is {dense[0]!r}"
             )
-        if self.promote.protocol not in self.evaluate.protocols:
-            raise ValueError(f"promote.protocol {self.promote.protocol!r} is not among evaluate.protocols")
+        if self.promote.protocol != self.evaluate.protocols[0]:
+            raise ValueError(
+                f"promote.protocol is {self.promote.protocol!r}, but the first of evaluate.protocols, whose numbers "
+                f"are shown everywhere, is {self.evaluate.protocols[0]!r}; the same must decide"
+            )
         return self
 
     def round(self, name: str) -> RoundSection:

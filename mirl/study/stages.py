@@ -9,7 +9,7 @@ import torch
 from tqdm import tqdm
 
 from mirl import networks
-from mirl.config import fingerprint, own_values
+from mirl.config import Stopped, fingerprint, own_values
 from mirl.data.batches import BatchStream
 from mirl.data.degradations import TASKS
 from mirl.data.packed import PackedImages
@@ -32,7 +32,7 @@ from mirl.study.workspace import Workspace, write_json
 from mirl.tickets import format as ticket_format
 from mirl.tickets.routing import Routing
 from mirl.tickets.ticket import Lineage, Ticket
-from mirl.training.loop import Surroundings, Trained, train
+from mirl.training.loop import Surroundings, Trained, device_of, train
 
 PROBE_SIDE = 64
 """Height and width of the picture that collapse is looked for with."""
@@ -56,7 +56,7 @@ class Study:
 def prepare(study: Study, key: str) -> None:
     """Photographs to `data/prepared/`."""
     section = study.params.data
-    with study.files.making(study.files.prepared) as draft, _Bar("prepare", "image") as bar:
+    with study.files.making(study.files.prepared) as draft, _Bar("prepare", study.should_stop) as bar:
         prepare_data(section, study.root / section.root, draft, bar)
 
 
@@ -96,7 +96,6 @@ def round_(study: Study, key: str) -> None:
             network=network, state=belief.weights, mask=belief.mask, routing=Routing(), lineage=lineage
         )
         ticket_folder.write(draft, ticket, belief.origin, trained.history, _spent(trained, params))
-    shutil.rmtree(files.checkpoint(mark).parent, ignore_errors=True)
 
 
 def evaluate(study: Study, key: str) -> None:
@@ -104,15 +103,21 @@ def evaluate(study: Study, key: str) -> None:
     files, section = study.files, study.params.evaluate
     study.params.round(key)
     ticket = ticket_format.read(files.ticket(key) / "ticket.safetensors")
-    restorer = Restorer(ticket, threads=section.threads)
+    machine = study.params.machine
+    restorer = Restorer(ticket, threads=machine.threads, device=str(device_of(machine)))
+    shutil.rmtree(
+        files.checkpoint(ticket.lineage.fingerprint).parent, ignore_errors=True
+    )  # DVC has the ticket
     images = list(held_out_images(study.root))
-    with files.making(files.scores(key)) as draft, _Bar(f"evaluate {key}", "image") as bar:
+    with files.making(files.scores(key)) as draft, _Bar(f"evaluate {key}", study.should_stop) as bar:
         frame = score(restorer.run, images, section, bar)
         frame.to_parquet(draft / "scores.parquet", index=False)
         decisive = section.protocols[0]
         write_json(draft / "metrics.json", ticket_folder.metrics(ticket) | summary(frame, decisive))
         probe_BCHW = torch.rand(1, 3, PROBE_SIDE, PROBE_SIDE, generator=torch.Generator().manual_seed(0))
-        found = collapse.findings(restorer.network, ticket.mask, probe_BCHW, frame, decisive)
+        found = collapse.findings(
+            restorer.network, ticket.mask, probe_BCHW.to(device_of(machine)), frame, decisive
+        )
         write_json(draft / "findings.json", [finding.plain() for finding in found])
         write_pictures(pictures(restorer.run, images, section), draft / "pictures")
 
@@ -161,7 +166,11 @@ def _train(
     stream = BatchStream(packed, section.batches, section.seed)
     sink = study.open_sink(mark, key, study.params.study)
     around = Surroundings(
-        checkpoint=study.files.checkpoint(mark), sink=sink, should_stop=study.should_stop, title=key
+        checkpoint=study.files.checkpoint(mark),
+        sink=sink,
+        should_stop=study.should_stop,
+        title=key,
+        machine=study.params.machine,
     )
     try:
         return train(networks.build(before.network), plan, stream, section, around)
@@ -179,10 +188,11 @@ def _spent(trained: Trained, params: Params) -> dict[str, float]:
 
 
 class _Bar:
-    """A progress bar that is told (done, total)."""
+    """A progress bar over images that is told (done, total), and stops the work when that is asked for."""
 
-    def __init__(self, title: str, unit: str) -> None:
-        self._bar = tqdm(desc=title, unit=unit, dynamic_ncols=True)
+    def __init__(self, title: str, should_stop: Callable[[], bool]) -> None:
+        self._title, self._should_stop = title, should_stop
+        self._bar = tqdm(desc=title, unit="image", dynamic_ncols=True, mininterval=0.5)
 
     def __enter__(self) -> "_Bar":
         return self
@@ -193,3 +203,5 @@ class _Bar:
     def __call__(self, done: int, total: int) -> None:
         self._bar.total = total
         self._bar.update(done - self._bar.n)
+        if self._should_stop():
+            raise Stopped(f"{self._title}: stopped after {done} of {total} images; run it again")

@@ -1,18 +1,15 @@
 """Where a training stands: one immutable value, written atomically; resuming is loading it."""
 
-import json
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
-
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 
 from mirl.config import UserError
 from mirl.sparsity.mask import State
+from mirl.tickets.container import Kind, load_header, load_tensors, save_sealed
 
-FORMAT = "1"
+KIND = Kind(format="mirl-checkpoint", version=1)
+GROUPS = ("weights", "moments", "origin")
+PLAIN = ("step", "made_with", "history", "loss_sum", "train_seconds")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +21,8 @@ class Progress:
     moments: State
     origin: State
     """The state at the rewind step, once it has passed; empty before, and in rounds, which are given theirs."""
+    made_with: str
+    """Device type and precision: a training goes on where it began, or its bytes would depend on where it was killed."""
     history: list[dict[str, float]] = field(default_factory=list)
     loss_sum: float = 0.0
     """Sum of the losses since the last record."""
@@ -32,20 +31,13 @@ class Progress:
 
 
 def save(progress: Progress, path: Path) -> None:
-    """Write to a temporary name, flush to the disk, rename: a kill leaves the old checkpoint or the new one."""
-    tensors = {f"weights.{name}": tensor for name, tensor in progress.weights.items()}
-    tensors |= {f"moments.{name}": tensor for name, tensor in progress.moments.items()}
-    tensors |= {f"origin.{name}": tensor for name, tensor in progress.origin.items()}
-    plain = {key: getattr(progress, key) for key in ("step", "history", "loss_sum", "train_seconds")}
-    temporary = path.with_suffix(".writing")
-    try:
-        metadata = {"format": FORMAT, "progress": json.dumps(plain)}
-        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, temporary, metadata)
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    """Write it whole or not at all: a kill leaves the old checkpoint or the new one. UserError at a full disk."""
+    tensors = {
+        f"{group}.{name}": tensor.detach().cpu().contiguous()
+        for group in GROUPS
+        for name, tensor in getattr(progress, group).items()
+    }
+    save_sealed(path, KIND, {key: getattr(progress, key) for key in PLAIN}, tensors)
 
 
 def load(path: Path) -> Progress | None:
@@ -53,17 +45,12 @@ def load(path: Path) -> Progress | None:
     if not path.exists():
         return None
     try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            if metadata.get("format") != FORMAT:
-                raise UserError(
-                    f"{path} is no checkpoint of format {FORMAT}; delete it to start this training anew"
-                )
-            plain: dict[str, Any] = json.loads(metadata["progress"])
-            groups: dict[str, State] = {"weights": {}, "moments": {}, "origin": {}}
-            for key in file.keys():  # noqa: SIM118 - safe_open is no mapping
-                group, name = key.split(".", 1)
-                groups[group][name] = file.get_tensor(key)
-    except (SafetensorError, json.JSONDecodeError, KeyError) as error:
-        raise UserError(f"{path} is damaged ({error}); delete it to start this training anew") from None
-    return Progress(**(plain | groups))
+        header, _ = load_header(path, KIND)
+        tensors = load_tensors(path, header)
+    except UserError as error:
+        raise UserError(f"{error}; or delete it, to start this training anew") from None
+    groups: dict[str, State] = {group: {} for group in GROUPS}
+    for key, tensor in tensors.items():
+        group, _, name = key.partition(".")
+        groups[group][name] = tensor
+    return Progress(**({key: header[key] for key in PLAIN} | groups))

@@ -21,7 +21,7 @@ from mirl.training import checkpoint
 from mirl.training.checkpoint import Progress
 from mirl.training.optimiser import MaskedAdamW
 from mirl.training.schedule import learning_rate
-from mirl.training.section import TrainSection
+from mirl.training.section import MachineSection, TrainSection
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,11 +42,12 @@ class Trained:
 
 @dataclass(frozen=True, kw_only=True)
 class Surroundings:
-    """Where a training runs, as far as its result does not depend on it."""
+    """Where a training runs: nothing that decides its result."""
 
     checkpoint: Path
     """File to resume from and to save to."""
     sink: Sink
+    machine: MachineSection
     should_stop: Callable[[], bool] = lambda: False
     """Asked after every step; True saves a checkpoint and raises Stopped."""
     title: str = "train"
@@ -60,8 +61,8 @@ def train(
     Killed anywhere and called again, it ends in the same bytes. Raises Stopped when told to stop, UserError at
     a loss or gradient that is not finite.
     """
-    device = _device(section.device)
-    with _exact(section.threads):
+    device = device_of(around.machine)
+    with _exact(around.machine.threads):
         network.load_state_dict(plan.start)
         network.to(device).to(memory_format=torch.channels_last).train()  # type: ignore[call-overload] # torch stubs
         progress = checkpoint.load(around.checkpoint)
@@ -101,8 +102,15 @@ class _Run:
         self.origin: State = dict(plan.origin or {})
         self.history: list[dict[str, float]] = []
         self.loss_sum = self.train_seconds = 0.0
-        self.autocast = _autocast(next(iter(parameters.values())).device.type, section.precision)
+        self.autocast, self.made_with = _precision(
+            next(iter(parameters.values())).device.type, section.precision
+        )
         if progress:
+            if progress.made_with != self.made_with:
+                raise UserError(
+                    f"this training began on {progress.made_with}, but here it would go on in {self.made_with}; "
+                    "go on where it began, or delete its folder in .mirl/resume to start it anew"
+                )
             network.load_state_dict(progress.weights)
             self.optimiser.restore(progress.moments, progress.step - plan.start_step)
             self.step, self.history, self.loss_sum = progress.step, list(progress.history), progress.loss_sum
@@ -149,6 +157,7 @@ class _Run:
     def progress(self) -> Progress:
         return Progress(
             step=self.step,
+            made_with=self.made_with,
             weights=self.network.state_dict(),
             moments=self.optimiser.moments(),
             origin={} if self.plan.origin else self.origin,
@@ -175,29 +184,32 @@ def _advance(run: _Run, stream: BatchStream, around: Surroundings, bar: "tqdm[No
             images = (run.step - run.plan.start_step) * run.section.batches.batch / run.train_seconds
             bar.set_postfix_str(f"loss {record.loss:.4f}, {images:.0f} images/s")
         stop = around.should_stop()
-        if stop or time.monotonic() - saved >= run.section.checkpoint_seconds:
+        done = run.step == run.section.steps  # kept until DVC has recorded the ticket, which comes after this
+        if stop or done or time.monotonic() - saved >= around.machine.checkpoint_seconds:
             run.optimiser.check()
             checkpoint.save(run.progress(), around.checkpoint)
             saved = time.monotonic()
-        if stop:
+        if stop and not done:
             raise Stopped(
                 f"{around.title}: stopped after step {run.step} of {run.section.steps}; run it again to go on"
             )
 
 
-def _device(wanted: str) -> torch.device:
+def device_of(machine: MachineSection) -> torch.device:
+    """Where torch works; UserError where the machine lacks the device."""
     available = torch.cuda.is_available()
-    if wanted == "cuda" and not available:
-        raise UserError("train.device is cuda, but torch sees no GPU; use `auto` or `cpu`")
-    return torch.device("cuda" if available and wanted != "cpu" else "cpu")
+    if machine.device == "cuda" and not available:
+        raise UserError("machine.device is cuda, but torch sees no GPU; use `auto` or `cpu`")
+    return torch.device("cuda" if available and machine.device != "cpu" else "cpu")
 
 
-def _autocast(device: str, precision: str) -> torch.autocast:
-    """`auto`: bfloat16 on a GPU that has it; a CPU computes in float32, where bfloat16 gains little."""
+def _precision(device: str, wanted: str) -> tuple[torch.autocast, str]:
+    """How to compute, and its name. `auto`: bfloat16 on a GPU that has it; a CPU gains little by it."""
     has_it = device == "cuda" and torch.cuda.is_bf16_supported()
+    low = wanted == "bfloat16" or (wanted == "auto" and has_it)
     return torch.autocast(
-        device, torch.bfloat16, enabled=precision == "bfloat16" or (precision == "auto" and has_it)
-    )
+        device, torch.bfloat16, enabled=low
+    ), f"{device} in {'bfloat16' if low else 'float32'}"
 
 
 @contextmanager

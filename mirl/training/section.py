@@ -1,4 +1,4 @@
-"""How every round is trained: the `train` section of params.yaml."""
+"""How every round is trained, and on what: the sections `train` and `machine` of params.yaml."""
 
 from typing import Literal, Self
 
@@ -6,6 +6,19 @@ from pydantic import Field, model_validator
 
 from mirl.config import Section
 from mirl.data.batches import BatchSection
+
+
+class MachineSection(Section):
+    """Where the work is done: the `machine` section. DVC does not look at it: another machine retrains nothing.
+
+    Another device or thread count gives another result within rounding (and within bfloat16, see `precision`).
+    """
+
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    threads: int = Field(default=2, gt=0)
+    """CPU threads of torch."""
+    checkpoint_seconds: float = Field(default=60.0, ge=0)
+    """Time from one resume checkpoint to the next."""
 
 
 class TrainSection(Section):
@@ -20,16 +33,13 @@ class TrainSection(Section):
     weight_decay: float = Field(default=0.01, ge=0)
     clip_norm: float = Field(default=1.0, gt=0)
     """Largest global L2 norm of the gradients of a step."""
-    seed: int = 0
+    seed: int = Field(default=0, ge=0)
     """Of the batch stream: every ticket of a study sees the same batches, so only masks tell them apart."""
     batches: BatchSection = BatchSection()
-    device: Literal["auto", "cpu", "cuda"] = "auto"
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """`auto` computes in bfloat16 on a GPU that has it and in float32 elsewhere; weights stay float32."""
-    threads: int = Field(default=2, gt=0)
-    """CPU threads of torch; another number can change the last bits of a result."""
     record_every: int = Field(default=50, gt=0)
-    checkpoint_seconds: float = Field(default=60.0, ge=0)
+    """Steps from one record of the training curve to the next."""
 
     @model_validator(mode="after")
     def _steps_fit(self) -> Self:

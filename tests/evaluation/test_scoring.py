@@ -130,13 +130,6 @@ def test_pictures_are_8_bit_crops_of_one_place() -> None:
     assert not pictures(unhaze, items(), EvaluateSection(pictures=0))
 
 
-def test_threads_are_put_back() -> None:
-    before = torch.get_num_threads()
-    used = []
-    score(lambda x: used.append(torch.get_num_threads()) or x, items(1), EvaluateSection(threads=1))
-    assert used == [1, 1] and torch.get_num_threads() == before
-
-
 @pytest.mark.parametrize(
     ("values", "message"),
     [

@@ -130,7 +130,11 @@ def make_report(root: Path) -> Callable[..., Path]:
         folder.mkdir(exist_ok=True)
         decision = {"ticket": ticket, "reasons": list(reasons), **more}
         (folder / "decision.json").write_text(json.dumps(decision))
-        verdicts = {"name": ["dense", "global-r1"], "verdict": ["reference", "wins"]}
+        verdicts = {
+            "name": ["dense", "global-r1"],
+            "verdict": ["reference", "wins"],
+            "beats_controls": ["", "yes"],
+        }
         pd.DataFrame(verdicts).to_parquet(folder / "comparison.parquet")
         (folder / "index.html").write_text("<p>report</p>")
         return folder

@@ -37,7 +37,7 @@ def decided(root: Path, make_ticket: Make, make_scores: Make, make_report: Make)
     """Trains, evaluates and decides on ticket `global-r1`; another seed makes another ticket."""
 
     def decide(seed: int = 0) -> None:
-        folder = make_ticket(seed=seed)
+        folder = make_ticket(seed=seed, density=0.7 - 0.1 * seed)  # a later one is sparser
         ticket = read(folder / "ticket.safetensors")
         scored(Restorer(ticket).run).to_parquet(make_scores() / "scores.parquet")
         make_report("global-r1", sha256=ticket.sha256)
@@ -90,6 +90,28 @@ def test_rolling_back_swaps_champion_and_previous(root: Path, decided: Callable[
     registry.promote(root, scored)  # the report still says the second: it comes back, as the same version
     assert (alias(root, "champion"), alias(root, "previous")) == ("2", "1")
     assert len(registry.versions(root)) == 2
+
+
+def test_a_champion_that_is_sparser_stays_unless_forced(root: Path, decided: Callable[..., None]) -> None:
+    decided(2)
+    registry.promote(root, scored)
+    decided(1)
+    promotion = registry.promote(root, scored)
+    assert promotion.ticket is None
+    assert "60.0% against 50.0% density" in promotion.said and "--force" in promotion.said
+    assert alias(root, "champion") == "1"
+    assert registry.promote(root, scored, force=True).version == "2"
+    assert alias(root, "champion") == "2"
+
+
+def test_a_champion_of_other_data_stays_unless_forced(root: Path, decided: Callable[..., None]) -> None:
+    decided(1)
+    registry.promote(root, scored)
+    Store(root).client.set_model_version_tag("mirl", "1", "dataset", "e" * 64)
+    decided(2)
+    assert "measured on other data" in registry.promote(root, scored).said
+    assert alias(root, "champion") == "1"
+    assert registry.promote(root, scored, force=True).ticket == "global-r1"
 
 
 def test_a_ticket_that_scores_differently_from_the_registry_does_not_move_the_alias(

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -28,15 +29,14 @@ VALUES: dict[str, Any] = {
     },
     "train": {
         "steps": 150,
-        "threads": 1,
         "record_every": 7,
-        "checkpoint_seconds": 0.0,
         "batches": {"batch": 5, "patch": 16},
     },
     "arms": {"dense": {"method": "dense"}},
     "rounds": {"dense": {"arm": "dense", "after": "init"}},
     "evaluate": {},
     "promote": {},
+    "machine": {"threads": 1, "checkpoint_seconds": 0.0},
 }
 
 
@@ -78,6 +78,7 @@ def test_killed_three_times_at_random_moments_a_training_ends_in_the_same_bytes(
     assert _run(tree, "round", "dense")[0] == 0
     calm = _ticket_sha256(tree)
     (tree / "tickets/dense/ticket.safetensors").unlink()
+    shutil.rmtree(tree / ".mirl/resume")
     moments = random.Random()
     for _ in range(3):
         process = _start(tree, "round", "dense")

@@ -28,7 +28,6 @@ VALUES: dict[str, Any] = {
     "train": {
         "steps": 6,
         "learning_rate": 0.001,
-        "threads": 1,
         "record_every": 3,
         "batches": {"batch": 5, "patch": 16},
     },
@@ -51,6 +50,7 @@ VALUES: dict[str, Any] = {
     },
     "evaluate": {"protocols": ["paper", "strict"], "pictures": 1},
     "promote": {},
+    "machine": {"threads": 1},
 }
 
 

@@ -57,6 +57,8 @@ def _changed(*place: str, to: Any) -> dict[str, Any]:
             "fractoin` is not a known key; did you mean `fraction`",
         ),
         (_changed("arms", "global", "method", to="magic"), "magic"),
+        (_changed("study", to="my study"), "`study` is 'my study', but string should match"),
+        (_changed("train", "seed", to=-1), "`train.seed` is -1"),
         (_changed("network", "name", to="unet"), "nafnet, promptir, restormer"),
         (_changed("rounds", "global-r2", "arm", to="globl"), "names the arm 'globl'.*did you mean 'global'"),
         (
@@ -66,7 +68,7 @@ def _changed(*place: str, to: Any) -> dict[str, Any]:
         (_changed("rounds", "1", to={"arm": "global", "after": "dense"}), "must be a word"),
         (_changed("rounds", "dense", "arm", to="global"), "one round must have a dense arm"),
         (_changed("promote", to={"reference": "parent"}), "but the dense round is 'dense'"),
-        (_changed("evaluate", "protocols", to=["strict"]), "'paper' is not among evaluate.protocols"),
+        (_changed("evaluate", "protocols", to=["strict"]), "the first of evaluate.protocols"),
         (_changed("evaluate", "protocols", to=["papper"]), "not a protocol"),
     ],
 )

@@ -1,6 +1,7 @@
 """The whole job on a study of seconds, through the same functions that DVC calls."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pandas as pd
@@ -101,11 +102,14 @@ def test_a_round_that_is_stopped_leaves_nothing_and_goes_on_to_the_same_ticket(s
     stopping = Study(root=study.root, params=study.params, should_stop=lambda: next(asked))
     ticket = study.files.ticket("dense")
     (ticket / "ticket.safetensors").unlink()
+    shutil.rmtree(study.root / ".mirl" / "resume")
     with pytest.raises(Stopped, match="dense: stopped after step 3 of 6"):
         _make(stopping, "round@dense")
     assert not (ticket / "ticket.safetensors").exists()
     _make(study, "round@dense")
     assert sha256(ticket / "ticket.safetensors") == calm
+    assert list((study.root / ".mirl" / "resume").glob("*/checkpoint*"))
+    _make(study, "evaluate@dense")  # DVC has recorded the ticket by then
     assert not list((study.root / ".mirl" / "resume").glob("*/checkpoint*"))
 
 

@@ -9,6 +9,7 @@ from mirl.training.checkpoint import Progress
 def _progress(step: int) -> Progress:
     return Progress(
         step=step,
+        made_with="cpu in float32",
         weights={"a.weight": torch.randn(3, 4), "a.bias": torch.zeros(3)},
         moments={"first.a.weight": torch.rand(3, 4)},
         origin={"a.weight": torch.ones(3, 4)},
@@ -40,12 +41,11 @@ def test_a_failed_write_leaves_the_last_good_one(tmp_path, monkeypatch):
     path = tmp_path / "checkpoint.safetensors"
     checkpoint.save(_progress(7), path)
 
-    def full(*arguments: object) -> None:
-        (tmp_path / "checkpoint.writing").write_bytes(b"half")
+    def full(descriptor: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(checkpoint, "save_file", full)
-    with pytest.raises(OSError, match="No space"):
+    monkeypatch.setattr("mirl.tickets.container.os.fsync", full)
+    with pytest.raises(UserError, match="No space left on device; mend that and run it again"):
         checkpoint.save(_progress(8), path)
     loaded = checkpoint.load(path)
     assert loaded is not None and loaded.step == 7
@@ -57,5 +57,5 @@ def test_a_truncated_one_is_refused_in_words(tmp_path, cut):
     path = tmp_path / "checkpoint.safetensors"
     checkpoint.save(_progress(7), path)
     path.write_bytes(path.read_bytes()[:cut])
-    with pytest.raises(UserError, match="delete it to start this training anew"):
+    with pytest.raises(UserError, match="or delete it, to start this training anew"):
         checkpoint.load(path)

@@ -13,7 +13,7 @@ from mirl.methods.plan import Plan
 from mirl.records import NullSink, TrainRecord
 from mirl.sparsity.mask import Mask, State
 from mirl.training.loop import Surroundings, train
-from mirl.training.section import TrainSection
+from mirl.training.section import MachineSection, TrainSection
 
 
 @dataclass(frozen=True)
@@ -54,11 +54,13 @@ def _plan(start_step: int = 0, origin: State | None = None, **more: object) -> P
 
 
 def _section(**values: object) -> TrainSection:
-    return TrainSection(**({"steps": 12, "learning_rate": 0.01, "record_every": 5, "threads": 1} | values))
+    return TrainSection(**({"steps": 12, "learning_rate": 0.01, "record_every": 5} | values))
 
 
 def _around(folder: Path, **more: object) -> Surroundings:
-    return Surroundings(checkpoint=folder / "checkpoint.safetensors", **({"sink": NullSink()} | more))
+    folder.mkdir(exist_ok=True)
+    defaults = {"sink": NullSink(), "machine": MachineSection(threads=1, checkpoint_seconds=1e9)}
+    return Surroundings(checkpoint=folder / "checkpoint.safetensors", **(defaults | more))
 
 
 def _train(
@@ -81,14 +83,14 @@ def test_the_mask_holds_and_everything_else_learns(tmp_path):
 
 
 def test_twice_gives_the_same_bytes(tmp_path):
-    first = _train(tmp_path / "a", _plan(), _section(checkpoint_seconds=1e9))
-    second = _train(tmp_path / "b", _plan(), _section(checkpoint_seconds=1e9))
+    first = _train(tmp_path / "a", _plan(), _section())
+    second = _train(tmp_path / "b", _plan(), _section())
     assert _same(first.weights, second.weights)
 
 
 @pytest.mark.parametrize("stop_after", [1, 4, 5, 11])
 def test_stopped_anywhere_it_resumes_to_the_same_bytes(tmp_path, stop_after):
-    calm = _train(tmp_path, _plan(), _section(rewind_step=3, checkpoint_seconds=1e9))
+    calm = _train(tmp_path / "calm", _plan(), _section(rewind_step=3))
     stream = FakeStream()
     with pytest.raises(Stopped, match=f"after step {stop_after} of 12; run it again"):
         _train(
@@ -107,9 +109,9 @@ def test_stopped_anywhere_it_resumes_to_the_same_bytes(tmp_path, stop_after):
 
 
 def test_the_origin_is_the_complete_state_at_the_rewind_step(tmp_path):
-    at_start = _train(tmp_path / "a", _plan(), _section(checkpoint_seconds=1e9))
+    at_start = _train(tmp_path / "a", _plan(), _section())
     assert _same(at_start.origin, _plan().start)
-    later = _train(tmp_path / "b", _plan(), _section(rewind_step=4, checkpoint_seconds=1e9))
+    later = _train(tmp_path / "b", _plan(), _section(rewind_step=4))
     assert later.origin.keys() == later.weights.keys()
     assert not _same(later.origin, at_start.origin)
     assert not _same(later.origin, later.weights)
@@ -134,14 +136,34 @@ def test_frozen_parameters_do_not_move(tmp_path):
 
 
 def test_a_loss_that_is_not_finite_names_the_step_the_images_and_the_checkpoint(tmp_path):
-    section = _section(checkpoint_seconds=0.0)
+    section, often = _section(), MachineSection(threads=1, checkpoint_seconds=0.0)
     with pytest.raises(
         UserError, match=r"step 6: the loss is nan.*photo-6.*last good checkpoint is .*safetensors"
     ):
-        _train(tmp_path, _plan(), section, FakeStream(poisoned=6))
+        _train(tmp_path, _plan(), section, FakeStream(poisoned=6), machine=often)
     healed = FakeStream()
-    _train(tmp_path, _plan(), section, healed)
+    _train(tmp_path, _plan(), section, healed, machine=often)
     assert healed.asked[0] == 6
+
+
+def test_a_training_goes_on_only_where_it_began(tmp_path):
+    stream = FakeStream()
+    with pytest.raises(Stopped):
+        _train(tmp_path, _plan(), _section(), stream, should_stop=lambda: len(stream.asked) == 3)
+    with pytest.raises(
+        UserError, match="began on cpu in float32, but here it would go on in cpu in bfloat16"
+    ):
+        _train(tmp_path, _plan(), _section(precision="bfloat16"))
+
+
+def test_a_finished_training_is_not_done_again(tmp_path):
+    """Its checkpoint stays until DVC has recorded the ticket: a kill between the two costs nothing."""
+    first = _train(tmp_path, _plan(), _section())
+    again = FakeStream()
+    second = _train(tmp_path, _plan(), _section(), again)
+    assert again.asked == []
+    assert _same(first.weights, second.weights)
+    assert first.history == second.history
 
 
 def test_records_go_to_the_sink_as_they_come(tmp_path):
@@ -163,7 +185,7 @@ def test_records_go_to_the_sink_as_they_come(tmp_path):
 
 def test_the_callers_threads_and_generator_are_put_back(tmp_path):
     before, state = torch.get_num_threads(), torch.get_rng_state()
-    _train(tmp_path, _plan(), _section(threads=1))
+    _train(tmp_path, _plan(), _section(), machine=MachineSection(threads=2))
     assert torch.get_num_threads() == before
     assert torch.equal(torch.get_rng_state(), state)
     assert not torch.are_deterministic_algorithms_enabled()
@@ -173,7 +195,7 @@ def test_a_gpu_that_is_not_there_is_refused(tmp_path):
     if torch.cuda.is_available():
         pytest.skip("this machine has a GPU")
     with pytest.raises(UserError, match="torch sees no GPU"):
-        _train(tmp_path, _plan(), _section(device="cuda"))
+        _train(tmp_path, _plan(), _section(), machine=MachineSection(device="cuda"))
 
 
 @pytest.mark.parametrize("values", [{"rewind_step": 13}, {"warmup_steps": 13}])
