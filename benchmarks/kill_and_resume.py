@@ -97,28 +97,23 @@ def _run(tree: Path) -> float:
 
 
 def _run_killed(tree: Path, kills: int, seconds: float, moments: random.Random) -> None:
-    done = 0
-    while done < kills:
+    for number in range(1, kills + 1):
+        begun = time.time()
         process = _start(tree)
-        if not _wait_for_training(tree, process):
-            break
-        time.sleep(moments.uniform(0.5, seconds / 4))
-        if process.poll() is not None:
-            break
+        if not _wait_for_training(tree, process, begun):
+            sys.exit(f"the study was done before kill {number}; take more --steps")
+        time.sleep(moments.uniform(0, seconds / 4 / kills))
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-        done += 1
-        checkpoints = len(list(tree.glob(".mirl/resume/*/checkpoint.safetensors")))
-        print(f"killed {done} of {kills}; {checkpoints} checkpoint(s) to go on from", flush=True)
-    if done < kills:
-        print(f"the study was done before kill {done + 1}; take more --steps for more kills", flush=True)
+        print(f"killed {number} of {kills}", flush=True)
     _run(tree)
 
 
-def _wait_for_training(tree: Path, process: "subprocess.Popen[bytes]") -> bool:
-    """Wait until a training is under way; False when the study ended before."""
+def _wait_for_training(tree: Path, process: "subprocess.Popen[bytes]", begun: float) -> bool:
+    """Wait until a training that goes on now has saved a checkpoint; False when the study ended before."""
     while process.poll() is None:
-        if any(tree.glob(".mirl/resume/*")):
+        saved = [path.stat().st_mtime for path in tree.glob(".mirl/resume/*/checkpoint.safetensors")]
+        if saved and max(saved) > begun:
             return True
         time.sleep(0.05)
     return False

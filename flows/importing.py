@@ -18,6 +18,7 @@ from flows.facts import TicketFacts, read_facts, study_file, ticket_names
 from flows.runs import FINGERPRINT, StudyRuns, TicketRun
 from flows.store import Store, plain_errors
 from mirl.study.workspace import Workspace
+from mirl.tickets.container import sha256_of
 
 IMPORTED, SHA256, PICTURES, REPORT = "mirl.imported", "mirl.sha256", "mirl.pictures", "mirl.report"
 _DIGEST_LENGTH = 36  # what MLflow keeps of a dataset's digest
@@ -121,7 +122,7 @@ def _dataset(manifest: Path, study: str, digest: str) -> Dataset:
 
 
 def _sync_ticket_file(store: Store, run: Run, ticket: Path) -> None:
-    sha256 = file_sha256(ticket)
+    sha256 = sha256_of(ticket)
     if run.data.tags.get(SHA256) != sha256:
         store.client.log_artifact(run.info.run_id, str(ticket))
         store.client.set_tag(run.info.run_id, SHA256, sha256)
@@ -144,17 +145,12 @@ def _sync_pictures(store: Store, run: Run, facts: TicketFacts) -> None:
 
 def _sync_report(store: Store, parent: Run, report: Path) -> None:
     paths = sorted(path for path in report.rglob("*") if path.is_file())
-    digest = hashlib.sha256("".join(f"{path.name}{file_sha256(path)}" for path in paths).encode()).hexdigest()
+    digest = hashlib.sha256("".join(f"{path.name}{sha256_of(path)}" for path in paths).encode()).hexdigest()
     if paths and parent.data.tags.get(REPORT) != digest:
         store.client.log_artifacts(parent.info.run_id, str(report), "report")
         store.client.set_tag(parent.info.run_id, REPORT, digest)
     if parent.info.status != "FINISHED":
         store.client.set_terminated(parent.info.run_id)
-
-
-def file_sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def git_revision(root: Path) -> str:

@@ -17,7 +17,6 @@ from mlflow.entities.model_registry import ModelVersion
 
 from flows import importing, model_files, store
 from flows.facts import study_file
-from flows.importing import file_sha256
 from flows.registered import CHAMPION, PREVIOUS, Registered, number, title
 from flows.store import Store, plain_errors
 from mirl.config import UserError
@@ -26,6 +25,7 @@ from mirl.promotion import Champion, PolicySection, stays
 from mirl.study.params import read_params
 from mirl.study.stages import held_out_images
 from mirl.study.workspace import Workspace, read_json
+from mirl.tickets.container import sha256_of
 
 TOLERANCE_DB = 0.01
 """The registered ticket scores as its file did, within this; other hardware adds up in another order."""
@@ -127,9 +127,9 @@ def download(address: str) -> Path:
         sha256 = version.tags.get("sha256", "")
         folder = opened.root / ".mirl" / "registry" / sha256[:12]
         ticket = folder / "ticket.safetensors"  # what came from a server stays here
-        if not ticket.exists() or file_sha256(ticket) != sha256:
+        if not ticket.exists() or sha256_of(ticket) != sha256:
             ticket = registered.fetch(version, folder, model_files.TICKET_PLACE)
-    if file_sha256(ticket) != sha256:
+    if sha256_of(ticket) != sha256:
         raise UserError(
             f"{ticket} is not the ticket that was registered as {address}; restore it from a backup"
         )
@@ -167,7 +167,7 @@ def _standing(version: ModelVersion) -> Champion:
 def _checked(ticket: Path, expected: str | None) -> str:
     if not ticket.exists():
         raise UserError(f"{ticket} does not exist, but the report decided on it; run `dvc repro`")
-    sha256 = file_sha256(ticket)
+    sha256 = sha256_of(ticket)
     if expected and sha256 != expected:
         raise UserError(
             f"{ticket} is not the file that the report judged; run `dvc repro`, then promote again"

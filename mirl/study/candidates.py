@@ -10,7 +10,6 @@ from mirl.evaluation.collapse import Finding
 from mirl.evaluation.comparison import Candidate
 from mirl.evaluation.scoring import Picture
 from mirl.study.params import Params
-from mirl.study.ticket_folder import sha256
 from mirl.study.workspace import Workspace, read_json
 from mirl.tickets import format as ticket_format
 
@@ -31,7 +30,7 @@ def _candidate(files: Workspace, params: Params, name: str) -> Candidate:
         method=ticket.lineage.method,
         round=ticket.lineage.round,
         parent=params.rounds[name].after,
-        sha256=sha256(folder / "ticket.safetensors"),
+        sha256=ticket.sha256,
         metrics=read_json(folder / "metrics.json"),
         scores=pd.read_parquet(scores / "scores.parquet"),
         findings=[Finding(**plain) for plain in read_json(scores / "findings.json")],

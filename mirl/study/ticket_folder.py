@@ -1,6 +1,5 @@
 """A ticket's folder: ticket.safetensors, origin.safetensors, metrics.json and, once trained, history.parquet."""
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from mirl.sparsity.accounting import densities, macs
 from mirl.sparsity.mask import State
 from mirl.study.workspace import write_json
 from mirl.tickets import format as ticket_format
+from mirl.tickets.container import sha256_of
 from mirl.tickets.ticket import Ticket
 
 MACS_SIDE = 256
@@ -39,7 +39,7 @@ class TicketFolder:
         return cls(
             ticket=ticket,
             parent=Parent(weights=ticket.state, mask=ticket.mask, origin=origin, origin_step=origin_step),
-            digests={name: sha256(path) for name, path in paths.items()},
+            digests={name: sha256_of(path) for name, path in paths.items()},
             network=NetworkSection.read(ticket.network, str(paths["ticket"])),
         )
 
@@ -79,9 +79,3 @@ def metrics(ticket: Ticket) -> dict[str, float]:
 def complete_state(network: nn.Module) -> State:
     """Every parameter and buffer, contiguous and in memory of its own."""
     return {name: tensor.detach().clone().contiguous() for name, tensor in network.state_dict().items()}
-
-
-def sha256(path: Path) -> str:
-    """Of a file's bytes, 64 hex digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -12,8 +12,9 @@ import yaml
 from mirl.config import Stopped, UserError
 from mirl.study.params import Params
 from mirl.study.stages import STAGES, Study, held_out_images, round_fingerprint
-from mirl.study.ticket_folder import TicketFolder, sha256
+from mirl.study.ticket_folder import TicketFolder
 from mirl.tickets import format as ticket_format
+from mirl.tickets.container import sha256_of as sha256
 
 
 def _with(study: Study, **sections: object) -> Study:
