@@ -13,10 +13,9 @@ import pandas as pd
 from mirl.config import UserError, read_yaml
 from mirl.data.images import read_image
 from mirl.records import TrainRecord
+from mirl.study.candidates import PARTS
 from mirl.study.workspace import Workspace, read_json
 from mirl.tickets.format import inspect
-
-PICTURE_KINDS = ("input", "output", "clean")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,7 +149,7 @@ def _judgement(files: Workspace, name: str) -> dict[str, str]:
 
 def _pictures(folder: Path) -> dict[str, list[Path]]:
     keys = sorted({path.stem.rpartition("--")[0] for path in folder.glob("*--*--*.png")})
-    found = {key: [folder / f"{key}--{kind}.png" for kind in PICTURE_KINDS] for key in keys}
+    found = {key: [folder / f"{key}--{kind}.png" for kind in PARTS] for key in keys}
     return {
         key.replace("--", "/", 1): [path for path in paths if path.exists()] for key, paths in found.items()
     }

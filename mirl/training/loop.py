@@ -74,6 +74,7 @@ def train(
             unit="step",
             dynamic_ncols=True,
             smoothing=0.05,
+            mininterval=0.5,
         )
         with bar:
             _advance(run, stream, around, bar)
