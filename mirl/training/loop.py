@@ -42,7 +42,7 @@ class Trained:
 
 @dataclass(frozen=True, kw_only=True)
 class Surroundings:
-    """Where a training runs: nothing that decides its result."""
+    """Where a training runs, what it saves to and whom it tells; of this only the device can be seen in its result."""
 
     checkpoint: Path
     """File to resume from and to save to."""
