@@ -4,13 +4,13 @@ Exit codes: 0 done; 2 the user can mend it, one sentence says how; 75 stopped, r
 """
 
 import argparse
-import ctypes
 import errno
 import signal
 import sys
 from pathlib import Path
 from types import FrameType
 
+from flows.lifeline import die_with_parent
 from flows.tracking import ticket_sink
 from mirl.config import Stopped, UserError
 from mirl.study.params import read_params
@@ -42,7 +42,7 @@ def main(arguments: list[str] | None = None) -> int:
         "key", nargs="?", default="", help="the round's name, for stages that have one per round"
     )
     wanted = parser.parse_args(arguments)
-    _die_with_parent()
+    die_with_parent()
     root = Path.cwd()
     try:
         params = read_params(root / "params.yaml")
@@ -63,13 +63,6 @@ def main(arguments: list[str] | None = None) -> int:
         )
         return 2
     return 0
-
-
-def _die_with_parent() -> None:
-    """Ask Linux for SIGTERM when the parent dies: a killed dvc leaves no training behind that nobody sees."""
-    if sys.platform == "linux":
-        pr_set_pdeathsig = 1
-        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGTERM)
 
 
 if __name__ == "__main__":

@@ -65,7 +65,8 @@ def own_values(section: BaseModel) -> dict[str, Any]:
 
 
 def _sentence(model: type[BaseModel], error: ValidationError, source: str) -> str:
-    first = error.errors()[0]
+    # a misspelt required key is both unknown and missing: the first says more
+    first = min(error.errors(), key=lambda found: found["type"] != "extra_forbidden")
     shown, holder = _walk(model, first["loc"])
     place = ".".join(shown) or "the file"
     if first["type"] == "extra_forbidden":

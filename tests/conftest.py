@@ -41,7 +41,7 @@ def make_ticket() -> MakeTicket:
         change(state)
         lineage = Lineage(
             name="tiny", arm="", method="init", round=0, parent="", fingerprint="0" * 64, seed=3, steps=0,
-            origin_step=0, data="",
+            origin_step=0, data="", settings={},
         )  # fmt: skip
         mask = Mask.full(prunable(network, prompts=False))
         return Ticket(network=section.model_dump(), state=state, mask=mask, lineage=lineage)

@@ -29,6 +29,7 @@ def test_reads_what_is_valid():
             r"`many.a.shar` is not a known key; did you mean `share`\?",
         ),
         ({}, r"`name` is missing"),
+        ({"nme": "x"}, r"`nme` is not a known key; did you mean `name`\?"),
         ({"name": 3}, r"`name` is 3, but input should be a valid string"),
         (
             {"name": "x", "inner": {"patch": "48"}},

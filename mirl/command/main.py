@@ -83,6 +83,11 @@ def _add_study_commands(commands: Any) -> None:
     check.set_defaults(run=_data_check)
 
     report = commands.add_parser("report", help="the comparison of the study's tickets, and the decision")
+    report.add_argument(
+        "--markdown",
+        action="store_true",
+        help="print every task's numbers and findings, for a page or a pull request",
+    )
     report.set_defaults(run=_report)
 
     study = commands.add_parser("study", help="make a ready-made study the current one")
@@ -130,7 +135,7 @@ def _data_check(wanted: argparse.Namespace) -> int:
 def _report(wanted: argparse.Namespace) -> int:
     from mirl.command import report
 
-    return report.run(Path())
+    return report.run(Path(), wanted.markdown)
 
 
 def _study(wanted: argparse.Namespace) -> int:

@@ -28,15 +28,46 @@ FORMATS = {
 }
 
 
-def run(root: Path) -> int:
+def run(root: Path, as_markdown: bool) -> int:
     """Exit code 0; UserError where nothing has been compared yet."""
     report = Workspace(root).report
     path = report / "comparison.parquet"
     if not path.exists():
         raise UserError(f"{path} does not exist; `dvc repro` makes it")
-    table = pd.read_parquet(path)[list(COLUMNS)].rename(columns=COLUMNS)
+    whole = pd.read_parquet(path)
+    if as_markdown:
+        print(markdown(whole))
+        return 0
+    table = whole[list(COLUMNS)].rename(columns=COLUMNS)
     decision = read_json(report / "decision.json")
     print(table.to_string(index=False, formatters=FORMATS))
     print(f"\n{decision['reasons'][0]}")
     print(f"\nthe report with its pictures: {report / 'index.html'}")
     return 0
+
+
+def markdown(whole: pd.DataFrame) -> str:
+    """The comparison as a Markdown table: mean and each task's PSNR in dB, the degraded input's in the first row."""
+    tasks = [name.removeprefix("psnr_db/") for name in whole if name.startswith("psnr_db/")]
+    head = [
+        "ticket",
+        "density",
+        *tasks,
+        "SSIM",
+        "to dense (interval)",
+        "verdict",
+        "beats controls",
+        "findings",
+    ]
+    first = whole.iloc[0]
+    inputs = [f"{first[f'input_psnr_db/{task}']:.2f}" for task in tasks]
+    rows = [["*input*", "", *inputs, "", "", "", "", ""]]
+    for row in whole.to_dict("records"):
+        apart = "{difference_db:+.2f} ({difference_low_db:+.2f} .. {difference_high_db:+.2f})".format(**row)
+        rows.append(
+            [row["name"], f"{row['density/prunable']:.2%}"]
+            + [f"{row[f'psnr_db/{task}']:.2f}" for task in tasks]
+            + [f"{row['ssim/mean']:.4f}", "" if row["verdict"] == "reference" else apart]
+            + [row["verdict"], row["beats_controls"], row["collapse"].replace("_", "\\_")]
+        )
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in [head, ["---"] * len(head), *rows])

@@ -47,10 +47,17 @@ def image_files(folder: Path) -> list[Path]:
     return files
 
 
-def _refuse_deep(path: Path, picture: Image.Image) -> None:
-    # Pillow shortens 16-bit colour to 8 bits without a word: the mode says RGB, only the raw mode tells.
+def is_deep(picture: Image.Image) -> bool:
+    """Whether an opened, not yet decoded picture has more than 8 bits a channel.
+
+    Pillow shortens 16-bit colour to 8 bits without a word: the mode says RGB, only the raw mode tells.
+    """
     raw = " ".join(str(tile[3]) for tile in getattr(picture, "tile", []))
-    if picture.mode not in _MODES or ";16" in raw:
+    return picture.mode[0] in "IF" or ";16" in raw
+
+
+def _refuse_deep(path: Path, picture: Image.Image) -> None:
+    if picture.mode not in _MODES or is_deep(picture):
         raise UserError(
             f"{path} has more than 8 bits a channel or an unusual colour mode ({picture.mode}); "
             "expected 8-bit RGB: save it as that"

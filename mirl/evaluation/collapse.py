@@ -19,8 +19,7 @@ IDENTITY_CHANGE = 0.05
 LEARNED_GAIN_DB = 0.1
 """A network that gains less than this over its input on a task did not learn the task (ours)."""
 
-STRUCTURAL = ("layer gone", "path cut")
-KINDS = (*STRUCTURAL, "identity", "did not learn")
+KINDS = ("layer gone", "path cut", "identity", "did not learn")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from mirl.config import UserError
+from mirl.data.degradations import DEGRADATIONS, Noise
 from mirl.evaluation.metrics import GAUSSIAN_11, UNIFORM_7, Quality, Window, measure
 
-SIGMA_255 = {"denoise_15": 15.0, "denoise_25": 25.0, "denoise_50": 50.0}
+SIGMA_255 = {task: found.sigma_255 for task, found in DEGRADATIONS.items() if isinstance(found, Noise)}
 """Standard deviation of the noise of each denoising task, on the scale of 0 to 255."""
 
 SMALLEST = 16

@@ -11,6 +11,7 @@ import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from mirl.config import UserError
+from mirl.data.images import is_deep
 
 FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
 """Suffix, in small letters -> Pillow's name."""
@@ -123,9 +124,7 @@ def check_target(path: Path, force: bool = False) -> None:
 def _refuse(path: Path, image: Image.Image) -> None:
     if image.format not in {*FORMATS.values(), "MPO"}:  # MPO: what some telephones write as .jpg
         raise UserError(f"{path} is {image.format}; {KNOWN} can be restored, so convert it first")
-    # Pillow shortens 16-bit colour to 8 bits without a word: the mode says RGB, only the raw mode tells.
-    raw = " ".join(str(tile[3]) for tile in getattr(image, "tile", []))
-    if image.mode.startswith("I") or ";16" in raw:
+    if is_deep(image):
         raise UserError(f"{path} has 16 bits a channel; only 8 can be restored, so save it with 8 bits first")
     if image.mode not in _MODES:
         raise UserError(f"{path} is {image.mode}; only grey and RGB can be restored, so save it as RGB first")

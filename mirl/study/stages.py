@@ -4,6 +4,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from tqdm import tqdm
@@ -65,9 +66,10 @@ def init(study: Study, key: str) -> None:
     section = study.params.network
     network = networks.build(section)
     state = ticket_folder.complete_state(network)
+    settings = {"network": own_values(section)}
     lineage = Lineage(
         name=ROOT_TICKET, arm="", method="init", round=0, parent="", seed=section.seed, steps=0, origin_step=0,
-        fingerprint=fingerprint({"network": own_values(section)}, {}), data="",
+        fingerprint=fingerprint(settings, {}), data="", settings=settings,
     )  # fmt: skip
     mask = Mask.full(networks.prunable(network, section.prune_prompts))
     ticket = Ticket(network=section.model_dump(), state=state, mask=mask, routing=Routing(), lineage=lineage)
@@ -80,7 +82,8 @@ def round_(study: Study, key: str) -> None:
     files, params, item = study.files, study.params, study.params.round(key)
     arm = params.arms[item.arm]
     before, packed = TicketFolder.read(files.ticket(item.after)), PackedImages(files.prepared)
-    mark = round_fingerprint(params, key, before.digests | {"data": packed.digest})
+    settings = round_settings(params, key)
+    mark = fingerprint(settings, before.digests | {"data": packed.digest})
     with files.making(files.ticket(key)) as draft:
         method = planner(arm)
         plan = method.plan(before.parent, before.fresh)
@@ -89,7 +92,7 @@ def round_(study: Study, key: str) -> None:
         lineage = Lineage(
             name=key, arm=item.arm, method=arm.method, round=before.ticket.lineage.round + 1,
             parent=before.digests["ticket"], fingerprint=mark, seed=params.train.seed, steps=trained.steps,
-            origin_step=belief.origin_step, data=packed.digest,
+            origin_step=belief.origin_step, data=packed.digest, settings=settings,
         )  # fmt: skip
         network = before.ticket.network
         ticket = Ticket(
@@ -151,11 +154,10 @@ def held_out_images(root: Path) -> Iterator[TestImage]:
             )
 
 
-def round_fingerprint(params: Params, key: str, inputs: dict[str, str]) -> str:
-    """Names a round's checkpoint and MLflow run: its own parameters without defaults, and its inputs' digests."""
+def round_settings(params: Params, key: str) -> dict[str, Any]:
+    """The parameters of one round, without defaults: with its inputs' digests they make its fingerprint."""
     arm = params.arms[params.round(key).arm]
-    section = {"train": own_values(params.train), "arm": own_values(arm) | {"method": arm.method}}
-    return fingerprint(section, inputs)
+    return {"train": own_values(params.train), "arm": own_values(arm) | {"method": arm.method}}
 
 
 def _train(

@@ -29,6 +29,8 @@ class Lineage(Section):
     origin_step: int = Field(ge=0)
     data: str = Field(pattern=r"^([0-9a-f]{64})?$")
     """Digest of the prepared data it was trained on; empty where it saw none."""
+    settings: dict[str, Any]
+    """The parameters that made it, those at their defaults left out: plain JSON data."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -42,3 +42,28 @@ def test_the_table_the_decision_and_where_to_look(study: Path, capsys: pytest.Ca
 def test_without_a_report_it_says_what_makes_one(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["report"]) == 2
     assert "`dvc repro` makes it" in capsys.readouterr().err
+
+
+def test_as_markdown_every_task_has_its_column(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (study / "report").mkdir()
+    row = {
+        "name": "dense", "density/prunable": 1.0, "psnr_db/mean": 26.0, "psnr_db/derain": 25.5, "ssim/mean": 0.8,
+        "input_psnr_db/mean": 20.0, "input_psnr_db/derain": 21.0, "difference_db": 0.0, "difference_low_db": 0.0,
+        "difference_high_db": 0.0, "verdict": "reference", "beats_controls": "", "collapse": "",
+    }  # fmt: skip
+    ticket = {"name": "global-r1", "density/prunable": 0.302491, "psnr_db/derain": 25.716, "verdict": "wins"}
+    ticket |= {
+        "difference_db": 0.123,
+        "difference_low_db": 0.1,
+        "difference_high_db": 0.15,
+        "collapse": "layer gone: up_1",
+    }
+    pd.DataFrame([row, row | ticket]).to_parquet(study / "report" / "comparison.parquet")
+    assert main(["report", "--markdown"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("| ticket | density | mean | derain | SSIM | to dense (interval) |")
+    assert lines[2] == "| *input* |  | 20.00 | 21.00 |  |  |  |  |  |"
+    assert lines[3] == "| dense | 100.00% | 26.00 | 25.50 | 0.8000 |  | reference |  |  |"
+    assert lines[4] == (
+        "| global-r1 | 30.25% | 26.00 | 25.72 | 0.8000 | +0.12 (+0.10 .. +0.15) | wins |  | layer gone: up\\_1 |"
+    )

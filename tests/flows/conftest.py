@@ -12,7 +12,7 @@ import torch
 import yaml
 from PIL import Image
 
-from flows.store import Store
+from flows.tracking.store import Store
 from mirl import networks
 from mirl.networks import NetworkSection
 from mirl.sparsity.mask import Mask
@@ -73,6 +73,7 @@ def make_ticket(root: Path) -> Callable[..., Path]:
         lineage = Lineage(
             name=name, arm=arm, method=method, round=1 + (name != "dense"), parent="",
             fingerprint=fingerprint, seed=3, steps=40, origin_step=4, data="d" * 64,
+            settings={"train": PARAMS["train"], "arm": PARAMS["arms"][arm]},
         )  # fmt: skip
         folder = root / "tickets" / name
         folder.mkdir(parents=True, exist_ok=True)

@@ -31,7 +31,7 @@ def ticket() -> Ticket:
     }
     lineage = Lineage(
         name="global-r1", arm="global", method="imp", round=2, parent="1" * 64, fingerprint="2" * 64, seed=3,
-        steps=1400, origin_step=50, data="4" * 64,
+        steps=1400, origin_step=50, data="4" * 64, settings={"train": {"steps": 1400}, "arm": {"fraction": 0.3}},
     )  # fmt: skip
     network = {
         "name": "nafnet",

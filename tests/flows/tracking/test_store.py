@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from flows import store as stores
-from flows.runs import StudyRuns
-from flows.store import Store
+from flows.tracking import store as stores
+from flows.tracking.runs import StudyRuns
+from flows.tracking.store import Store
 from mirl.config import UserError
 
 
@@ -19,7 +19,7 @@ def test_four_processes_may_open_a_fresh_store_at_the_same_moment(tmp_path: Path
     (tmp_path / "mlflow.db.making").write_bytes(b"half")  # left by one that was killed while making it
     program = (  # forks, because four imports of MLflow would take all the time of this test
         "import os, sys; from pathlib import Path\n"
-        "from flows.runs import StudyRuns; from flows.store import Store\n"
+        "from flows.tracking.runs import StudyRuns; from flows.tracking.store import Store\n"
         "read, write = os.pipe()\n"
         "for _ in range(4):\n"
         "    if os.fork() == 0:\n"

@@ -11,8 +11,9 @@ import pytest
 from mlflow.entities import Run
 
 from flows import tracking
-from flows.runs import FINGERPRINT, STUDY, StudyRuns
-from flows.store import Store
+from flows.tracking.__main__ import main
+from flows.tracking.runs import FINGERPRINT, STUDY, StudyRuns
+from flows.tracking.store import Store
 from mirl.config import Stopped, UserError
 from mirl.records import TrainRecord
 
@@ -57,6 +58,7 @@ def test_a_ticket_from_the_cache_gets_a_whole_run(
     assert run.data.metrics["psnr_db/mean"] == 30.0
     wanted = {"round": "2", "fraction": "0.3", "seed": "3", "rewind_step": "4", "train.batches.batch": "8"}
     assert wanted.items() <= run.data.params.items()
+    wanted |= {"train.clip_norm": "1.0", "arm.floor": "0.0"}  # defaults too
     words = {"method": "imp", "scope": "global", "arm": "global", "name": "global-r1", "dataset": "d" * 64}
     words |= {"verdict": "wins", "winning": "yes", "collapse": "none", "imported": "yes"}
     assert words.items() <= run.data.tags.items()
@@ -104,7 +106,7 @@ def test_a_ticket_that_is_there_is_not_looked_at_twice(
 ) -> None:
     make_ticket()
     tracking.sync(root)
-    monkeypatch.setattr("flows.importing.TicketRun", None)  # whoever looks closer needs it
+    monkeypatch.setattr("flows.tracking.importing.TicketRun", None)  # whoever looks closer needs it
     assert tracking.sync(root)[0].what == "there"
 
 
@@ -152,7 +154,7 @@ def test_an_interrupted_import_is_completed(
     make_ticket()
     make_scores()
     with monkeypatch.context() as patch:
-        patch.setattr("flows.importing._sync_pictures", interrupted)
+        patch.setattr("flows.tracking.importing._sync_pictures", interrupted)
         with pytest.raises(KeyboardInterrupt):
             tracking.sync(root)
     assert tracking.sync(root)[0].what == "completed"
@@ -170,14 +172,14 @@ def test_the_command_answers_in_words(
     root: Path, make_ticket: Make, capsys: pytest.CaptureFixture[str]
 ) -> None:
     make_ticket()
-    assert tracking.main(["sync"]) == 0
+    assert main(["sync"]) == 0
     assert "1 made" in capsys.readouterr().out
-    assert tracking.main(["sync", "nowhere"]) == 2
+    assert main(["sync", "nowhere"]) == 2
     said = capsys.readouterr().err
     assert "nowhere" in said
     assert "global-r1" in said
     (root / "tickets/global-r1/ticket.safetensors").write_bytes(b"broken")
-    assert tracking.main(["sync"]) == 2
+    assert main(["sync"]) == 2
     assert capsys.readouterr().err.count("\n") == 1
 
 

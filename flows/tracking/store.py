@@ -20,18 +20,19 @@ ARTIFACTS = "mlartifacts"
 
 
 class Store:
-    """An opened store: `client` talks to it, `uri` names it; files go to `artifacts` if it is embedded."""
+    """An opened store: `client` talks to it, `uri` names it; files go to `artifacts` if it is an SQLite file."""
 
     def __init__(self, root: Path) -> None:
         """`root` is the study's folder; the embedded file is created where it is missing.
 
         UserError where the store cannot be used.
         """
-        self.root = root.resolve()
-        self.uri = address(self.root)
-        self.artifacts = (self.root / ARTIFACTS).as_uri() if self.uri == _embedded(self.root) else None
-        if (file := _sqlite_file(self.uri)) is not None:
-            _create(file, self.artifacts or (file.parent / ARTIFACTS).as_uri())
+        self.uri = address(root)
+        file = _sqlite_file(self.uri)
+        self.root = file.resolve().parent if file else root.resolve()
+        self.artifacts = (self.root / ARTIFACTS).as_uri() if file else None
+        if file and self.artifacts:
+            _create(file, self.artifacts)
         with plain_errors(self.uri):
             self.client = MlflowClient(tracking_uri=self.uri, registry_uri=self.uri)
 

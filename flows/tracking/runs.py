@@ -9,7 +9,7 @@ from mlflow.entities import Metric, Run
 from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME
 
-from flows.store import Store
+from flows.tracking.store import Store
 from mirl.config import UserError
 from mirl.records import TrainRecord
 

@@ -12,7 +12,7 @@ from mlflow.types.schema import ColSpec, Schema
 from packaging.requirements import Requirement
 
 import mirl
-from flows import model
+from flows.registry import model
 from mirl.config import UserError
 
 TICKET_PLACE = "artifacts/ticket.safetensors"
@@ -39,7 +39,7 @@ def save(ticket: Path, folder: Path) -> None:
 
 
 def load(folder: Path) -> Any:
-    """The `flows.model.TicketModel` in `folder`, loaded as a server loads it; UserError where it is none."""
+    """The `flows.registry.model.TicketModel` in `folder`, loaded as a server loads it; UserError where it is none."""
     path = sys.path
     try:
         loaded = mlflow.pyfunc.load_model(str(folder)).unwrap_python_model()

@@ -9,13 +9,18 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from pydantic import TypeAdapter, ValidationError
 
 from mirl.config import UserError, read_yaml
 from mirl.data.images import read_image
+from mirl.methods import Arm
 from mirl.records import TrainRecord
 from mirl.study.candidates import PARTS
 from mirl.study.workspace import Workspace, read_json
 from mirl.tickets.format import inspect
+from mirl.training.section import TrainSection
+
+SECTIONS: dict[str, TypeAdapter[Any]] = {"arm": TypeAdapter(Arm), "train": TypeAdapter(TrainSection)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,8 +107,7 @@ def read_facts(root: Path, name: str) -> TicketFacts:
         )
     header = inspect(ticket)
     lineage = header["lineage"]
-    study = study_file(root)
-    arm, train = _section(_section(study, "arms"), lineage["arm"]), _section(study, "train")
+    arm, train = (_complete(lineage["settings"], key) for key in ("arm", "train"))
     made, scored = (
         _numbers_of(folder / "metrics.json") for folder in (files.ticket(name), files.scores(name))
     )
@@ -130,6 +134,15 @@ def read_facts(root: Path, name: str) -> TicketFacts:
         history=history if history.exists() else None,
         pictures=_pictures(files.scores(name) / "pictures"),
     )
+
+
+def _complete(settings: dict[str, Any], key: str) -> dict[str, Any]:
+    """One section a ticket was made by, with its defaults; as it stands where today's mirl does not know it."""
+    values = _section(settings, key)
+    try:
+        return SECTIONS[key].validate_python(values).model_dump(mode="json") if values else {}
+    except ValidationError:
+        return values
 
 
 def _judgement(files: Workspace, name: str) -> dict[str, str]:

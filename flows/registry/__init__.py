@@ -5,8 +5,6 @@ python -m flows.registry rollback        the champion before it is the champion 
 python -m flows.registry list            every registered version
 """
 
-import argparse
-import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,10 +13,11 @@ from pathlib import Path
 import pandas as pd
 from mlflow.entities.model_registry import ModelVersion
 
-from flows import importing, model_files, store
-from flows.facts import study_file
-from flows.registered import CHAMPION, PREVIOUS, Registered, number, title
-from flows.store import Store, plain_errors
+from flows.registry import model_files
+from flows.registry.registered import CHAMPION, PREVIOUS, Registered, number, title
+from flows.tracking import store
+from flows.tracking.facts import study_file
+from flows.tracking.store import Store, plain_errors
 from mirl.config import UserError
 from mirl.evaluation.scoring import Restore, score
 from mirl.promotion import Champion, PolicySection, stays
@@ -207,38 +206,3 @@ def _opened(root: Path) -> Store:
             "`python -m flows.registry promote`, or set MLFLOW_TRACKING_URI"
         )
     return Store(root)
-
-
-def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m flows.registry", description=__doc__.splitlines()[0])
-    parser.add_argument("--root", type=Path, default=Path(), help="folder of the study (default: this one)")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    promoting = commands.add_parser(
-        "promote", help="register and verify the report's ticket, then make it the champion"
-    )
-    promoting.add_argument(
-        "--force", action="store_true", help="also where the champion is better or not comparable"
-    )
-    commands.add_parser("rollback", help="make the previous champion the champion again")
-    commands.add_parser("list", help="show every registered version")
-    wanted = parser.parse_args(arguments)
-    try:
-        print(_answer(wanted.command, wanted.root, getattr(wanted, "force", False)))
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
-
-
-def _answer(command: str, root: Path, force: bool) -> str:
-    if command == "promote":
-        importing.sync(root)  # the registered version hangs on the ticket's run
-        return promote(root, force=force).said
-    if command == "rollback":
-        return rollback(root)
-    table = versions(root)
-    return "Nothing is registered yet" if table.empty else table.to_string(index=False)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

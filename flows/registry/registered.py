@@ -7,9 +7,9 @@ import mlflow.artifacts
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
-from flows import model_files
-from flows.importing import sync
-from flows.store import Store
+from flows.registry import model_files
+from flows.tracking.importing import sync
+from flows.tracking.store import Store
 from mirl.config import UserError
 from mirl.study.workspace import Workspace
 

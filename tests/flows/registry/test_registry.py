@@ -11,9 +11,11 @@ import pytest
 from mlflow.pyfunc import load_model
 from PIL import Image
 
-from flows import model_files, registry
-from flows.registered import Registered, number
-from flows.store import Store
+from flows import registry
+from flows.registry import model_files
+from flows.registry.__main__ import main
+from flows.registry.registered import Registered, number
+from flows.tracking.store import Store
 from mirl.config import UserError
 from mirl.evaluation.scoring import EvaluateSection, Restore, TestImage, score
 from mirl.restore.restorer import Restorer
@@ -164,7 +166,7 @@ def test_nothing_to_promote_is_an_answer(
     root: Path, make_report: Make, capsys: pytest.CaptureFixture[str]
 ) -> None:
     make_report(None, ("Nothing is promoted: no ticket matches dense.", "more"))
-    assert registry.main(["promote"]) == 0
+    assert main(["promote"]) == 0
     assert capsys.readouterr().out == "Nothing is promoted: no ticket matches dense.\n"
 
 
@@ -190,7 +192,7 @@ def test_commands_refuse_in_one_sentence(
     root: Path, arguments: list[str], says: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (root / "empty").mkdir()
-    assert registry.main(arguments) == 2
+    assert main(arguments) == 2
     said = capsys.readouterr().err
     assert says in said
     assert said.count("\n") == 1

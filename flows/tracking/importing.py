@@ -14,9 +14,9 @@ from mlflow.data.pandas_dataset import from_pandas
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run, RunTag
 from tqdm import tqdm
 
-from flows.facts import TicketFacts, read_facts, study_file, ticket_names
-from flows.runs import FINGERPRINT, StudyRuns, TicketRun
-from flows.store import Store, plain_errors
+from flows.tracking.facts import TicketFacts, read_facts, study_file, ticket_names
+from flows.tracking.runs import FINGERPRINT, StudyRuns, TicketRun
+from flows.tracking.store import Store, plain_errors
 from mirl.study.workspace import Workspace
 from mirl.tickets.container import sha256_of
 

@@ -1,68 +1,17 @@
-"""The door to MLflow's tracking: live curves from a training, and the import of what a study has made.
-
-python -m flows.tracking sync            every ticket of the study in this folder
-python -m flows.tracking ui              MLflow's pages over the embedded store
-"""
+"""`python -m flows.tracking`: brings a study into MLflow, and shows MLflow's pages."""
 
 import argparse
-import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from flows.live import LiveSink, Recorder
+from flows import tracking
 from mirl.config import UserError
-from mirl.records import Sink
-
-if TYPE_CHECKING:
-    from flows.importing import Synced
-
-# MLflow takes seconds to import. A training must not wait for it: what needs it is imported where it is used.
-
-_IMPATIENT = {
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
-    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "5",
-}
-"""For curves that can be imported later: a server that is down is given up after seconds, not minutes."""
-
-
-def ticket_sink(fingerprint: str, name: str, study: str) -> Sink:
-    """A sink that shows the training of ticket `name` live, in the run of `fingerprint`; never holds it up.
-
-    The store is that of the current folder, where DVC runs its stages.
-    """
-    root = Path.cwd()
-    for key, value in _IMPATIENT.items():
-        os.environ.setdefault(key, value)
-
-    def open_recorder() -> Recorder:
-        from flows.importing import git_revision
-        from flows.runs import StudyRuns, TicketRun
-        from flows.store import Store
-
-        store = Store(root)
-        run = StudyRuns(store, study).make_ticket(fingerprint, name, imported=False)
-        recorder = TicketRun(store, run)
-        recorder.begin()
-        if revision := git_revision(root):
-            store.client.set_tag(run.info.run_id, "git_revision", revision)
-        return recorder
-
-    return LiveSink(name, open_recorder)
-
-
-def sync(root: Path, names: list[str] | None = None) -> "list[Synced]":
-    """See `flows.importing.sync`."""
-    from flows import importing
-
-    return importing.sync(root, names)
 
 
 def show(root: Path, port: int) -> int:
     """Run MLflow's pages over the store of `root` at 127.0.0.1:`port` until it is stopped; its exit code."""
-    from flows.store import Store
+    from flows.tracking.store import Store
 
     store = Store(root)
     if store.artifacts is None:
@@ -76,7 +25,9 @@ def show(root: Path, port: int) -> int:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m flows.tracking", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m flows.tracking", description=(tracking.__doc__ or "").splitlines()[0]
+    )
     parser.add_argument("--root", type=Path, default=Path(), help="folder of the study (default: this one)")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     syncing = commands.add_parser(
@@ -91,7 +42,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         if wanted.command == "ui":
             return show(wanted.root, wanted.port)
-        done = sync(wanted.root, wanted.names or None)
+        done = tracking.sync(wanted.root, wanted.names or None)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

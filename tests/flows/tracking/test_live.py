@@ -5,8 +5,8 @@ import time
 
 import pytest
 
-from flows import live
-from flows.live import LiveSink
+from flows.tracking import live
+from flows.tracking.live import LiveSink
 from mirl.records import TrainRecord
 
 

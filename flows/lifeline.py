@@ -1,0 +1,23 @@
+"""Keeps a process from outliving the one that began it: `python -m flows.lifeline PID MODULE ARGUMENT...`."""
+
+import ctypes
+import os
+import runpy
+import signal
+import sys
+
+
+def die_with_parent() -> None:
+    """Ask Linux for SIGTERM when the parent dies, so that nothing goes on that nobody waits for."""
+    if sys.platform == "linux":
+        pr_set_pdeathsig = 1
+        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGTERM)
+
+
+if __name__ == "__main__":
+    _, parent, module, *arguments = sys.argv
+    die_with_parent()
+    if os.getppid() != int(parent):
+        sys.exit("the process that began this one is gone")
+    sys.argv = [module, *arguments]
+    runpy.run_module(module, run_name="__main__", alter_sys=True)

@@ -1,0 +1,75 @@
+"""The door to MLflow's tracking: live curves from a training, and the import of what a study has made.
+
+python -m flows.tracking sync            every ticket of the study in this folder
+python -m flows.tracking ui              MLflow's pages over the embedded store
+"""
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from flows.tracking.live import LiveSink, Recorder
+from mirl.records import Sink
+
+if TYPE_CHECKING:
+    from flows.tracking.importing import Synced
+
+# MLflow takes seconds to import. A training must not wait for it: what needs it is imported where it is used.
+
+_IMPATIENT = {
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "5",
+}
+"""For curves that can be imported later: a server that is down is given up after seconds, not minutes."""
+
+
+def ticket_sink(fingerprint: str, name: str, study: str) -> Sink:
+    """A sink that shows the training of ticket `name` live, in the run of `fingerprint`; never holds it up.
+
+    The store is that of the current folder, where DVC runs its stages.
+    """
+    root = Path.cwd()
+    for key, value in _IMPATIENT.items():
+        os.environ.setdefault(key, value)
+
+    def open_recorder() -> Recorder:
+        from flows.tracking.importing import git_revision
+        from flows.tracking.runs import StudyRuns, TicketRun
+        from flows.tracking.store import Store
+
+        store = Store(root)
+        run = StudyRuns(store, study).make_ticket(fingerprint, name, imported=False)
+        recorder = TicketRun(store, run)
+        recorder.begin()
+        for key, value in (
+            ("git_revision", git_revision(root)),
+            ("flow_run", os.environ.get("MIRL_FLOW_RUN")),
+        ):
+            if value:
+                store.client.set_tag(run.info.run_id, key, value)
+        return recorder
+
+    return LiveSink(name, open_recorder)
+
+
+def links(root: Path, study: str) -> dict[str, str]:
+    """Ticket's name -> page of its run; empty where no server shows pages, or it does not answer."""
+    from flows.tracking.runs import StudyRuns
+    from flows.tracking.store import Store, address
+
+    if not address(root).startswith("http"):
+        return {}
+    try:
+        runs = StudyRuns(Store(root), study)
+        page = f"{runs.store.uri}/#/experiments/{runs.experiment_id}/runs"
+        return {run.data.tags["name"]: f"{page}/{run.info.run_id}" for run in runs.tickets()}
+    except Exception:  # links are a comfort; MLflow may be down
+        return {}
+
+
+def sync(root: Path, names: list[str] | None = None) -> "list[Synced]":
+    """See `flows.tracking.importing.sync`."""
+    from flows.tracking import importing
+
+    return importing.sync(root, names)
