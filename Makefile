@@ -6,7 +6,7 @@ BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help demo test check format ui lock clean show-kill
+.PHONY: help demo test check format ui lock clean show-kill server worker deploy
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -40,6 +40,20 @@ format: .venv/done ## let ruff mend what it can
 
 ui: .venv/done ## the MLflow UI on the embedded store, at http://127.0.0.1:5000
 	python -m flows.tracking ui
+
+server worker deploy: export PREFECT_API_URL ?= http://127.0.0.1:4200/api
+worker deploy: export MLFLOW_TRACKING_URI ?= http://127.0.0.1:5000
+server worker: export MIRL_HOME ?= $(CURDIR)/.mirl/lottery
+server worker: export MIRL_CACHE ?= $(CURDIR)/.dvc/cache
+
+server: .venv/done ## Prefect and MLflow on embedded SQLite, and the worker that runs lotteries
+	python -m flows.lottery.servers
+
+worker: .venv/done ## a worker on this machine: make worker POOL=gpu (or cpu)
+	python -m flows.lottery.deployments worker $(POOL)
+
+deploy: .venv/done ## tell Prefect's server what there is to run
+	python -m flows.lottery.deployments register
 
 show-kill: .venv/done ## kill a training three times at random, and compare its ticket with an undisturbed one
 	python benchmarks/kill_and_resume.py

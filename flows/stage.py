@@ -20,7 +20,10 @@ STOPPED = 75  # EX_TEMPFAIL: the only code that is worth a retry
 
 
 class StopSignal:
-    """Turns SIGINT and SIGTERM into an answer to `should stop?`; a second signal ends the process at once."""
+    """Turns SIGINT and SIGTERM into an answer to `should stop?`; a second Ctrl-C ends the process at once.
+
+    A second SIGTERM is no impatience: it comes when a whole group is told to end, and then the parent has died.
+    """
 
     def __init__(self) -> None:
         self.came = False
@@ -29,7 +32,8 @@ class StopSignal:
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         self.came = True
-        signal.signal(number, signal.SIG_DFL)
+        if number == signal.SIGINT:
+            signal.signal(number, signal.SIG_DFL)
 
     def __call__(self) -> bool:
         return self.came

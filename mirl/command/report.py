@@ -48,7 +48,7 @@ def run(root: Path, as_markdown: bool) -> int:
 
 def markdown(whole: pd.DataFrame) -> str:
     """The comparison as a Markdown table: mean and each task's PSNR in dB, the degraded input's in the first row."""
-    tasks = [name.removeprefix("psnr_db/") for name in whole if name.startswith("psnr_db/")]
+    tasks = [name.removeprefix("psnr_db/") for name in map(str, whole) if name.startswith("psnr_db/")]
     head = [
         "ticket",
         "density",
@@ -63,11 +63,18 @@ def markdown(whole: pd.DataFrame) -> str:
     inputs = [f"{first[f'input_psnr_db/{task}']:.2f}" for task in tasks]
     rows = [["*input*", "", *inputs, "", "", "", "", ""]]
     for row in whole.to_dict("records"):
-        apart = "{difference_db:+.2f} ({difference_low_db:+.2f} .. {difference_high_db:+.2f})".format(**row)
+        apart = "{:+.2f} ({:+.2f} .. {:+.2f})".format(
+            *(row[name] for name in ("difference_db", "difference_low_db", "difference_high_db"))
+        )
         rows.append(
             [row["name"], f"{row['density/prunable']:.2%}"]
             + [f"{row[f'psnr_db/{task}']:.2f}" for task in tasks]
             + [f"{row['ssim/mean']:.4f}", "" if row["verdict"] == "reference" else apart]
-            + [row["verdict"], row["beats_controls"], row["collapse"].replace("_", "\\_")]
+            + [row["verdict"], row["beats_controls"], _first(row["collapse"])]
         )
     return "\n".join("| " + " | ".join(cells) + " |" for cells in [head, ["---"] * len(head), *rows])
+
+
+def _first(findings: str) -> str:
+    first, *more = findings.replace("_", "\\_").split("; ")
+    return f"{first}, and {len(more)} more" if more else first

@@ -56,7 +56,7 @@ def test_as_markdown_every_task_has_its_column(study: Path, capsys: pytest.Captu
         "difference_db": 0.123,
         "difference_low_db": 0.1,
         "difference_high_db": 0.15,
-        "collapse": "layer gone: up_1",
+        "collapse": "layer gone: up_1; path cut: x; path cut: y",
     }
     pd.DataFrame([row, row | ticket]).to_parquet(study / "report" / "comparison.parquet")
     assert main(["report", "--markdown"]) == 0
@@ -65,5 +65,5 @@ def test_as_markdown_every_task_has_its_column(study: Path, capsys: pytest.Captu
     assert lines[2] == "| *input* |  | 20.00 | 21.00 |  |  |  |  |  |"
     assert lines[3] == "| dense | 100.00% | 26.00 | 25.50 | 0.8000 |  | reference |  |  |"
     assert lines[4] == (
-        "| global-r1 | 30.25% | 26.00 | 25.72 | 0.8000 | +0.12 (+0.10 .. +0.15) | wins |  | layer gone: up\\_1 |"
+        "| global-r1 | 30.25% | 26.00 | 25.72 | 0.8000 | +0.12 (+0.10 .. +0.15) | wins |  | layer gone: up\\_1, and 2 more |"
     )

@@ -1,0 +1,200 @@
+"""The door to DVC's graph: every stage of dvc.yaml as a plain value, and whether its last result still holds.
+
+All that is asked of DVC's Python interface is asked here.
+"""
+
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import networkx
+import yaml
+from dvc.exceptions import DvcException
+from dvc.output import Output
+from dvc.repo import Repo
+from dvc.stage import PipelineStage, Stage
+from dvc_data.hashfile.tree import Tree
+
+from mirl.config import UserError, fingerprint
+
+Lock = dict[str, dict[str, Any]]
+"""Stage name -> its entry of dvc.lock: what its last result was made from, and what that is."""
+
+_SCHEMA = "2.0"  # of dvc.lock
+
+
+@dataclass(frozen=True, kw_only=True)
+class Node:
+    """One stage."""
+
+    name: str
+    """DVC's address, such as `round@global-r3`."""
+    after: tuple[str, ...]
+    """Names of the stages whose results it reads."""
+    gpu: bool
+    """Whether it is worth a GPU: `meta: {gpu: true}` in dvc.yaml."""
+    own: dict[str, Any]
+    """Its command, its parameters, and the digests of what it reads that no stage makes: source and data."""
+    metrics: tuple[str, ...]
+    """Paths of its metrics files."""
+    current: bool
+    """Whether dvc.lock says that it was made from what it would be made from now, and the result is at hand."""
+
+    @property
+    def title(self) -> str:
+        """For people: `round global-r3`."""
+        return self.name.replace("@", " ")
+
+    def key(self, lock: Lock) -> str:
+        """Names this piece of work, 64 hex digits, once all stages it comes after have their entries in `lock`.
+
+        The same key is the same work, in whichever study, on whichever machine.
+        """
+        made = {out["path"]: out["md5"] for name in self.after for out in lock[name]["outs"]}
+        return fingerprint({"stage": self.name, "own": self.own}, made)
+
+
+def read_graph(root: Path, targets: Sequence[str] = ()) -> dict[str, Node]:
+    """The stages of dvc.yaml in `root` by name, each behind those it comes after; only what `targets` need.
+
+    UserError where dvc.yaml or params.yaml is wrong, a target is no stage, or a stage reads what is not there.
+    """
+    logging.getLogger("dvc").setLevel(logging.ERROR)
+    try:
+        with Repo(str(root)) as repo:
+            graph = repo.index.graph
+            nodes: dict[str, Node] = {}
+            for stage in _needed(graph, targets):
+                before = [other for other in graph.successors(stage) if isinstance(other, PipelineStage)]
+                made = [out for other in before for out in other.outs]
+                after = tuple(sorted(other.name for other in before))
+                nodes[stage.name] = Node(
+                    name=stage.name,
+                    after=after,
+                    gpu=bool((stage.meta or {}).get("gpu", False)),
+                    own=_own(stage, made),
+                    metrics=tuple(out.def_path for out in stage.outs if out.metric),
+                    current=all(nodes[name].current for name in after) and _holds(stage, made),
+                )
+            return nodes
+    except DvcException as error:
+        raise UserError(f"DVC cannot read the graph in {root}: {' '.join(str(error).split())}") from None
+
+
+def parse_lock(text: str) -> Lock:
+    """The entries in the text of a dvc.lock; UserError where it is none."""
+    try:
+        values = yaml.safe_load(text) or {}
+        stages = values.get("stages", {})
+        if values.get("schema", _SCHEMA) == _SCHEMA and isinstance(stages, dict):
+            return dict(stages)
+    except (yaml.YAMLError, AttributeError):
+        pass
+    raise UserError(f"this is no dvc.lock of schema {_SCHEMA}; delete it, DVC writes a new one")
+
+
+def lock_text(lock: Lock) -> str:
+    """dvc.lock with these entries, as DVC writes it."""
+    return yaml.safe_dump({"schema": _SCHEMA, "stages": lock}, sort_keys=False, allow_unicode=True)
+
+
+def has_remote(root: Path) -> bool:
+    """Whether DVC knows a default remote to push results to."""
+    with Repo(str(root)) as repo:
+        return bool(repo.config["core"].get("remote"))
+
+
+def cache_folder(root: Path) -> Path:
+    """Where DVC keeps the content of what the repository in `root` has made."""
+    with Repo(str(root)) as repo:
+        return Path(repo.cache.local_cache_dir)
+
+
+def _needed(graph: "networkx.DiGraph[Stage]", targets: Sequence[str]) -> Iterator[PipelineStage]:
+    """The stages that `targets` (none: all) need, every one behind those it reads from."""
+    stages = {stage.name: stage for stage in graph if isinstance(stage, PipelineStage)}
+    unknown = [name for name in targets if name not in stages]
+    if unknown:
+        raise UserError(f"dvc.yaml has no stage {unknown[0]!r}; it has {', '.join(sorted(stages))}")
+    seen: set[str] = set()
+    for source in [stages[name] for name in targets] or stages.values():
+        for stage in networkx.dfs_postorder_nodes(graph, source):
+            if isinstance(stage, PipelineStage) and stage.name not in seen:
+                seen.add(stage.name)
+                yield stage
+
+
+def _own(stage: PipelineStage, made: list[Output]) -> dict[str, Any]:
+    params: dict[str, Any] = {}
+    reads: dict[str, str] = {}
+    for dep in stage.deps:
+        if hasattr(dep, "read_params"):
+            params[dep.def_path] = dep.read_params()
+        elif not _overlapping(dep, made):
+            reads[dep.def_path] = _digest(stage, dep)
+    return {"cmd": stage.cmd, "params": params, "reads": reads}
+
+
+def _digest(stage: PipelineStage, dep: Output) -> str:
+    if dep.exists:
+        return str(dep.get_hash().value)
+    added = _overlapping(dep, dep.repo.index.outs)
+    if added and added[0].fs_path == dep.fs_path and added[0].hash_info:  # `dvc add` has it, but not here
+        return str(added[0].hash_info.value)
+    raise UserError(
+        f"{stage.name} reads {dep.def_path}, which is neither in git nor in DVC at this revision; "
+        f"`dvc add {dep.def_path}`, commit and `dvc push`"
+    )
+
+
+def _holds(stage: PipelineStage, made: list[Output]) -> bool:
+    """Whether the stage's entry in dvc.lock agrees with its definition, its source, and the entries before it."""
+    if stage.cmd_changed or not all(out.hash_info for out in stage.outs):
+        return False
+    for dep in stage.deps:
+        above = _overlapping(dep, made)
+        if hasattr(dep, "read_params"):
+            if dep.hash_info.value != dep.read_params():
+                return False
+        elif not dep.hash_info or dep.hash_info.value != (
+            _recorded(dep, above) if above else _digest(stage, dep)
+        ):
+            return False
+    return bool(stage.repo.config["core"].get("remote")) or not any(out.changed_cache() for out in stage.outs)
+
+
+def _recorded(dep: Output, made: list[Output]) -> str | None:
+    """The digest that `dep` has by the lock entries of the outs it is, lies in, or is put together from."""
+    if made[0].fs_path == dep.fs_path:
+        return str(made[0].hash_info.value) if made[0].hash_info else None
+    files: dict[str, str] = {}
+    for out in made:
+        if not out.hash_info:
+            return None
+        if not out.is_dir_checksum:
+            files[out.fs_path] = out.hash_info.value
+            continue
+        tree = out.get_dir_cache()  # a list of names and digests, fetched where it is not at hand
+        if tree is None:
+            return None
+        files |= {str(Path(out.fs_path, *parts)): found.value for parts, _, found in tree}
+    if dep.fs_path in files:
+        return files[dep.fs_path]
+    place = Path(dep.fs_path)
+    inside = [
+        {"relpath": Path(path).relative_to(place).as_posix(), "md5": md5}
+        for path, md5 in files.items()
+        if Path(path).is_relative_to(place)
+    ]
+    tree = Tree.from_list(inside, hash_name="md5")
+    tree.digest()
+    return str(tree.hash_info.value)
+
+
+def _overlapping(dep: Output, outs: Sequence[Output]) -> list[Output]:
+    place = Path(dep.fs_path)
+    return [
+        out for out in outs if place.is_relative_to(out.fs_path) or Path(out.fs_path).is_relative_to(place)
+    ]

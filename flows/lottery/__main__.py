@@ -1,0 +1,74 @@
+"""A lottery on this machine, without a server: every stage of a study that is out of date.
+
+python -m flows.lottery                       the study of params.yaml, as `dvc repro` would make it
+python -m flows.lottery --study bench --set train.steps=100 --jobs 2
+"""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from flows.graph import cache_folder
+from flows.lottery.checkout import refuse_changes
+from flows.lottery.flow import Source, Where, lottery
+from flows.lottery.runner import Dvc
+from flows.tracking.store import Store
+from mirl.config import UserError
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m flows.lottery", description=(__doc__ or "").splitlines()[0]
+    )
+    parser.add_argument(
+        "targets", nargs="*", metavar="STAGE", help="what to make, with what it needs (default: all)"
+    )
+    parser.add_argument("--study", default="", help="one of studies/ (default: what params.yaml says)")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="NAME=VALUE", help="such as arms.global.fraction=0.2"
+    )
+    parser.add_argument("--jobs", type=int, default=1, help="stages at once (default: 1)")
+    parser.add_argument("--promote", action="store_true", help="promote the report's ticket at the end")
+    wanted = parser.parse_args(arguments)
+    root = Path.cwd()
+    home = root / ".mirl" / "lottery"
+    own = not wanted.study and not wanted.set  # then the result is what `dvc repro` would have made here
+    try:
+        overrides = dict(_override(text) for text in wanted.set)
+        refuse_changes(root)
+        os.environ.setdefault("MLFLOW_TRACKING_URI", Store(root).uri)
+        lock = root / "dvc.lock" if own else home / f"{wanted.study or 'changed'}.lock"
+        state = lottery(
+            Source(repository=str(root), params=(root / "params.yaml").read_text()),
+            Where(jobs=wanted.jobs, home=str(home), cache=str(cache_folder(root)), lock=str(lock)),
+            wanted.study,
+            overrides,
+            wanted.targets,
+            wanted.promote,
+            return_state=True,
+        )
+        if own:
+            Dvc(root, print)("checkout", "--force", "--quiet")
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("stopped; run it again to go on", file=sys.stderr)
+        return 130
+    print(f"error: {state.message}" if state.is_failed() else state.message, file=sys.stderr)
+    return 2 if state.is_failed() else 0
+
+
+def _override(text: str) -> tuple[str, Any]:
+    name, equals, value = text.partition("=")
+    if not name or not equals:
+        raise UserError(f"--set takes NAME=VALUE, such as arms.global.fraction=0.2; got {text!r}")
+    return name, yaml.safe_load(value)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,44 @@
+"""Texts and tables kept with Prefect's server, each under a key that its pages show."""
+
+import json
+import re
+from typing import Any
+
+from prefect.artifacts import create_markdown_artifact, create_table_artifact
+from prefect.client.orchestration import get_client
+from prefect.exceptions import PrefectHTTPStatusError
+
+
+def keep_text(key: str, text: str, about: str, language: str = "") -> None:
+    """Keep Markdown, or a block of `language`; the last one kept under a key is the one that counts."""
+    block = f"```{language}\n{text}\n```\n" if language else text
+    create_markdown_artifact(block, key=key, description=about)
+
+
+def kept_text(key: str) -> str | None:
+    """The text that was kept last under `key`, without the marks of a block; None where none ever was."""
+    found = kept(key)
+    return re.sub(r"\A```\w+\n|\n```\s*\Z", "", found) if isinstance(found, str) else None
+
+
+def kept(key: str) -> Any:
+    """What was kept last under `key`, a text or the rows of a table; None where nothing ever was."""
+    with get_client(sync_client=True) as client:
+        try:  # Prefect 3.8's own Artifact.get sends nulls that its server refuses
+            answer = client.request("GET", "/artifacts/{key}/latest", path_params={"key": key})
+        except PrefectHTTPStatusError as error:
+            if error.response.status_code == 404:
+                return None
+            raise
+    found = answer.json()["data"]
+    return json.loads(found) if isinstance(found, str) and found.startswith("[") else found
+
+
+def keep_table(key: str, rows: list[dict[str, str | float]], about: str) -> None:
+    """Keep a table."""
+    create_table_artifact(rows, key=key, description=about)
+
+
+def key_of(what: str, name: str) -> str:
+    """A key that Prefect takes: small letters, digits and dashes."""
+    return f"{what}-{re.sub('[^a-z0-9]+', '-', name.lower()).strip('-')}"

@@ -1,0 +1,56 @@
+"""What people see of a lottery in Prefect's pages: a table that grows with each ticket, and the decision."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from flows import tracking
+from flows.graph import Node
+from flows.lottery.artifacts import keep_table, keep_text, key_of
+from flows.lottery.runner import Done
+from mirl.study.workspace import Workspace, read_json
+
+COLUMNS = {"density": "density/prunable", "PSNR dB": "psnr_db/mean", "SSIM": "ssim/mean"}
+"""Column of the table -> metric, by the names of MLflow."""
+
+
+@dataclass
+class Board:
+    """The table of one lottery: a row a ticket, by the name behind the `@` of its stages."""
+
+    study: str
+    root: Path
+    """Folder whose MLflow store the links lead to."""
+    _metrics: dict[str, dict[str, float]] = field(default_factory=dict)
+    _seconds: dict[str, float] = field(default_factory=dict)
+
+    def add(self, node: Node, done: Done) -> None:
+        """Show what a stage made; each table is a further version of one artifact."""
+        _, _, ticket = node.name.partition("@")
+        if not ticket:
+            return
+        self._metrics.setdefault(ticket, {}).update(done.metrics)
+        self._seconds[ticket] = self._seconds.get(ticket, 0.0) + done.seconds
+        if done.metrics:
+            keep_table(key_of("tickets", self.study), self._rows(), f"tickets of {self.study}")
+
+    def _rows(self) -> list[dict[str, str | float]]:
+        links = tracking.links(self.root, self.study)
+        return [
+            {"ticket": ticket}
+            | {column: f"{found[metric]:.4f}" for column, metric in COLUMNS.items() if metric in found}
+            | {"minutes": round(self._seconds[ticket] / 60, 1)}
+            | ({"MLflow": f"[run]({links[ticket]})"} if ticket in links else {})
+            for ticket, found in self._metrics.items()
+            if found
+        ]
+
+
+def show_decision(study: str, root: Path) -> None:
+    """The decision and its reasons, from the report below `root`; nothing where there is none."""
+    path = Workspace(root).report / "decision.json"
+    if path.exists():
+        decision = read_json(path)
+        title = f"**{decision['ticket']}**" if decision["ticket"] else "No ticket"
+        reasons = "".join(f"- {reason}\n" for reason in decision["reasons"])
+        text = f"# {study}\n\n{title}\n\n{reasons}"
+        keep_text(key_of("decision", study), text, f"decision of {study}")

@@ -1,0 +1,157 @@
+"""Tells Prefect's server what there is to run and where: pools, deployments, and what watches over lost machines.
+
+python -m flows.lottery.deployments register     once, and after every change here; again is harmless
+python -m flows.lottery.deployments worker POOL  a worker of the pool on this machine
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from prefect.automations import Automation, EventTrigger, Posture, ResourceSpecification
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.actions import WorkPoolCreate
+from prefect.client.schemas.objects import StateType
+from prefect.deployments.runner import RunnerDeployment
+from prefect.events.actions import ChangeFlowRunState
+from prefect.exceptions import ObjectNotFound
+from prefect.flows import Flow
+from prefect.types.entrypoint import EntrypointType
+from prefect.workers.process import ProcessWorker
+
+from flows.lottery import flow
+from flows.lottery.checkout import git
+from flows.lottery.dispatch import STOPPED
+from flows.lottery.flow import Source, Where
+from mirl.config import UserError
+
+CONTROL, GPU, CPU = "control", "gpu", "cpu"
+POOLS = {
+    CONTROL: "lotteries and promotions: they wait for others, and want no GPU",
+    GPU: "trainings: one worker for each GPU",
+    CPU: "everything else",
+}
+AT_ONCE = {CONTROL: 20, GPU: 1, CPU: 1}
+"""Runs that one worker of a pool takes at once. A lottery waits for its stages, so it must not take their place."""
+HEARTBEAT_SECONDS = 30
+ZOMBIE_SECONDS = 90
+"""A run that gave no sign of life for so long is marked as crashed, and its work begun again elsewhere."""
+
+
+def register(source: Source) -> list[str]:
+    """Create or update pools, deployments and the automation; returns the deployments' names."""
+    with get_client(sync_client=True) as client:
+        for pool, about in POOLS.items():
+            _pool(client, pool, about)
+    plain = source.model_dump()
+    deployments = [
+        _deployment(
+            flow.lottery, pool, CONTROL, {"source": plain, "where": Where(gpu=pool, cpu=CPU).model_dump()}
+        )
+        for pool in (GPU, CPU)
+    ]
+    deployments += [_deployment(flow.stage, pool, pool, {}) for pool in (GPU, CPU)]
+    deployments.append(_deployment(flow.promote, CPU, CPU, {"source": plain}))
+    for deployment in deployments:
+        deployment.apply()
+    _watch_over_zombies()
+    return [deployment.full_name for deployment in deployments]
+
+
+def worker(pool: str) -> int:
+    """Serve `pool` until it is stopped; the exit code."""
+    command = [sys.executable, "-m", "prefect", "worker", "start", "--pool", pool, "--type", "process"]
+    command += ["--limit", str(AT_ONCE.get(pool, 1))]
+    heartbeat = {"PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(HEARTBEAT_SECONDS)}
+    return subprocess.run(command, env=os.environ | heartbeat, check=False).returncode
+
+
+def _pool(client: SyncPrefectClient, name: str, about: str) -> None:
+    try:
+        client.read_work_pool(name)
+    except ObjectNotFound:
+        template = ProcessWorker.get_default_base_job_template()
+        client.create_work_pool(
+            WorkPoolCreate(name=name, type="process", description=about, base_job_template=template)
+        )
+
+
+def _deployment(run: Flow[..., Any], name: str, pool: str, parameters: dict[str, object]) -> RunnerDeployment:
+    return RunnerDeployment.from_flow(
+        run,
+        name=name,
+        work_pool_name=pool,
+        parameters=parameters,
+        entrypoint_type=EntrypointType.MODULE_PATH,  # workers have mirl installed; nothing is fetched
+    )
+
+
+def _watch_over_zombies() -> None:
+    """Prefect's own remedy (its guide "detect zombie flows"), with our state for work that was stopped."""
+    over = ("Completed", "Failed", "Cancelled", "Crashed", STOPPED)
+    automation = Automation(
+        name="Crash zombie flows",
+        description="marks runs as crashed whose machine is gone",
+        trigger=EventTrigger(
+            after={"prefect.flow-run.heartbeat"},
+            expect={"prefect.flow-run.heartbeat", *(f"prefect.flow-run.{state}" for state in over)},
+            match=ResourceSpecification({"prefect.resource.id": ["prefect.flow-run.*"]}),
+            for_each={"prefect.resource.id"},
+            posture=Posture.Proactive,
+            threshold=1,
+            within=timedelta(seconds=ZOMBIE_SECONDS),
+        ),
+        actions=[
+            ChangeFlowRunState(
+                name=None,
+                state=StateType.CRASHED,
+                message="its machine gave no sign of life any more",
+                force=False,
+            )
+        ],
+    )
+    try:
+        Automation.read(name=automation.name)  # type: ignore[unused-coroutine]
+    except ValueError:
+        automation.create()
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m flows.lottery.deployments", description=(__doc__ or "").splitlines()[0]
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    registering = commands.add_parser("register", help="create or update pools and deployments")
+    registering.add_argument(
+        "--repository", help="what every worker can `git clone` (default: origin, else this folder)"
+    )
+    registering.add_argument("--revision", default="HEAD", help="branch, tag or commit (default: HEAD)")
+    serving = commands.add_parser("worker", help="serve a pool on this machine")
+    serving.add_argument("pool", choices=sorted(POOLS), help="; ".join(f"{k}: {v}" for k, v in POOLS.items()))
+    wanted = parser.parse_args(arguments)
+    if wanted.command == "worker":
+        return worker(wanted.pool)
+    try:
+        source = Source(repository=wanted.repository or _origin(Path.cwd()), revision=wanted.revision)
+        for name in register(source):
+            print(name)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print(f"they run {source.repository} at {source.revision}")
+    return 0
+
+
+def _origin(root: Path) -> str:
+    try:
+        return git(root, "remote", "get-url", "origin")
+    except UserError:
+        return str(root.resolve())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

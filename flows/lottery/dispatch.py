@@ -1,0 +1,154 @@
+"""Where a stage's work is done: by this process, or by whichever worker of a pool takes it."""
+
+import threading
+import time
+from typing import Protocol
+
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.objects import FlowRun, WorkerStatus
+from prefect.deployments import run_deployment
+from prefect.exceptions import ObjectNotFound
+from prefect.runtime import flow_run
+from prefect.states import Cancelling, State
+
+from flows.lottery import runner
+from flows.lottery.artifacts import keep_text, kept_text
+from flows.lottery.checkout import Home
+from flows.lottery.runner import Done, Leash, Log, Work
+from mirl.config import Stopped, UserError
+
+POLL_SECONDS = 2.0
+PATIENCE_SECONDS = 30.0
+"""How long a run may wait before it is asked whether any worker serves its pool."""
+ATTEMPTS = 5
+"""How often one lottery begins the same work, when it is stopped or its machine is lost."""
+STOPPED = "Stopped"
+"""Name of the state of work that ended with code 75: it goes on where it was when it is begun again."""
+
+
+class Place(Protocol):
+    """Does pieces of work. Errors as `flows.lottery.runner.run`."""
+
+    def __call__(self, work: Work, log: Log) -> Done: ...
+
+    def stop(self) -> None:
+        """End what is under way, and begin nothing more."""
+
+
+class Here:
+    """This process does it, `jobs` stages at once."""
+
+    def __init__(self, home: Home, jobs: int) -> None:
+        self._home, self._slots, self._leash = home, threading.Semaphore(jobs), Leash()
+
+    def __call__(self, work: Work, log: Log) -> Done:
+        with self._slots:
+            return runner.run(work, self._home, environment(), log, self._leash)
+
+    def stop(self) -> None:
+        self._leash.pull()
+
+
+class Pools:
+    """Workers do it: a run of the deployment `stage/<pool>` for each piece of work, found again by the work's key.
+
+    Work that is under way already, for whomever, is waited for and not begun twice. A run that was stopped
+    (code 75), or whose machine was lost, is begun again and resumes where its checkpoint is.
+    """
+
+    def __init__(self, gpu: str, cpu: str) -> None:
+        self._gpu, self._cpu = gpu, cpu
+        self._begun: dict[str, FlowRun] = {}
+        self._stopped = False
+
+    def __call__(self, work: Work, log: Log) -> Done:
+        pool, mine = self._gpu if work.node.gpu else self._cpu, 0
+        for attempt in range(1000):  # earlier lotteries may have left some behind
+            if self._stopped:
+                raise Stopped(f"{work.node.title}: stopped before it began")
+            run = self._begin(work, pool, attempt)
+            was_over = _is_over(run)
+            run = self._wait(run, pool, log)
+            if (
+                run.state is not None
+                and run.state.is_completed()
+                and (done := _published(work.key)) is not None
+            ):
+                return done
+            if not was_over:
+                mine += 1
+                _refuse_another(run.state, work, mine)
+                log(f"{work.node.title}: {run.state_name} after attempt {mine}; it is begun again")
+        raise UserError(f"{work.node.title} was begun 1000 times and never ended; see its runs")
+
+    def stop(self) -> None:
+        self._stopped = True
+        with get_client(sync_client=True) as client:
+            for run in self._begun.values():
+                client.set_flow_run_state(run.id, Cancelling())  # of no effect on one that is over
+
+    def _begin(self, work: Work, pool: str, attempt: int) -> FlowRun:
+        try:
+            run = run_deployment(
+                f"stage/{pool}",
+                parameters={"work": work.model_dump(mode="json")},
+                flow_run_name=work.node.title,
+                idempotency_key=f"{work.key}-{attempt}",
+                timeout=0,
+            )
+        except ObjectNotFound:
+            raise UserError(f"there is no deployment stage/{pool}; `make deploy` registers it") from None
+        assert isinstance(run, FlowRun)  # no loop runs here, so it is no coroutine
+        self._begun[work.key] = run
+        return run
+
+    def _wait(self, run: FlowRun, pool: str, log: Log) -> FlowRun:
+        asked, begun = False, time.monotonic()
+        with get_client(sync_client=True) as client:
+            while not _is_over(run):
+                time.sleep(POLL_SECONDS)
+                run = client.read_flow_run(run.id)
+                waits = run.state is not None and run.state.is_scheduled()
+                if waits and not asked and time.monotonic() - begun > PATIENCE_SECONDS:
+                    asked = True
+                    _say_if_nobody_works(client, pool, log)
+        return run
+
+
+def publish(work: Work, done: Done) -> None:
+    """Keep what came of `work` where every lottery finds it."""
+    keep_text(f"work-{work.key}", done.model_dump_json(indent=1), f"what came of {work.node.title}", "json")
+
+
+def environment() -> dict[str, str]:
+    """What a stage is given, so that its MLflow run names the run of the flow."""
+    return {"MIRL_FLOW_RUN": str(flow_run.id or "")}
+
+
+def _published(key: str) -> Done | None:
+    text = kept_text(f"work-{key}")
+    return None if text is None else Done.model_validate_json(text)
+
+
+def _is_over(run: FlowRun) -> bool:
+    return run.state is not None and run.state.is_final()
+
+
+def _say_if_nobody_works(client: SyncPrefectClient, pool: str, log: Log) -> None:
+    workers = client.read_workers_for_work_pool(pool, limit=200, offset=0)
+    if not any(worker.status == WorkerStatus.ONLINE for worker in workers):
+        log(f"no worker serves the pool {pool}; start one: `make worker POOL={pool}`")
+
+
+def _refuse_another(state: State | None, work: Work, attempts: int) -> None:
+    """Raise, unless what a run ended with is worth another."""
+    assert state is not None
+    said = state.message or "see the log of its run"
+    if state.is_cancelled():
+        raise Stopped(f"{work.node.title} was cancelled; run the lottery again to go on")
+    if not (state.name == STOPPED or state.is_crashed()):
+        raise UserError(f"{work.node.title} failed: {said}")
+    if attempts >= ATTEMPTS:
+        raise Stopped(
+            f"{work.node.title} was stopped or lost {attempts} times; run the lottery again to go on"
+        )

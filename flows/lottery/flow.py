@@ -1,0 +1,199 @@
+"""The flows: a lottery over the whole graph, one stage of it on a worker, and a promotion."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from prefect import flow, get_run_logger, task
+from prefect.cache_policies import NO_CACHE
+from prefect.futures import PrefectFuture
+from prefect.states import Completed, Failed, State
+from prefect.task_runners import ThreadPoolTaskRunner
+from prefect.utilities.annotations import quote
+from pydantic import BaseModel, ConfigDict, Field
+
+from flows import registry, tracking
+from flows.graph import Lock, Node, read_graph
+from flows.lottery import runner
+from flows.lottery.board import Board, show_decision
+from flows.lottery.checkout import Home, Revision, resolve
+from flows.lottery.dispatch import STOPPED, Here, Place, Pools, environment, publish
+from flows.lottery.memory import LockArtifact, LockFile, Memory
+from flows.lottery.parameters import settle_params
+from flows.lottery.runner import Done, Dvc, Work
+from flows.lottery.schedule import Outcome, make_all
+from mirl.config import Stopped, UserError
+
+AT_ONCE = 64
+"""Stages that may be under way at the same time; pools and `jobs` set the real limit."""
+
+
+class Source(BaseModel):
+    """What is run."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    repository: str
+    """What `git clone` takes; every worker must reach it."""
+    revision: str = "HEAD"
+    """Branch, tag or commit of it."""
+    params: str = ""
+    """Text of a params.yaml to use instead of the one at that revision."""
+
+
+class Where(BaseModel):
+    """Who does the work, and where results are kept."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    gpu: str = ""
+    """Pool for the stages that want a GPU; empty: this process does everything."""
+    cpu: str = ""
+    """Pool for the other stages."""
+    jobs: int = Field(default=1, gt=0)
+    """Stages at once, where this process does the work."""
+    home: str = ""
+    """Folder for private clones; empty: MIRL_HOME, else ~/.cache/mirl."""
+    cache: str = ""
+    """DVC's cache; empty: in `home`."""
+    lock: str = ""
+    """File that keeps the merged dvc.lock; empty: an artifact of Prefect, one for each study."""
+
+
+@flow(name="lottery", task_runner=ThreadPoolTaskRunner(max_workers=AT_ONCE))  # type: ignore[arg-type]
+def lottery(
+    source: Source,
+    where: Where,
+    study: str = "",
+    overrides: dict[str, Any] | None = None,
+    targets: list[str] | None = None,
+    promote: bool = False,
+) -> State[Any]:
+    """Make every stage of a study that is out of date, then show the decision.
+
+    Args:
+        source: the repository and revision.
+        where: the pools that do the work.
+        study: name of a file in studies/; empty: params.yaml as it is at that revision.
+        overrides: values to change, by their dotted names, such as {"arms.global.fraction": 0.2}.
+        targets: stages to make, with what they need, such as ["evaluate@global-r1"]; none: all.
+        promote: whether to promote the report's ticket at the end.
+    """
+    home = Home.of(where.home, where.cache)
+    try:
+        with home.clone(_revision(source)) as clone:
+            name = settle_params(clone, source.params, study, overrides or {})
+            memory: Memory = LockFile(Path(where.lock)) if where.lock else LockArtifact(name)
+            lock = memory.load() or LockFile(clone / "dvc.lock").load()
+            LockFile(clone / "dvc.lock").keep(lock)
+            nodes = read_graph(clone, targets or [])
+            place: Place = Pools(where.gpu, where.cpu or where.gpu) if where.gpu else Here(home, where.jobs)
+            runs = _Runs(replace(_revision(source), params=(clone / "params.yaml").read_text()), place)
+            seen = Board(name, clone)
+
+            def landed(node: Node, done: Done, lock: Lock) -> None:
+                memory.keep(lock)
+                seen.add(node, done)
+
+            try:
+                result = make_all(nodes, lock, runs.begin, landed)
+            except BaseException:  # cancelled, or interrupted
+                place.stop()
+                raise
+            LockFile(clone / "dvc.lock").keep(result.lock)
+            said = _show(
+                clone, name, [node for node in nodes if node in result.lock], promote and not result.failed
+            )
+    except (UserError, Stopped) as error:
+        return Failed(message=str(error))
+    if result.failed:
+        left = f"; {len(result.left)} stages were not begun" if result.left else ""
+        return Failed(message="; ".join(result.failed.values()) + left)
+    current = len(nodes) - len(result.made)
+    return Completed(
+        message=f"{len(result.made)} stages were made, {current} were up to date. {said}".strip()
+    )
+
+
+@flow(name="stage")
+def stage(work: Work) -> State[Any]:
+    """Do one piece of work on the machine this runs on, and keep what came of it where lotteries find it."""
+    try:
+        done = runner.run(work, Home.of(), environment(), get_run_logger().info)
+    except Stopped as stopped:
+        return Failed(name=STOPPED, message=str(stopped))
+    except UserError as error:
+        return Failed(message=str(error))
+    publish(work, done)
+    return Completed(message=f"{done.seconds:.0f} s on {done.host}")
+
+
+@flow(name="promote")
+def promote(source: Source, study: str, rollback: bool = False, force: bool = False) -> State[Any]:
+    """Promote the ticket that a study's last lottery decided on, or go back to the champion before.
+
+    Args:
+        source: the repository and revision.
+        study: name of a file in studies/.
+        rollback: whether to go back instead.
+        force: whether a champion that is no worse, or was measured on other data, is replaced all the same.
+    """
+    try:
+        with Home.of().clone(_revision(source)) as clone:
+            name = settle_params(clone, source.params, study, {})
+            if rollback:
+                return Completed(message=registry.rollback(clone))
+            lock = LockArtifact(name).load()
+            if not lock:
+                raise UserError(f"no lottery of {name!r} has ended yet; run one first")
+            LockFile(clone / "dvc.lock").keep(lock)
+            Dvc(clone, get_run_logger().info).fetch([name for name in read_graph(clone) if name in lock])
+            tracking.sync(clone)
+            return Completed(message=registry.promote(clone, force=force).said)
+    except UserError as error:
+        return Failed(message=str(error))
+
+
+def _revision(source: Source) -> Revision:
+    return Revision(repository=source.repository, commit=resolve(source.repository, source.revision))
+
+
+class _Runs:
+    """Begins stages as Prefect tasks."""
+
+    def __init__(self, revision: Revision, place: Place) -> None:
+        self._revision, self._place = revision, place
+
+    def begin(self, node: Node, lock: Lock, tell: Callable[[Outcome], None]) -> None:
+        work = Work(key=node.key(lock), node=node, revision=self._revision, lock=lock)
+        future = make.submit(node.title, quote(work), quote(self._place))  # type: ignore[call-overload]
+        future.add_done_callback(lambda done: tell(_outcome(done, node)))
+
+
+@task(name="stage", task_run_name="{title}", cache_policy=NO_CACHE, persist_result=False)
+def make(title: str, work: Work, place: Place) -> Done | State[Any]:
+    """Have one piece of work done at `place`."""
+    try:
+        return place(work, get_run_logger().info)
+    except (UserError, Stopped) as error:
+        return Failed(message=str(error))
+
+
+def _outcome(future: PrefectFuture[Any], node: Node) -> Outcome:
+    result = future.result(raise_on_failure=False)
+    if isinstance(result, Done):
+        return result
+    return future.state.message or f"{node.title} failed"
+
+
+def _show(clone: Path, study: str, stages: list[str], promote: bool) -> str:
+    """Bring the tickets into MLflow, show the decision, promote; what is to be said about it."""
+    log = get_run_logger()
+    Dvc(clone, log.info).fetch(stages)
+    try:
+        tracking.sync(clone)
+    except UserError as error:  # a study that took days does not fail because its numbers cannot be shown
+        log.warning("%s; `python -m flows.tracking sync` or the next lottery brings them in", error)
+    show_decision(study, clone)
+    return registry.promote(clone).said if promote else ""

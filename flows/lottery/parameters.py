@@ -1,0 +1,40 @@
+"""Which params.yaml a lottery runs with: a study of the revision, and what is changed of it."""
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from mirl.config import UserError
+from mirl.study.params import read_params
+
+
+def settle_params(clone: Path, text: str, study: str, overrides: dict[str, Any]) -> str:
+    """Write the params.yaml that is asked for into `clone`; returns the study's name.
+
+    UserError where there is no such study, or a value is not one that params.yaml may have.
+    """
+    path = clone / "params.yaml"
+    if study:
+        known = sorted(found.stem for found in (clone / "studies").glob("*.yaml"))
+        if study not in known:
+            raise UserError(f"there is no study {study!r} at this revision; there are {', '.join(known)}")
+        text = (clone / "studies" / f"{study}.yaml").read_text()
+    text = text or path.read_text()
+    if overrides:
+        values = yaml.safe_load(text)
+        for name, value in overrides.items():
+            _put(values, name, value)
+        text = yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
+    path.write_text(text)
+    return read_params(path).study
+
+
+def _put(values: dict[str, Any], name: str, value: Any) -> None:
+    *parts, last = name.split(".")
+    for part in parts:
+        below = values.setdefault(part, {})
+        if not isinstance(below, dict):
+            raise UserError(f"the override {name} goes through {part}, which is {below!r} and has no parts")
+        values = below
+    values[last] = value

@@ -1,0 +1,199 @@
+"""Runs one stage in a private clone and returns what it made, as plain values that travel between machines."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO, Any
+
+from pydantic import BaseModel, ConfigDict
+
+from flows.graph import Lock, Node, has_remote, lock_text, parse_lock
+from flows.lottery.checkout import Home, Revision
+from flows.stage import STOPPED
+from mirl.config import Stopped, UserError
+
+Log = Callable[[str], None]
+GRACE_SECONDS = 60.0
+"""What a stage that is told to stop may take for its checkpoint."""
+PROGRESS_SECONDS = 15.0
+"""From one line of a progress bar that is logged to the next."""
+
+
+class Work(BaseModel):
+    """One stage to be done: fit for JSON, complete; whoever has it can do it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    key: str
+    """Fingerprint of the work."""
+    node: Node
+    revision: Revision
+    lock: Lock
+    """Entries of the stages that it comes after, and of itself if it has one."""
+
+
+class Done(BaseModel):
+    """What came of it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    entry: dict[str, Any]
+    """The stage's entry of dvc.lock."""
+    metrics: dict[str, float]
+    """The numbers of its metrics files."""
+    seconds: float
+    host: str
+
+
+def run(
+    work: Work, home: Home, environment: Mapping[str, str], log: Log, leash: "Leash | None" = None
+) -> Done:
+    """Do `work`: check out, get what it reads, make it, hand on the result.
+
+    `environment` is added to the stage's; pulling `leash` ends it. UserError where the stage ends with code 2,
+    Stopped where it was stopped, RuntimeError otherwise.
+    """
+    begun = time.monotonic()
+    with home.alone(work.key), home.clone(work.revision) as clone:
+        (clone / "dvc.lock").write_text(lock_text(work.lock))
+        dvc, remote = Dvc(clone, log, environment, leash), has_remote(clone)
+        dvc.fetch(work.node.after)
+        dvc(
+            "repro",
+            "--single-item",
+            "--no-run-cache",
+            "--allow-missing",
+            *["--pull"] * remote,
+            work.node.name,
+        )
+        if not all((clone / path).exists() for path in work.node.metrics):
+            dvc.fetch([work.node.name])  # DVC found that nothing had changed, and made nothing
+        if remote:
+            dvc("push", "--quiet", work.node.name)
+        entry = parse_lock((clone / "dvc.lock").read_text())[work.node.name]
+        metrics: dict[str, float] = {}
+        for path in work.node.metrics:
+            metrics |= json.loads((clone / path).read_text())
+        return Done(entry=entry, metrics=metrics, seconds=time.monotonic() - begun, host=os.uname().nodename)
+
+
+class Leash:
+    """Ends what was begun on it when it is pulled; after that nothing more begins."""
+
+    def __init__(self) -> None:
+        self._guard = threading.Lock()
+        self._processes: set[subprocess.Popen[bytes]] = set()
+        self._pulled = False
+
+    def pull(self) -> None:
+        """SIGTERM to all; a training writes its checkpoint and ends."""
+        with self._guard:
+            self._pulled = True
+            for process in self._processes:
+                _end(process)
+
+    @contextmanager
+    def hold(self, begin: Callable[[], subprocess.Popen[bytes]]) -> Iterator[subprocess.Popen[bytes]]:
+        """Begin a process; at the end, also at an error, it has ended. Stopped where the leash was pulled."""
+        with self._guard:
+            if self._pulled:
+                raise Stopped("stopped before it began")
+            process = begin()
+            self._processes.add(process)
+        try:
+            yield process
+        finally:
+            if process.returncode != 0:
+                _end(process)
+            assert process.stdout is not None
+            late = threading.Timer(GRACE_SECONDS, lambda: _end(process, signal.SIGKILL))
+            late.start()
+            process.stdout.read()  # its stage holds the other end until it has written its checkpoint
+            late.cancel()
+            process.wait()
+            with self._guard:
+                self._processes.remove(process)
+
+
+def _end(process: subprocess.Popen[bytes], number: int = signal.SIGTERM) -> None:
+    """Send a signal to a process and to all that it began; none where all have ended."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, number)  # it leads a group of its own
+
+
+class Dvc:
+    """DVC's command in one folder; what it says goes to `log` as it comes."""
+
+    def __init__(
+        self, folder: Path, log: Log, environment: Mapping[str, str] | None = None, leash: Leash | None = None
+    ) -> None:
+        self._folder, self._log, self._leash = folder, log, leash or Leash()
+        path = f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}"
+        self._environment = {
+            **os.environ, "PATH": path, "SHELL": "/bin/sh", "PYTHONUNBUFFERED": "1", **(environment or {})
+        }  # fmt: skip
+
+    def fetch(self, stages: Sequence[str]) -> None:
+        """Put the results of `stages` into the folder, from the remote if there is one; UserError at trouble."""
+        if stages:  # --force: what a stage that was killed left lying about is of no use
+            command = "pull" if has_remote(self._folder) else "checkout"
+            self(command, "--force", "--quiet", *stages)
+
+    def __call__(self, command: str, *arguments: str) -> None:
+        said: list[str] = []
+        with self._leash.hold(lambda: self._begin(command, *arguments)) as process:
+            assert process.stdout is not None
+            for line, is_progress in _lines(process.stdout):
+                self._log(line)
+                said = said if is_progress else [*said, line][-50:]
+            code = process.wait()
+        if code:
+            raise _trouble(command, arguments, said, code)
+
+    def _begin(self, *arguments: str) -> subprocess.Popen[bytes]:
+        lifeline = [sys.executable, "-m", "flows.lifeline", str(os.getpid())]
+        return subprocess.Popen(
+            [*lifeline, "dvc", "--wait-for-lock", *arguments],
+            cwd=self._folder,
+            env=self._environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,  # a Ctrl-C is ours to pass on
+        )
+
+
+def _trouble(command: str, arguments: tuple[str, ...], said: list[str], code: int) -> Exception:
+    exited = re.search(r"exited with (-?\d+)", "\n".join(said))
+    own = int(exited.group(1)) if exited else None
+    sentences = [line.removeprefix("error: ") for line in said if line.startswith("error: ")]
+    if own == 2 and sentences:
+        return UserError(f"{arguments[-1]}: {sentences[-1]}")
+    if own == STOPPED or code == -signal.SIGTERM:
+        return Stopped(f"{arguments[-1]} was stopped; it goes on where it was when it is run again")
+    errors = [line.removeprefix("ERROR: ") for line in said if line.startswith("ERROR")] or said[-1:]
+    sentence = f"dvc {command} {arguments[-1]}: {(errors or ['no word'])[0]}"
+    return RuntimeError(sentence) if command == "repro" else UserError(sentence)
+
+
+def _lines(stream: IO[bytes]) -> Iterator[tuple[str, bool]]:
+    """Lines as they come, and whether each is a progress bar; of a bar only one in PROGRESS_SECONDS."""
+    rest, last = b"", -PROGRESS_SECONDS
+    while chunk := os.read(stream.fileno(), 65536):
+        *parts, rest = re.split(rb"(?<=[\r\n])", rest + chunk)
+        for part in parts:
+            line, is_progress = part.decode(errors="replace").strip(), part.endswith(b"\r")
+            if is_progress and time.monotonic() - last < PROGRESS_SECONDS:
+                continue
+            last = time.monotonic() if is_progress else last
+            if line:
+                yield line, is_progress
+    if line := rest.decode(errors="replace").strip():
+        yield line, False

@@ -1,0 +1,57 @@
+"""Which stage may begin when: the graph's own order, nothing else. No Prefect."""
+
+import queue
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from flows.graph import Lock, Node
+from flows.lottery.runner import Done
+
+Outcome = Done | str
+"""What came of a stage, or in a sentence why nothing did."""
+Begin = Callable[[Node, Lock, Callable[[Outcome], None]], None]
+"""Begins a stage, with the lock entries it needs, and returns; the outcome is told later, from any thread."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """Where a lottery ended."""
+
+    lock: Lock
+    """What it began with, and the entry of every stage that was made."""
+    made: tuple[str, ...]
+    failed: Mapping[str, str]
+    """Stages of which nothing came, and why, in a sentence."""
+    left: tuple[str, ...]
+    """Stages that were not begun, because one that they come after failed."""
+
+
+def make_all(
+    nodes: Mapping[str, Node], lock: Lock, begin: Begin, landed: Callable[[Node, Done, Lock], None]
+) -> Result:
+    """Begin each stage that is out of date as soon as all that it comes after are made; go on past failures.
+
+    `landed` is called in this thread, once for each stage that was made, with the lock so far.
+    """
+    lock, waiting = dict(lock), {name: node for name, node in nodes.items() if not node.current}
+    came: queue.SimpleQueue[tuple[Node, Outcome]] = queue.SimpleQueue()
+    under_way: set[str] = set()
+    made: list[str] = []
+    failed: dict[str, str] = {}
+    while True:
+        open_ = waiting.keys() | under_way | failed.keys()
+        for node in [node for node in waiting.values() if not open_ & set(node.after)]:
+            del waiting[node.name]
+            under_way.add(node.name)
+            known = {name: lock[name] for name in (*node.after, node.name) if name in lock}
+            begin(node, known, lambda outcome, node=node: came.put((node, outcome)))  # type: ignore[misc]
+        if not under_way:
+            return Result(lock=lock, made=tuple(made), failed=failed, left=tuple(waiting))
+        node, outcome = came.get()
+        under_way.remove(node.name)
+        if isinstance(outcome, Done):
+            lock[node.name] = outcome.entry
+            made.append(node.name)
+            landed(node, outcome, lock)
+        else:
+            failed[node.name] = outcome

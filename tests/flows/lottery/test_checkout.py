@@ -1,0 +1,119 @@
+"""Private clones, on real git repositories."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from flows.lottery.checkout import Home, Revision, refuse_changes, resolve
+from mirl.config import UserError
+from tests.flows.lottery.pipelines import make_repository, run
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_repository(tmp_path_factory.mktemp("origin") / "repository")
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    return Home.of(str(tmp_path / "home"))
+
+
+def revision(root: Path, name: str = "HEAD", params: str | None = None) -> Revision:
+    return Revision(repository=str(root), commit=resolve(str(root), name), params=params)
+
+
+def test_a_clone_is_at_the_revision_with_the_given_parameters(root: Path, home: Home) -> None:
+    first = revision(root)
+    (root / "link.sh").write_text("echo later\n")
+    run(root, "git", "commit", "--quiet", "--all", "--message", "later")
+    with home.clone(revision(root, params="study: other\n")) as clone:
+        assert (clone / "link.sh").read_text() == "echo later\n"
+        assert (clone / "params.yaml").read_text() == "study: other\n"
+        assert str(home.cache) in (clone / ".dvc" / "config.local").read_text()
+    with home.clone(first) as clone:  # the same folder again
+        assert (clone / "link.sh").read_text() != "echo later\n"
+        assert (clone / "params.yaml").read_text() == (root / "params.yaml").read_text()
+        assert clone.name == "0"
+
+
+def test_a_clone_that_is_used_again_is_clean_but_for_its_checkpoints(root: Path, home: Home) -> None:
+    with home.clone(revision(root)) as clone:
+        (clone / "made").mkdir()
+        (clone / "left.txt").write_text("left by a kill")
+        (clone / "link.sh").write_text("changed")
+        (clone / ".git" / "index.lock").write_text("")
+        checkpoint = clone / ".mirl" / "resume" / "abc"
+        checkpoint.mkdir()
+    with home.clone(revision(root)) as again, home.clone(revision(root)) as beside:
+        assert again == clone and beside != clone
+        assert not (again / "made").exists() and not (again / "left.txt").exists()
+        assert (again / "link.sh").read_text() != "changed"
+        assert checkpoint.is_dir() and (beside / ".mirl" / "resume" / "abc").is_dir()  # shared by all
+
+
+def test_a_clone_that_was_half_made_is_made_anew(root: Path, home: Home) -> None:
+    (home.folder / "clones" / "0").mkdir(parents=True)
+    (home.folder / "clones" / "0" / "half").write_text("")
+    (home.folder / "clones" / "0.making").mkdir()
+    with home.clone(revision(root)) as clone:
+        assert (clone / "dvc.yaml").exists() and not (clone / "half").exists()
+
+
+def test_what_cannot_be_reached_is_said(root: Path, home: Home, tmp_path: Path) -> None:
+    def check_out(repository: Path) -> None:
+        with home.clone(Revision(repository=str(repository), commit="0" * 40)):
+            raise AssertionError("there is no such revision")
+
+    with pytest.raises(UserError, match=r"is not in .*repository; `git push` it"):
+        check_out(root)
+    (home.folder / "clones" / "0").rename(tmp_path / "away")
+    with pytest.raises(UserError, match="git clone failed"):
+        check_out(tmp_path / "nowhere")
+    with pytest.raises(UserError, match="has no 'nothing'"):
+        resolve(f"file://{root}", "nothing")
+    with pytest.raises(UserError, match="has no 'nothing'"):
+        resolve(str(root), "nothing")
+
+
+def test_names_are_resolved_near_and_far(root: Path) -> None:
+    head = run(root, "git", "rev-parse", "HEAD")
+    assert {
+        resolve(place, name) for place in (str(root), f"file://{root}") for name in ("HEAD", "main", head)
+    } == {head}
+
+
+def test_changes_that_workers_would_not_get_are_refused(tmp_path: Path) -> None:
+    root = make_repository(tmp_path / "repository")
+    (root / "params.yaml").write_text("study: other\n")
+    (root / "untracked.txt").write_text("")
+    refuse_changes(root)  # its text travels with the work
+    (root / "link.sh").write_text("changed\n")
+    with pytest.raises(UserError, match=r"link\.sh was changed and not committed.*git stash"):
+        refuse_changes(root)
+    (root / "dvc.yaml").write_text("stages: {}\n")
+    with pytest.raises(UserError, match="and others were changed"):
+        refuse_changes(root)
+
+
+def test_the_same_work_is_not_done_twice_at_once(home: Home) -> None:
+    program = (
+        "import sys, time; from flows.lottery.checkout import Home\n"
+        "with Home.of(sys.argv[1]).alone('key'):\n"
+        "    print('in', flush=True); time.sleep(60)\n"
+    )
+    first = subprocess.Popen([sys.executable, "-c", program, str(home.folder)], stdout=subprocess.PIPE)
+    assert first.stdout is not None and first.stdout.readline() == b"in\n"
+    second = subprocess.Popen([sys.executable, "-c", program, str(home.folder)], stdout=subprocess.PIPE)
+    try:
+        with pytest.raises(subprocess.TimeoutExpired):
+            second.wait(timeout=3)
+        first.kill()
+        assert second.stdout is not None and second.stdout.readline() == b"in\n"
+    finally:
+        first.kill()
+        second.kill()
+        first.communicate()
+        second.communicate()

@@ -1,0 +1,159 @@
+"""Lotteries on workers: real processes, one Prefect server, two machines that share nothing but git and a remote."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.objects import FlowRun
+from prefect.deployments import run_deployment
+from prefect.settings import PREFECT_API_URL
+from prefect.states import Cancelling
+from prefect.testing.utilities import prefect_test_harness
+
+from flows.graph import lock_text
+from flows.lottery import deployments
+from flows.lottery.dispatch import _say_if_nobody_works
+from flows.lottery.flow import Source
+from flows.lottery.memory import LockArtifact
+from tests.flows.lottery import pipelines
+from tests.flows.lottery.pipelines import make_repository
+
+Begin = Callable[[str], "subprocess.Popen[bytes]"]
+PATIENCE_SECONDS = 180
+
+
+@pytest.fixture(scope="module", autouse=True)
+def server() -> Iterator[None]:
+    with prefect_test_harness(server_startup_timeout=90):
+        yield
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A repository with a remote, whose trainings note where they ran and wait for a sign when told to."""
+    place = tmp_path_factory.mktemp("cluster")
+    root = make_repository(place / "repository")
+    pipelines.run(root, "dvc", "remote", "add", "--default", "far", str(place / "far"))
+    note = f'echo "$1 $MIRL_HOME" >> {place}/log; [ -e {place}/wait-$1 ] && {{ sleep 600; exit 1; }}\n'
+    (root / "link.sh").write_text(note + pipelines.LINK)
+    pipelines.run(root, "git", "commit", "--quiet", "--all", "--message", "note")
+    deployments.register(Source(repository=str(root)))
+    return root
+
+
+@pytest.fixture(scope="module")
+def workers(root: Path, empty_store: Path) -> Iterator[Begin]:
+    """Begins a worker of a pool, as a machine of its own; all end with the tests."""
+    running: list[subprocess.Popen[bytes]] = []
+    store = root.parent / "mlflow.db"
+    store.write_bytes(empty_store.read_bytes())
+
+    def begin(pool: str) -> "subprocess.Popen[bytes]":
+        environment = os.environ | {
+            "PREFECT_API_URL": str(PREFECT_API_URL.value()),
+            "MIRL_HOME": str(root.parent / f"machine-{len(running)}"),
+            "MLFLOW_TRACKING_URI": f"sqlite:///{store}",
+        }
+        command = [sys.executable, "-m", "flows.lottery.deployments", "worker", pool]
+        log = (root.parent / f"worker-{len(running)}.log").open("wb")
+        running.append(
+            subprocess.Popen(
+                command, env=environment, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+            )
+        )
+        return running[-1]
+
+    for pool in ("control", "gpu", "cpu"):
+        begin(pool)
+    yield begin
+    for process in running:
+        with_group(process, signal.SIGKILL)
+
+
+def with_group(process: "subprocess.Popen[bytes]", number: int) -> None:
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, number)
+    process.wait()
+
+
+def start(pool: str, **asked: Any) -> FlowRun:
+    run = run_deployment(f"lottery/{pool}", parameters=asked, timeout=0)
+    assert isinstance(run, FlowRun)
+    return run
+
+
+def ended(run: FlowRun) -> FlowRun:
+    until = time.monotonic() + PATIENCE_SECONDS
+    with get_client(sync_client=True) as client:
+        while time.monotonic() < until:
+            run = client.read_flow_run(run.id)
+            if run.state is not None and run.state.is_final():
+                return run
+            time.sleep(0.5)
+    raise AssertionError(f"{run.name} is still {run.state_name}")
+
+
+def noted(root: Path) -> list[str]:
+    path = root.parent / "log"
+    return [line.split()[0] for line in path.read_text().splitlines()] if path.exists() else []
+
+
+@contextmanager
+def waiting(root: Path, name: str) -> Iterator[None]:
+    """While it lasts, the training `name` waits."""
+    sign = root.parent / f"wait-{name}"
+    sign.touch()
+    try:
+        yield
+    finally:
+        sign.unlink()
+
+
+def test_two_lotteries_at_once_train_each_stage_once(root: Path, workers: Begin) -> None:
+    runs = [start("gpu"), start("gpu")]
+    for run in map(ended, runs):
+        assert run.state is not None and run.state.is_completed(), run.state
+    assert sorted(noted(root)) == ["dense", "r1", "r2"]
+    lock = LockArtifact("words").load()
+    (root / "dvc.lock").write_text(lock_text(lock))
+    pipelines.run(root, "dvc", "pull", "--quiet")
+    assert pipelines.run(root, "dvc", "status") == "Data and pipelines are up to date."
+    assert (root / "made" / "r2" / "word").read_text() == "word\ndense\nr1\nr2\n"
+
+
+def test_cancelling_a_lottery_ends_its_training(root: Path, workers: Begin) -> None:
+    with waiting(root, "r1"):
+        run = start("gpu", overrides={"arms.global.fraction": 0.11})
+        until = time.monotonic() + PATIENCE_SECONDS
+        while noted(root)[-1:] != ["r1"] and time.monotonic() < until:
+            time.sleep(0.2)
+        with get_client(sync_client=True) as client:
+            client.set_flow_run_state(run.id, Cancelling())
+        assert ended(run).state_name == "Cancelled"
+        until = time.monotonic() + 60
+        while _sleeping(root) and time.monotonic() < until:
+            time.sleep(0.2)
+        assert not _sleeping(root)
+
+
+def _sleeping(root: Path) -> bool:
+    return subprocess.run(["pgrep", "-f", "link.sh r1"], check=False, capture_output=True).returncode == 0
+
+
+def test_a_pool_that_nobody_serves_is_said(
+    root: Path, workers: Begin, caplog: pytest.LogCaptureFixture
+) -> None:
+    with get_client(sync_client=True) as client:
+        said: list[str] = []
+        deployments._pool(client, "empty", "nobody")
+        _say_if_nobody_works(client, "empty", said.append)
+        _say_if_nobody_works(client, "gpu", said.append)
+    assert said == ["no worker serves the pool empty; start one: `make worker POOL=empty`"]

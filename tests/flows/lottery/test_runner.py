@@ -1,0 +1,161 @@
+"""One stage in a private clone: what it hands on, what it says, and that nothing outlives it."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from flows.graph import Lock, lock_text, parse_lock, read_graph
+from flows.lottery.checkout import Home, Revision, resolve
+from flows.lottery.runner import Dvc, Leash, Work, run
+from mirl.config import Stopped, UserError
+from tests.flows.lottery import pipelines
+from tests.flows.lottery.pipelines import make_repository
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return make_repository(tmp_path / "repository")
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    return Home.of(str(tmp_path / "home"))
+
+
+def work(root: Path, name: str, lock: Lock) -> Work:
+    node = read_graph(root)[name]
+    revision = Revision(repository=str(root), commit=resolve(str(root), "HEAD"))
+    return Work(key=node.key(lock), node=node, revision=revision, lock=lock)
+
+
+def commit(root: Path, script: str) -> None:
+    (root / "link.sh").write_text(script)
+    pipelines.run(root, "git", "commit", "--quiet", "--all", "--message", "another script")
+
+
+def begin(root: Path, home: Home) -> Lock:
+    return {"begin": run(work(root, "begin", {}), home, {}, print).entry}
+
+
+def test_stages_hand_on_their_entries_and_their_results(root: Path, home: Home) -> None:
+    said: list[str] = []
+    lock = begin(root, home)
+    for name in ("link@dense", "judge@dense"):
+        given = work(root, name, lock)
+        done = run(Work.model_validate_json(given.model_dump_json()), home, {"SEEN": "yes"}, said.append)
+        lock[name] = done.entry
+    assert "linked dense" in said
+    assert done.metrics == {"psnr_db/mean": 11} and done.host == os.uname().nodename and done.seconds > 0
+    pipelines.run(root, "dvc", "repro", "--quiet", "judge@dense")
+    assert lock == parse_lock((root / "dvc.lock").read_text())
+
+
+def test_with_a_remote_results_travel_by_it(root: Path, tmp_path: Path) -> None:
+    pipelines.run(root, "dvc", "remote", "add", "--default", "far", str(tmp_path / "far"))
+    pipelines.run(root, "git", "commit", "--quiet", "--all", "--message", "remote")
+    lock = begin(root, Home.of(str(tmp_path / "one")))
+    other = Home.of(str(tmp_path / "two"))  # another machine: it has nothing but the remote
+    lock["link@dense"] = run(work(root, "link@dense", lock), other, {}, print).entry
+    (root / "dvc.lock").write_text(lock_text(lock))
+    pipelines.run(root, "dvc", "pull", "--quiet", "link@dense")
+    assert (root / "made" / "dense" / "word").read_text() == "word\ndense\n"
+
+
+@pytest.mark.parametrize(
+    ("script", "error", "sentence"),
+    [
+        ("echo 'error: the disk is full' >&2; exit 2", UserError, "link@dense: the disk is full"),
+        ("exit 75", Stopped, "link@dense was stopped; it goes on"),
+        ("echo oh; exit 7", RuntimeError, "exited with 7"),
+    ],
+)
+def test_how_a_stage_ends_is_known(
+    root: Path, home: Home, script: str, error: type[Exception], sentence: str
+) -> None:
+    commit(root, script)
+    with pytest.raises(error, match=sentence):
+        run(work(root, "link@dense", begin(root, home)), home, {}, print)
+
+
+def test_a_bar_of_progress_is_logged_now_and_then(root: Path, home: Home) -> None:
+    commit(
+        root,
+        r"for i in $(seq 200); do printf '%d of 200\r' $i; done; echo; mkdir -p made/dense; echo > made/dense/word",
+    )
+    said: list[str] = []
+    run(work(root, "link@dense", begin(root, home)), home, {}, said.append)
+    assert 1 <= len([line for line in said if line.endswith("of 200")]) <= 3
+
+
+def _processes(path: Path) -> list[int]:
+    until = time.monotonic() + 60
+    while not (path.exists() and path.read_text().endswith("\n")):
+        assert time.monotonic() < until, f"{path} was not written"
+        time.sleep(0.05)
+    return [int(line) for line in path.read_text().split()]
+
+
+def _gone(process: int) -> bool:
+    until = time.monotonic() + 20
+    while time.monotonic() < until:
+        try:
+            os.kill(process, 0)
+        except ProcessLookupError:
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def test_pulling_the_leash_ends_the_stage_and_nothing_more_begins(
+    root: Path, home: Home, tmp_path: Path
+) -> None:
+    commit(root, _python_stage(tmp_path))
+    lock, leash = begin(root, home), Leash()
+    threading.Timer(0, lambda: (_processes(tmp_path / "begun"), leash.pull())).start()
+    with pytest.raises(Stopped):
+        run(work(root, "link@dense", lock), home, {}, print, leash)
+    (process,) = _processes(tmp_path / "stopped")
+    assert _gone(process)
+    with pytest.raises(Stopped, match="before it began"):
+        Dvc(root, print, leash=leash)("status")
+
+
+def _python_stage(place: Path) -> str:
+    """A stage as ours are: it dies with DVC, and takes its time to end."""
+    return f"""exec {sys.executable} -c '
+import os, signal, sys, time
+from flows.lifeline import die_with_parent
+die_with_parent()
+def end(*_):
+    time.sleep(0.5)
+    open("{place}/stopped", "w").write(f"{{os.getpid()}}\\n")
+    sys.exit(75)
+signal.signal(signal.SIGTERM, end)
+open("{place}/begun", "w").write(f"{{os.getpid()}}\\n")
+time.sleep(600)
+'
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_a_killed_runner_leaves_nothing_behind(root: Path, home: Home, tmp_path: Path, number: int) -> None:
+    commit(root, _python_stage(tmp_path))
+    given = tmp_path / "work.json"
+    given.write_text(work(root, "link@dense", begin(root, home)).model_dump_json())
+    program = (
+        "import sys; from pathlib import Path\n"
+        "from flows.lottery.checkout import Home; from flows.lottery.runner import Work, run\n"
+        "run(Work.model_validate_json(Path(sys.argv[1]).read_text()), Home.of(sys.argv[2]), {}, print)"
+    )
+    runner = subprocess.Popen([sys.executable, "-c", program, str(given), str(home.folder)])
+    (stage,) = _processes(tmp_path / "begun")
+    runner.send_signal(number)
+    runner.wait()
+    assert _processes(tmp_path / "stopped") == [stage]  # it had the time to write its checkpoint
+    assert _gone(stage)
