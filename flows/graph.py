@@ -5,6 +5,7 @@ All that is asked of DVC's Python interface is asked here.
 
 import logging
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,9 @@ class Node:
     gpu: bool
     """Whether it is worth a GPU: `meta: {gpu: true}` in dvc.yaml."""
     own: dict[str, Any]
-    """Its command, its parameters, and the digests of what it reads that no stage makes: source and data."""
+    """Its command, parameters, outs, and the digests of what it reads that no stage makes: source and data."""
+    sources: tuple[str, ...]
+    """`.dvc` files of the data it reads that `dvc add` brought in."""
     metrics: tuple[str, ...]
     """Paths of its metrics files."""
     current: bool
@@ -61,26 +64,23 @@ def read_graph(root: Path, targets: Sequence[str] = ()) -> dict[str, Node]:
 
     UserError where dvc.yaml or params.yaml is wrong, a target is no stage, or a stage reads what is not there.
     """
-    logging.getLogger("dvc").setLevel(logging.ERROR)
-    try:
-        with Repo(str(root)) as repo:
-            graph = repo.index.graph
-            nodes: dict[str, Node] = {}
-            for stage in _needed(graph, targets):
-                before = [other for other in graph.successors(stage) if isinstance(other, PipelineStage)]
-                made = [out for other in before for out in other.outs]
-                after = tuple(sorted(other.name for other in before))
-                nodes[stage.name] = Node(
-                    name=stage.name,
-                    after=after,
-                    gpu=bool((stage.meta or {}).get("gpu", False)),
-                    own=_own(stage, made),
-                    metrics=tuple(out.def_path for out in stage.outs if out.metric),
-                    current=all(nodes[name].current for name in after) and _holds(stage, made),
-                )
-            return nodes
-    except DvcException as error:
-        raise UserError(f"DVC cannot read the graph in {root}: {' '.join(str(error).split())}") from None
+    with _opened(root) as repo:
+        graph = repo.index.graph
+        nodes: dict[str, Node] = {}
+        for stage in _needed(graph, targets):
+            before = [other for other in graph.successors(stage) if isinstance(other, PipelineStage)]
+            made = [out for other in before for out in other.outs]
+            after = tuple(sorted(other.name for other in before))
+            nodes[stage.name] = Node(
+                name=stage.name,
+                after=after,
+                gpu=bool((stage.meta or {}).get("gpu", False)),
+                own=_own(stage, made),
+                sources=_sources(stage),
+                metrics=tuple(out.def_path for out in stage.outs if out.metric),
+                current=all(nodes[name].current for name in after) and _holds(stage, made),
+            )
+        return nodes
 
 
 def parse_lock(text: str) -> Lock:
@@ -100,16 +100,34 @@ def lock_text(lock: Lock) -> str:
     return yaml.safe_dump({"schema": _SCHEMA, "stages": lock}, sort_keys=False, allow_unicode=True)
 
 
+def changed_sources(root: Path) -> list[str]:
+    """Data that `dvc add` brought in and that was changed since."""
+    with _opened(root) as repo:
+        outs = [out for out in repo.index.outs if out.stage.is_data_source and out.exists]
+        return [out.def_path for out in outs if out.changed_checksum()]
+
+
 def has_remote(root: Path) -> bool:
     """Whether DVC knows a default remote to push results to."""
-    with Repo(str(root)) as repo:
+    with _opened(root) as repo:
         return bool(repo.config["core"].get("remote"))
 
 
 def cache_folder(root: Path) -> Path:
     """Where DVC keeps the content of what the repository in `root` has made."""
-    with Repo(str(root)) as repo:
+    with _opened(root) as repo:
         return Path(repo.cache.local_cache_dir)
+
+
+@contextmanager
+def _opened(root: Path) -> Iterator[Repo]:
+    """DVC's view of `root`; UserError where it is no DVC repository, or DVC cannot read what lies there."""
+    logging.getLogger("dvc").setLevel(logging.ERROR)
+    try:
+        with Repo(str(root)) as repo:
+            yield repo
+    except DvcException as error:
+        raise UserError(f"DVC cannot read {root}: {' '.join(str(error).split())}") from None
 
 
 def _needed(graph: "networkx.DiGraph[Stage]", targets: Sequence[str]) -> Iterator[PipelineStage]:
@@ -134,19 +152,32 @@ def _own(stage: PipelineStage, made: list[Output]) -> dict[str, Any]:
             params[dep.def_path] = dep.read_params()
         elif not _overlapping(dep, made):
             reads[dep.def_path] = _digest(stage, dep)
-    return {"cmd": stage.cmd, "params": params, "reads": reads}
+    outs = sorted(out.def_path for out in stage.outs)
+    return {"cmd": stage.cmd, "params": params, "reads": reads, "outs": outs}
 
 
 def _digest(stage: PipelineStage, dep: Output) -> str:
+    """Of data in DVC what `dvc add` recorded, checked out or not; of source what lies here."""
+    added = _overlapping(dep, _added(stage))
+    digest = _recorded(dep, added) if added else None
+    if digest is not None:
+        return digest
     if dep.exists:
         return str(dep.get_hash().value)
-    added = _overlapping(dep, dep.repo.index.outs)
-    if added and added[0].fs_path == dep.fs_path and added[0].hash_info:  # `dvc add` has it, but not here
-        return str(added[0].hash_info.value)
     raise UserError(
         f"{stage.name} reads {dep.def_path}, which is neither in git nor in DVC at this revision; "
         f"`dvc add {dep.def_path}`, commit and `dvc push`"
     )
+
+
+def _added(stage: PipelineStage) -> list[Output]:
+    return [out for out in stage.repo.index.outs if out.stage.is_data_source]
+
+
+def _sources(stage: PipelineStage) -> tuple[str, ...]:
+    added = _added(stage)
+    files = {out.stage.path_in_repo for dep in stage.deps for out in _overlapping(dep, added)}
+    return tuple(sorted(files))
 
 
 def _holds(stage: PipelineStage, made: list[Output]) -> bool:

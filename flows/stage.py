@@ -5,12 +5,19 @@ Exit codes: 0 done; 2 the user can mend it, one sentence says how; 75 stopped, r
 
 import argparse
 import errno
+import fcntl
+import os
 import signal
 import sys
 from pathlib import Path
 from types import FrameType
+from typing import IO
 
 from flows.lifeline import die_with_parent
+
+if __name__ == "__main__":
+    die_with_parent()  # before torch is imported, which takes seconds
+
 from flows.tracking import ticket_sink
 from mirl.config import Stopped, UserError
 from mirl.study.params import read_params
@@ -46,7 +53,7 @@ def main(arguments: list[str] | None = None) -> int:
         "key", nargs="?", default="", help="the round's name, for stages that have one per round"
     )
     wanted = parser.parse_args(arguments)
-    die_with_parent()
+    held = [_hold(Path(path)) for path in os.environ.get("MIRL_HOLD", "").split(os.pathsep) if path]
     root = Path.cwd()
     try:
         params = read_params(root / "params.yaml")
@@ -66,7 +73,21 @@ def main(arguments: list[str] | None = None) -> int:
             file=sys.stderr,
         )
         return 2
+    finally:
+        for handle in held:
+            handle.close()
     return 0
+
+
+def _hold(path: Path) -> IO[str]:
+    """Lock a file while this process lives: whoever began it may die first, and another must not begin beside it."""
+    handle = path.open("a")
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        print("waiting for a process that still does the same work", file=sys.stderr)
+        fcntl.flock(handle, fcntl.LOCK_EX)
+    return handle
 
 
 if __name__ == "__main__":

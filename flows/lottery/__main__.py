@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from flows.graph import cache_folder
+from flows.graph import cache_folder, changed_sources, read_graph
 from flows.lottery.checkout import refuse_changes
 from flows.lottery.flow import Source, Where, lottery
 from flows.lottery.runner import Dvc
@@ -31,7 +31,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--set", action="append", default=[], metavar="NAME=VALUE", help="such as arms.global.fraction=0.2"
     )
-    parser.add_argument("--jobs", type=int, default=1, help="stages at once (default: 1)")
+    parser.add_argument("--jobs", type=_jobs, default=1, help="stages at once (default: 1)")
     parser.add_argument("--promote", action="store_true", help="promote the report's ticket at the end")
     wanted = parser.parse_args(arguments)
     root = Path.cwd()
@@ -39,7 +39,9 @@ def main(arguments: list[str] | None = None) -> int:
     own = not wanted.study and not wanted.set  # then the result is what `dvc repro` would have made here
     try:
         overrides = dict(_override(text) for text in wanted.set)
-        refuse_changes(root)
+        if not (root / "params.yaml").exists():
+            raise UserError("there is no params.yaml here; run this in the folder of the study")
+        _refuse_what_workers_would_not_get(root)
         os.environ.setdefault("MLFLOW_TRACKING_URI", Store(root).uri)
         lock = root / "dvc.lock" if own else home / f"{wanted.study or 'changed'}.lock"
         state = lottery(
@@ -51,8 +53,8 @@ def main(arguments: list[str] | None = None) -> int:
             wanted.promote,
             return_state=True,
         )
-        if own:
-            Dvc(root, print)("checkout", "--force", "--quiet")
+        if own and state.is_completed():
+            Dvc(root, print).checkout([*read_graph(root, wanted.targets)])
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -63,11 +65,29 @@ def main(arguments: list[str] | None = None) -> int:
     return 2 if state.is_failed() else 0
 
 
+def _refuse_what_workers_would_not_get(root: Path) -> None:
+    nodes = read_graph(root)
+    refuse_changes(root, sorted({path for node in nodes.values() for path in node.own["reads"]}))
+    if changed := changed_sources(root):
+        raise UserError(
+            f"{changed[0]} was changed after `dvc add`; add it again and commit, or `dvc checkout` it"
+        )
+
+
+def _jobs(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of 1 or more")
+    return int(text)
+
+
 def _override(text: str) -> tuple[str, Any]:
     name, equals, value = text.partition("=")
     if not name or not equals:
         raise UserError(f"--set takes NAME=VALUE, such as arms.global.fraction=0.2; got {text!r}")
-    return name, yaml.safe_load(value)
+    try:
+        return name, yaml.safe_load(value)
+    except yaml.YAMLError:
+        raise UserError(f"--set {name}: {value!r} is no YAML value") from None
 
 
 if __name__ == "__main__":

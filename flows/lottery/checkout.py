@@ -1,16 +1,22 @@
 """Private clones: a stage runs in a folder of its own, at the exact revision, beside whatever else is going on."""
 
 import fcntl
+import itertools
 import os
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
+from urllib.parse import urlsplit
 
-from mirl.config import UserError
+from mirl.config import Stopped, UserError
+
+POLL_SECONDS = 0.5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,53 +63,80 @@ class Home:
             yield place
 
     @contextmanager
-    def alone(self, key: str) -> Iterator[None]:
-        """Hold the work named `key` on this machine; a second one waits, for two must not write one checkpoint."""
-        path = self.folder / "running" / key
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("a") as handle:
-            fcntl.flock(handle, fcntl.LOCK_EX)
+    def alone(self, key: str, may_go_on: Callable[[], bool] = lambda: True) -> Iterator[None]:
+        """Hold the work named `key` on this machine; a second one waits, for two must not write one checkpoint.
+
+        Stopped where it may not go on waiting.
+        """
+        with _opened(self.folder / "running" / key) as handle:
+            while not _taken(handle):
+                if not may_go_on():
+                    raise Stopped("stopped while another process did the same work")
+                time.sleep(POLL_SECONDS)
             yield
+
+    def know(self, key: str, done: str) -> None:
+        """Keep what came of the work `key`, as text."""
+        path = self.folder / "done" / f"{key}.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draft = path.with_suffix(f".{os.getpid()}")
+        draft.write_text(done)
+        draft.replace(path)
+
+    def known(self, key: str) -> str | None:
+        """What `know` kept, if it ever did."""
+        path = self.folder / "done" / f"{key}.json"
+        return path.read_text() if path.exists() else None
+
+    def holds(self, key: str, clone: Path) -> str:
+        """Files that a stage locks while it lives: it may outlive for a while who began it (see flows.stage)."""
+        return os.pathsep.join(
+            map(str, (self.folder / "running" / f"{key}.busy", clone.with_suffix(".busy")))
+        )
 
     @contextmanager
     def _free_place(self) -> Iterator[Path]:
-        (self.folder / "clones").mkdir(parents=True, exist_ok=True)
-        number = 0
-        while True:
+        for number in itertools.count():
             place = self.folder / "clones" / str(number)
-            with place.with_suffix(".lock").open("a") as handle:
-                try:
-                    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except BlockingIOError:
-                    number += 1
+            with _opened(place.with_suffix(".lock")) as mine, _opened(place.with_suffix(".busy")) as stage:
+                if not (_taken(mine) and _taken(stage)):
                     continue
+                fcntl.flock(stage, fcntl.LOCK_UN)  # for the stage that is to be run here
                 yield place
                 return
 
 
 def resolve(repository: str, name: str) -> str:
     """The commit that a branch, a tag or a commit of `repository` is; UserError where it is none there."""
+    if urlsplit(repository).password:
+        raise UserError("the repository's address holds a password; let git find it (`git help credentials`)")
     if re.fullmatch("[0-9a-f]{40}", name):
         return name
-    found = git(Path(), "ls-remote", repository, name).split()
-    if not found:
+    exact = [f"refs/tags/{name}^{{}}", f"refs/tags/{name}", f"refs/heads/{name}", name]
+    lines = git(Path(), "ls-remote", "--", repository, *exact).splitlines()
+    found = {ref: commit for commit, ref in (line.split("\t") for line in lines)}
+    commit = next((found[ref] for ref in exact if ref in found), None)
+    if commit is None:
         raise UserError(
             f"{repository} has no {name!r}; name a branch, a tag or a whole commit that was pushed"
         )
-    return found[0]
+    return commit
 
 
-def refuse_changes(root: Path) -> None:
-    """UserError where a tracked file was changed and not committed: workers get what is committed.
+def refuse_changes(root: Path, read: Iterable[str]) -> None:
+    """UserError where workers would not get what lies here, for they get what is committed.
 
-    params.yaml and dvc.lock may have been: their text travels with the work.
+    That is: a tracked file was changed (params.yaml and dvc.lock may be: their text travels with the work), or a
+    new one lies in `read`, the paths that stages read.
     """
-    lines = git(root, "status", "--porcelain", "--untracked-files=no").splitlines()
-    changed = [line[3:] for line in lines if line[3:] not in ("params.yaml", "dvc.lock")]
-    if changed:
+    changed = git(root, "status", "--porcelain", "--untracked-files=no").splitlines()
+    new = git(root, "status", "--porcelain", "--untracked-files=all", "--", *read).splitlines()
+    names = {line[3:] for line in [*changed, *new]} - {"params.yaml", "dvc.lock"}
+    if names:
+        first, *more = sorted(names)
         raise UserError(
-            f"{changed[0]}{' and others were' if changed[1:] else ' was'} changed and not committed; "
-            "workers get what is committed: commit it, or put it aside with `git stash`"
+            f"{first}{f' and {len(more)} others are' if more else ' is'} new or changed and not committed; "
+            "workers get what is committed: commit it, or put it aside with `git stash --include-untracked`"
         )
 
 
@@ -137,6 +170,22 @@ def _check_out(place: Path, revision: Revision) -> None:
     (place / ".git" / "index.lock").unlink(missing_ok=True)  # left by a kill: nobody else works here
     git(place, "checkout", "--quiet", "--force", "--detach", revision.commit)
     git(place, "clean", "-ffdxq", "--exclude=.dvc/tmp", "--exclude=.mirl")
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[IO[str]]:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as handle:
+        yield handle
+
+
+def _taken(handle: IO[str]) -> bool:
+    """Lock the file, if nobody else has; closing it frees it, and so does the end of the process."""
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _has(place: Path, commit: str) -> bool:

@@ -8,6 +8,7 @@ import argparse
 import os
 import subprocess
 import sys
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -114,10 +115,11 @@ def _watch_over_zombies() -> None:
             )
         ],
     )
-    try:
-        Automation.read(name=automation.name)  # type: ignore[unused-coroutine]
-    except ValueError:
-        automation.create()
+    with suppress(ValueError):  # there is none yet
+        there: Any = Automation.read(name=automation.name)
+        there.delete()
+    made: Any = automation.create()
+    assert made.name == automation.name
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -1,13 +1,18 @@
 """Where a stage's work is done: by this process, or by whichever worker of a pool takes it."""
 
+import itertools
 import threading
 import time
-from typing import Protocol
+from collections.abc import Callable
+from functools import partial
+from typing import Protocol, TypeVar
+from uuid import UUID, uuid4
 
+import httpx
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.objects import FlowRun, WorkerStatus
 from prefect.deployments import run_deployment
-from prefect.exceptions import ObjectNotFound
+from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 from prefect.runtime import flow_run
 from prefect.states import Cancelling, State
 
@@ -16,6 +21,8 @@ from flows.lottery.artifacts import keep_text, kept_text
 from flows.lottery.checkout import Home
 from flows.lottery.runner import Done, Leash, Log, Work
 from mirl.config import Stopped, UserError
+
+Answer = TypeVar("Answer")
 
 POLL_SECONDS = 2.0
 PATIENCE_SECONDS = 30.0
@@ -56,63 +63,90 @@ class Pools:
     (code 75), or whose machine was lost, is begun again and resumes where its checkpoint is.
     """
 
-    def __init__(self, gpu: str, cpu: str) -> None:
-        self._gpu, self._cpu = gpu, cpu
-        self._begun: dict[str, FlowRun] = {}
-        self._stopped = False
+    def __init__(self, gpu: str, cpu: str, is_there: Callable[[Work, Done], bool]) -> None:
+        """`is_there` says whether what an earlier run made can still be had."""
+        self._gpu, self._cpu, self._is_there = gpu, cpu, is_there
+        self._mark = f"lottery:{flow_run.id or uuid4()}"
+        self._guard, self._begun, self._stopped = threading.Lock(), set[UUID](), False
 
     def __call__(self, work: Work, log: Log) -> Done:
         pool, mine = self._gpu if work.node.gpu else self._cpu, 0
-        for attempt in range(1000):  # earlier lotteries may have left some behind
-            if self._stopped:
-                raise Stopped(f"{work.node.title}: stopped before it began")
-            run = self._begin(work, pool, attempt)
-            was_over = _is_over(run)
+        for attempt in itertools.count():  # earlier lotteries may have left some behind
+            run = self._begin(work, pool, attempt, log)
+            was_over = _is_over(run) or (run.state is not None and run.state.is_cancelling())
             run = self._wait(run, pool, log)
-            if (
-                run.state is not None
-                and run.state.is_completed()
-                and (done := _published(work.key)) is not None
-            ):
-                return done
-            if not was_over:
+            assert run.state is not None
+            if run.state.is_completed():
+                done = self._patiently(lambda: _published(work.key), log)
+                if done is not None and (not was_over or self._is_there(work, done)):
+                    return done
+            elif not was_over and not (run.state.is_cancelled() and self._mark not in run.tags):
                 mine += 1
                 _refuse_another(run.state, work, mine)
                 log(f"{work.node.title}: {run.state_name} after attempt {mine}; it is begun again")
-        raise UserError(f"{work.node.title} was begun 1000 times and never ended; see its runs")
+        raise AssertionError("there is always another attempt")
 
     def stop(self) -> None:
-        self._stopped = True
-        with get_client(sync_client=True) as client:
-            for run in self._begun.values():
-                client.set_flow_run_state(run.id, Cancelling())  # of no effect on one that is over
+        with self._guard:
+            self._stopped = True
+            begun = list(self._begun)
+        for run in begun:
+            _cancel(run)
 
-    def _begin(self, work: Work, pool: str, attempt: int) -> FlowRun:
-        try:
+    def _begin(self, work: Work, pool: str, attempt: int, log: Log) -> FlowRun:
+        def begin() -> FlowRun:
             run = run_deployment(
                 f"stage/{pool}",
                 parameters={"work": work.model_dump(mode="json")},
                 flow_run_name=work.node.title,
                 idempotency_key=f"{work.key}-{attempt}",
+                tags=[self._mark],
+                as_subflow=False,  # another lottery may want it as well: ending one must not end it
                 timeout=0,
             )
+            assert isinstance(run, FlowRun)  # no loop runs here, so it is no coroutine
+            return run
+
+        try:
+            run = self._patiently(begin, log)
         except ObjectNotFound:
             raise UserError(f"there is no deployment stage/{pool}; `make deploy` registers it") from None
-        assert isinstance(run, FlowRun)  # no loop runs here, so it is no coroutine
-        self._begun[work.key] = run
+        if self._mark in run.tags:
+            with self._guard:
+                self._begun.add(run.id)
         return run
 
     def _wait(self, run: FlowRun, pool: str, log: Log) -> FlowRun:
         asked, begun = False, time.monotonic()
         with get_client(sync_client=True) as client:
             while not _is_over(run):
+                if self._stopped and self._mark in run.tags:
+                    _cancel(run.id)
+                self._refuse_to_go_on()
                 time.sleep(POLL_SECONDS)
-                run = client.read_flow_run(run.id)
+                run = self._patiently(partial(client.read_flow_run, run.id), log)
                 waits = run.state is not None and run.state.is_scheduled()
                 if waits and not asked and time.monotonic() - begun > PATIENCE_SECONDS:
                     asked = True
-                    _say_if_nobody_works(client, pool, log)
+                    self._patiently(lambda: _say_if_nobody_works(client, pool, log), log)
         return run
+
+    def _patiently(self, ask: Callable[[], Answer], log: Log) -> Answer:
+        """What Prefect answers; a server that is away for a while costs time, not the work of days."""
+        told = False
+        while True:
+            self._refuse_to_go_on()
+            try:
+                return ask()
+            except httpx.TransportError as error:
+                if not told:
+                    log(f"Prefect's server does not answer ({error or type(error).__name__}); waiting for it")
+                told = True
+                time.sleep(POLL_SECONDS)
+
+    def _refuse_to_go_on(self) -> None:
+        if self._stopped:
+            raise Stopped("the lottery was stopped")
 
 
 def publish(work: Work, done: Done) -> None:
@@ -128,6 +162,14 @@ def environment() -> dict[str, str]:
 def _published(key: str) -> Done | None:
     text = kept_text(f"work-{key}")
     return None if text is None else Done.model_validate_json(text)
+
+
+def _cancel(run: UUID) -> None:
+    try:
+        with get_client(sync_client=True) as client:
+            client.set_flow_run_state(run, Cancelling())  # of no effect on one that is over
+    except (httpx.HTTPError, PrefectHTTPStatusError):
+        pass  # its worker ends it when the server is back, or it ends by itself
 
 
 def _is_over(run: FlowRun) -> bool:

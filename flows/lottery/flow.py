@@ -1,5 +1,6 @@
 """The flows: a lottery over the whole graph, one stage of it on a worker, and a promotion."""
 
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +20,8 @@ from flows.lottery import runner
 from flows.lottery.board import Board, show_decision
 from flows.lottery.checkout import Home, Revision, resolve
 from flows.lottery.dispatch import STOPPED, Here, Place, Pools, environment, publish
-from flows.lottery.memory import LockArtifact, LockFile, Memory
+from flows.lottery.lockfile import LockFile
+from flows.lottery.memory import LockArtifact, Memory
 from flows.lottery.parameters import settle_params
 from flows.lottery.runner import Done, Dvc, Work
 from flows.lottery.schedule import Outcome, make_all
@@ -80,46 +82,49 @@ def lottery(
         targets: stages to make, with what they need, such as ["evaluate@global-r1"]; none: all.
         promote: whether to promote the report's ticket at the end.
     """
-    home = Home.of(where.home, where.cache)
+    home, log = Home.of(where.home, where.cache), get_run_logger()
     try:
-        with home.clone(_revision(source)) as clone:
+        asked = _revision(source)
+        with home.clone(asked) as clone:
             name = settle_params(clone, source.params, study, overrides or {})
+            asked = replace(asked, params=(clone / "params.yaml").read_text())
             memory: Memory = LockFile(Path(where.lock)) if where.lock else LockArtifact(name)
             lock = memory.load() or LockFile(clone / "dvc.lock").load()
-            LockFile(clone / "dvc.lock").keep(lock)
+            LockFile(clone / "dvc.lock").write(lock)
             nodes = read_graph(clone, targets or [])
-            place: Place = Pools(where.gpu, where.cpu or where.gpu) if where.gpu else Here(home, where.jobs)
-            runs = _Runs(replace(_revision(source), params=(clone / "params.yaml").read_text()), place)
+            place = _place(where, home)
             seen = Board(name, clone)
 
-            def landed(node: Node, done: Done, lock: Lock) -> None:
-                memory.keep(lock)
-                seen.add(node, done)
+            def landed(node: Node, done: Done) -> None:
+                try:
+                    memory.add({node.name: done.entry})
+                    seen.add(node, done)
+                except Exception as error:  # what is shown is not worth a training
+                    log.warning("%s is made, but cannot be shown: %s", node.title, error)
 
             try:
-                result = make_all(nodes, lock, runs.begin, landed)
+                result = make_all(nodes, lock, _Runs(asked, place).begin, landed)
             except BaseException:  # cancelled, or interrupted
                 place.stop()
                 raise
-            LockFile(clone / "dvc.lock").keep(result.lock)
-            said = _show(
-                clone, name, [node for node in nodes if node in result.lock], promote and not result.failed
-            )
-    except (UserError, Stopped) as error:
+            LockFile(clone / "dvc.lock").write(result.lock)
+            good = [node.name for node in nodes.values() if node.current or node.name in result.made]
+            said = _show(clone, name, good, promote and not result.failed)
+    except UserError as error:
         return Failed(message=str(error))
     if result.failed:
-        left = f"; {len(result.left)} stages were not begun" if result.left else ""
-        return Failed(message="; ".join(result.failed.values()) + left)
+        left = f"{len(result.left)} stages were not begun" if result.left else ""
+        return Failed(message="; ".join(filter(None, [*result.failed.values(), left, said])))
     current = len(nodes) - len(result.made)
-    return Completed(
-        message=f"{len(result.made)} stages were made, {current} were up to date. {said}".strip()
-    )
+    made = f"{len(result.made)} stages were made, {current} were up to date."
+    return Completed(message=f"{made} {said}".strip())
 
 
 @flow(name="stage")
 def stage(work: Work) -> State[Any]:
     """Do one piece of work on the machine this runs on, and keep what came of it where lotteries find it."""
     try:
+        _need_server()
         done = runner.run(work, Home.of(), environment(), get_run_logger().info)
     except Stopped as stopped:
         return Failed(name=STOPPED, message=str(stopped))
@@ -140,6 +145,7 @@ def promote(source: Source, study: str, rollback: bool = False, force: bool = Fa
         force: whether a champion that is no worse, or was measured on other data, is replaced all the same.
     """
     try:
+        _need_server()
         with Home.of().clone(_revision(source)) as clone:
             name = settle_params(clone, source.params, study, {})
             if rollback:
@@ -147,12 +153,31 @@ def promote(source: Source, study: str, rollback: bool = False, force: bool = Fa
             lock = LockArtifact(name).load()
             if not lock:
                 raise UserError(f"no lottery of {name!r} has ended yet; run one first")
-            LockFile(clone / "dvc.lock").keep(lock)
+            LockFile(clone / "dvc.lock").write(lock)
             Dvc(clone, get_run_logger().info).fetch([name for name in read_graph(clone) if name in lock])
             tracking.sync(clone)
             return Completed(message=registry.promote(clone, force=force).said)
     except UserError as error:
         return Failed(message=str(error))
+
+
+def _need_server() -> None:
+    if not os.environ.get("MLFLOW_TRACKING_URI"):
+        raise UserError(
+            "MLFLOW_TRACKING_URI is not set where this worker runs; set it and start the worker again, or its "
+            "numbers and models would be lost with its clone"
+        )
+
+
+def _place(where: Where, home: Home) -> Place:
+    if not where.gpu:
+        return Here(home, where.jobs)
+
+    def is_there(work: Work, done: Done) -> bool:
+        with home.clone(work.revision) as clone:
+            return runner.is_there(clone, work, done, get_run_logger().info)
+
+    return Pools(where.gpu, where.cpu or where.gpu, is_there)
 
 
 def _revision(source: Source) -> Revision:
@@ -181,19 +206,22 @@ def make(title: str, work: Work, place: Place) -> Done | State[Any]:
 
 
 def _outcome(future: PrefectFuture[Any], node: Node) -> Outcome:
-    result = future.result(raise_on_failure=False)
-    if isinstance(result, Done):
-        return result
-    return future.state.message or f"{node.title} failed"
+    try:
+        result = future.result(raise_on_failure=False)
+        if isinstance(result, Done):
+            return result
+        return future.state.message or f"{node.title} failed"
+    except Exception as error:  # Prefect's own; the scheduler waits for an answer, whatever it is
+        return f"{node.title}: {error}"
 
 
 def _show(clone: Path, study: str, stages: list[str], promote: bool) -> str:
     """Bring the tickets into MLflow, show the decision, promote; what is to be said about it."""
     log = get_run_logger()
-    Dvc(clone, log.info).fetch(stages)
     try:
+        Dvc(clone, log.info).fetch(stages)
         tracking.sync(clone)
+        show_decision(study, clone)
     except UserError as error:  # a study that took days does not fail because its numbers cannot be shown
-        log.warning("%s; `python -m flows.tracking sync` or the next lottery brings them in", error)
-    show_decision(study, clone)
+        return f"It could not all be shown: {error}; `python -m flows.tracking sync` or the next lottery does"
     return registry.promote(clone).said if promote else ""

@@ -22,12 +22,22 @@ def settle_params(clone: Path, text: str, study: str, overrides: dict[str, Any])
         text = (clone / "studies" / f"{study}.yaml").read_text()
     text = text or path.read_text()
     if overrides:
-        values = yaml.safe_load(text)
+        values = _mapping(text)
         for name, value in overrides.items():
             _put(values, name, value)
         text = yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
     path.write_text(text)
     return read_params(path).study
+
+
+def _mapping(text: str) -> dict[str, Any]:
+    try:
+        values = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise UserError(f"params.yaml is not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(values, dict):
+        raise UserError("params.yaml has no sections, so none of their values can be changed")
+    return values
 
 
 def _put(values: dict[str, Any], name: str, value: Any) -> None:

@@ -15,8 +15,9 @@ from typing import IO, Any
 
 from pydantic import BaseModel, ConfigDict
 
-from flows.graph import Lock, Node, has_remote, lock_text, parse_lock
+from flows.graph import Lock, Node, has_remote
 from flows.lottery.checkout import Home, Revision
+from flows.lottery.lockfile import LockFile
 from flows.stage import STOPPED
 from mirl.config import Stopped, UserError
 
@@ -61,28 +62,46 @@ def run(
     `environment` is added to the stage's; pulling `leash` ends it. UserError where the stage ends with code 2,
     Stopped where it was stopped, RuntimeError otherwise.
     """
-    begun = time.monotonic()
-    with home.alone(work.key), home.clone(work.revision) as clone:
-        (clone / "dvc.lock").write_text(lock_text(work.lock))
-        dvc, remote = Dvc(clone, log, environment, leash), has_remote(clone)
-        dvc.fetch(work.node.after)
-        dvc(
-            "repro",
-            "--single-item",
-            "--no-run-cache",
-            "--allow-missing",
-            *["--pull"] * remote,
-            work.node.name,
-        )
-        if not all((clone / path).exists() for path in work.node.metrics):
-            dvc.fetch([work.node.name])  # DVC found that nothing had changed, and made nothing
-        if remote:
+    begun, leash = time.monotonic(), leash or Leash()
+    with home.alone(work.key, lambda: not leash.pulled), home.clone(work.revision) as clone:
+        known = home.known(work.key)
+        if known is not None and is_there(clone, work, Done.model_validate_json(known), log):
+            return Done.model_validate_json(known)  # another lottery on this machine made it meanwhile
+        LockFile(clone / "dvc.lock").write(work.lock)
+        dvc = Dvc(clone, log, {**environment, "MIRL_HOLD": home.holds(work.key, clone)}, leash)
+        dvc.fetch([*work.node.after, *work.node.sources])
+        make = ["repro", "--single-item", "--no-run-cache", "--allow-missing"]
+        dvc(*make, work.node.name)
+        if not _is_whole(clone, work.node) and not is_there(clone, work, _done(clone, work, begun), log):
+            dvc(*make, "--force", work.node.name)  # DVC found nothing changed, but what it made is gone
+        if has_remote(clone):
             dvc("push", "--quiet", work.node.name)
-        entry = parse_lock((clone / "dvc.lock").read_text())[work.node.name]
-        metrics: dict[str, float] = {}
-        for path in work.node.metrics:
-            metrics |= json.loads((clone / path).read_text())
-        return Done(entry=entry, metrics=metrics, seconds=time.monotonic() - begun, host=os.uname().nodename)
+        done = _done(clone, work, begun)
+        home.know(work.key, done.model_dump_json())
+        return done
+
+
+def is_there(clone: Path, work: Work, done: Done, log: Log) -> bool:
+    """Whether what `done` says was made can be had here, from the cache or the remote; puts it into `clone`."""
+    LockFile(clone / "dvc.lock").write(work.lock | {work.node.name: done.entry})
+    try:
+        Dvc(clone, log).fetch([work.node.name])
+    except UserError:
+        return False
+    return _is_whole(clone, work.node)
+
+
+def _is_whole(clone: Path, node: Node) -> bool:
+    return all((clone / path).exists() for path in node.own["outs"])
+
+
+def _done(clone: Path, work: Work, begun: float) -> Done:
+    entry = LockFile(clone / "dvc.lock").load()[work.node.name]
+    there = [path for path in work.node.metrics if (clone / path).exists()]
+    metrics = {
+        name: value for path in there for name, value in json.loads((clone / path).read_text()).items()
+    }
+    return Done(entry=entry, metrics=metrics, seconds=time.monotonic() - begun, host=os.uname().nodename)
 
 
 class Leash:
@@ -91,12 +110,12 @@ class Leash:
     def __init__(self) -> None:
         self._guard = threading.Lock()
         self._processes: set[subprocess.Popen[bytes]] = set()
-        self._pulled = False
+        self.pulled = False
 
     def pull(self) -> None:
         """SIGTERM to all; a training writes its checkpoint and ends."""
         with self._guard:
-            self._pulled = True
+            self.pulled = True
             for process in self._processes:
                 _end(process)
 
@@ -104,7 +123,7 @@ class Leash:
     def hold(self, begin: Callable[[], subprocess.Popen[bytes]]) -> Iterator[subprocess.Popen[bytes]]:
         """Begin a process; at the end, also at an error, it has ended. Stopped where the leash was pulled."""
         with self._guard:
-            if self._pulled:
+            if self.pulled:
                 raise Stopped("stopped before it began")
             process = begin()
             self._processes.add(process)
@@ -143,9 +162,16 @@ class Dvc:
 
     def fetch(self, stages: Sequence[str]) -> None:
         """Put the results of `stages` into the folder, from the remote if there is one; UserError at trouble."""
-        if stages:  # --force: what a stage that was killed left lying about is of no use
-            command = "pull" if has_remote(self._folder) else "checkout"
-            self(command, "--force", "--quiet", *stages)
+        if not stages:
+            return
+        if has_remote(self._folder):
+            self("fetch", "--quiet", *stages)
+        self.checkout(stages)
+
+    def checkout(self, stages: Sequence[str]) -> None:
+        """Put the results of `stages` into the folder from the cache, over what lies there; UserError at trouble."""
+        if stages:
+            self("checkout", "--force", "--quiet", *stages)
 
     def __call__(self, command: str, *arguments: str) -> None:
         said: list[str] = []

@@ -27,11 +27,11 @@ class Result:
 
 
 def make_all(
-    nodes: Mapping[str, Node], lock: Lock, begin: Begin, landed: Callable[[Node, Done, Lock], None]
+    nodes: Mapping[str, Node], lock: Lock, begin: Begin, landed: Callable[[Node, Done], None]
 ) -> Result:
     """Begin each stage that is out of date as soon as all that it comes after are made; go on past failures.
 
-    `landed` is called in this thread, once for each stage that was made, with the lock so far.
+    `landed` is called in this thread, once for each stage that was made.
     """
     lock, waiting = dict(lock), {name: node for name, node in nodes.items() if not node.current}
     came: queue.SimpleQueue[tuple[Node, Outcome]] = queue.SimpleQueue()
@@ -52,6 +52,6 @@ def make_all(
         if isinstance(outcome, Done):
             lock[node.name] = outcome.entry
             made.append(node.name)
-            landed(node, outcome, lock)
+            landed(node, outcome)
         else:
             failed[node.name] = outcome

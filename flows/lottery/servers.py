@@ -6,6 +6,7 @@ For several hosts see infra/: PostgreSQL, and each server under its own supervis
 import argparse
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -49,6 +50,8 @@ def serve(root: Path) -> int:
         str(MLFLOW_PORT),
     ]
     mlflow += ["--artifacts-destination", str(store.root / ARTIFACTS), "--workers", "1"]
+    for port in (PREFECT_PORT, MLFLOW_PORT):
+        _refuse_taken(port)
     begun: list[subprocess.Popen[bytes]] = []
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))
     try:
@@ -79,6 +82,12 @@ def serve(root: Path) -> int:
             process.terminate()
         for process in begun:
             process.wait()
+
+
+def _refuse_taken(port: int) -> None:
+    with socket.socket() as asking:
+        if asking.connect_ex(("127.0.0.1", port)) == 0:
+            raise UserError(f"something serves port {port} of this machine already; stop it, or use it")
 
 
 def _wait(address: str, process: subprocess.Popen[bytes], log: Path) -> None:

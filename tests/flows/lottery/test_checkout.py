@@ -78,6 +78,16 @@ def test_what_cannot_be_reached_is_said(root: Path, home: Home, tmp_path: Path) 
         resolve(str(root), "nothing")
 
 
+def test_a_branch_is_not_taken_for_another_that_ends_like_it(tmp_path: Path) -> None:
+    root = make_repository(tmp_path / "repository")
+    head = run(root, "git", "rev-parse", "main")
+    run(root, "git", "checkout", "--quiet", "-b", "feature/main")
+    run(root, "git", "commit", "--quiet", "--allow-empty", "--message", "feature")
+    assert resolve(str(root), "main") == head != resolve(str(root), "feature/main")
+    with pytest.raises(UserError, match="holds a password"):
+        resolve("https://somebody:secret@example.org/x.git", "main")
+
+
 def test_names_are_resolved_near_and_far(root: Path) -> None:
     head = run(root, "git", "rev-parse", "HEAD")
     assert {
@@ -89,13 +99,17 @@ def test_changes_that_workers_would_not_get_are_refused(tmp_path: Path) -> None:
     root = make_repository(tmp_path / "repository")
     (root / "params.yaml").write_text("study: other\n")
     (root / "untracked.txt").write_text("")
-    refuse_changes(root)  # its text travels with the work
+    refuse_changes(root, ["source"])  # its text travels with the work
+    (root / "source" / "new").write_text("")
+    with pytest.raises(UserError, match="source/new is new or changed"):
+        refuse_changes(root, ["source"])
+    (root / "source" / "new").unlink()
     (root / "link.sh").write_text("changed\n")
-    with pytest.raises(UserError, match=r"link\.sh was changed and not committed.*git stash"):
-        refuse_changes(root)
+    with pytest.raises(UserError, match=r"link\.sh is new or changed and not committed.*git stash"):
+        refuse_changes(root, ["source"])
     (root / "dvc.yaml").write_text("stages: {}\n")
-    with pytest.raises(UserError, match="and others were changed"):
-        refuse_changes(root)
+    with pytest.raises(UserError, match="dvc.yaml and 1 others are new or changed"):
+        refuse_changes(root, ["source"])
 
 
 def test_the_same_work_is_not_done_twice_at_once(home: Home) -> None:

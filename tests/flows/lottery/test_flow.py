@@ -1,6 +1,8 @@
 """The flow over the graph, with a Prefect server of its own, on a pipeline of shell commands."""
 
 import ast
+import os
+import shutil
 import subprocess
 import sys
 import time
@@ -16,7 +18,8 @@ from prefect.testing.utilities import prefect_test_harness
 from flows.graph import cache_folder, parse_lock
 from flows.lottery.artifacts import kept, key_of
 from flows.lottery.flow import Source, Where, lottery
-from flows.lottery.memory import LockArtifact, LockFile
+from flows.lottery.lockfile import LockFile
+from flows.lottery.memory import LockArtifact
 from flows.lottery.parameters import settle_params
 from mirl.config import UserError
 from tests.flows.lottery import pipelines
@@ -133,7 +136,8 @@ def test_overrides_change_the_text_of_the_parameters_alone_where_there_are_any(r
 
 def test_an_interrupted_lottery_goes_on_where_it_was(root: Path) -> None:
     (root / "link.sh").write_text(
-        f'echo "$1" >> {root}/log; [ "$1" = r1 ] && [ ! -e {root}/go ] && sleep 600\n' + pipelines.LINK
+        f'echo $$ > {root}/pid; echo "$1" >> {root}/log; [ "$1" = r1 ] && [ ! -e {root}/go ] && sleep 600\n'
+        + pipelines.LINK
     )
     pipelines.run(root, "git", "commit", "--quiet", "--all", "--message", "wait")
     process = subprocess.Popen(
@@ -146,13 +150,53 @@ def test_an_interrupted_lottery_goes_on_where_it_was(root: Path) -> None:
     process.send_signal(2)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 130 and "run it again to go on" in said, said
-    assert subprocess.run(["pgrep", "-f", f"link.sh r1.*{root}"], check=False).returncode == 1
+    assert not _lives(int((root / "pid").read_text()))
     assert "link@dense" in LockFile(root / "dvc.lock").load()
     (root / "go").touch()
     done = subprocess.run([sys.executable, "-m", "flows.lottery"], cwd=root, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert begun(root) == ["dense", "r1", "r1", "r2"]
     assert pipelines.run(root, "dvc", "status") == "Data and pipelines are up to date."
+
+
+def _lives(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def test_what_was_made_and_is_gone_is_made_again(root: Path) -> None:
+    note_runs(root)
+    assert start(root, root / "dvc.lock", targets=["judge@dense"]).is_completed()
+    shutil.rmtree(cache_folder(root))
+    state = start(root, root / "dvc.lock", targets=["judge@dense"])
+    assert state.message == "3 stages were made, 0 were up to date."
+    assert begun(root) == ["dense", "dense"]
+
+
+def test_data_in_dvc_needs_no_remote_on_one_machine(root: Path) -> None:
+    pipelines.run(root, "git", "rm", "--quiet", "--cached", "-r", "source")
+    pipelines.run(root, "dvc", "add", "--quiet", "source")
+    pipelines.run(root, "git", "add", "--all")
+    pipelines.run(root, "git", "commit", "--quiet", "--message", "data in DVC")
+    assert start(root, root / "dvc.lock", targets=["link@dense"]).is_completed()
+    (root / "source" / "word").unlink()
+    (root / "source" / "word").write_text("my own")
+    done = subprocess.run([sys.executable, "-m", "flows.lottery"], cwd=root, capture_output=True, text=True)
+    assert done.returncode == 2 and "source was changed after `dvc add`" in done.stderr
+    assert (root / "source" / "word").read_text() == "my own"
+
+
+def test_a_failed_lottery_shows_no_older_decision(root: Path) -> None:
+    assert start(root, root / "dvc.lock").is_completed()
+    (root / "link.sh").write_text("exit 7\n")
+    pipelines.run(root, "git", "commit", "--quiet", "--all", "--message", "fail")
+    state = start(root, root / "dvc.lock")
+    assert state.is_failed() and "exited with 7" in (state.message or "")
+    clone = root / ".mirl" / "lottery" / "clones" / "0"
+    assert (clone / "made" / "init").exists() and not (clone / "total.txt").exists()
 
 
 def test_no_stage_is_named_in_the_shell() -> None:

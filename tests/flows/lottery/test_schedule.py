@@ -8,7 +8,7 @@ from flows.lottery.schedule import Outcome, make_all
 
 
 def node(name: str, *after: str, current: bool = False) -> Node:
-    return Node(name=name, after=after, gpu=False, own={}, metrics=(), current=current)
+    return Node(name=name, after=after, gpu=False, own={"outs": []}, sources=(), metrics=(), current=current)
 
 
 def nodes(*given: Node) -> dict[str, Node]:
@@ -40,7 +40,7 @@ def test_what_is_up_to_date_is_not_begun_and_the_rest_in_order() -> None:
     hands = Hands(at_once=True)
     graph = nodes(node("a", current=True), node("b", "a"), node("c", "b"), node("d", "a", "c"))
     landed: list[str] = []
-    result = make_all(graph, {"a": {"outs": []}}, hands.begin, lambda node, _, lock: landed.append(node.name))
+    result = make_all(graph, {"a": {"outs": []}}, hands.begin, lambda node, _: landed.append(node.name))
     assert hands.begun == ["b", "c", "d"] == landed == list(result.made)
     assert hands.locks["d"].keys() == {"a", "c"}
     assert result.lock.keys() == {"a", "b", "c", "d"} and not result.failed and not result.left
@@ -52,16 +52,16 @@ def test_everything_begins_as_soon_as_it_can() -> None:
         node("round@dense"), node("round@r1", "round@dense"), node("evaluate@dense", "round@dense"),
         node("evaluate@r1", "round@r1"), node("compare", "evaluate@dense", "evaluate@r1"),
     )  # fmt: skip
-    steps: list[list[str]] = []
+    steps: list[str] = []
 
-    def landed(node: Node, _: Done, lock: Lock) -> None:
-        steps.append([node.name, *lock])
+    def landed(node: Node, _: Done) -> None:
+        steps.append(node.name)
 
     real = hands.begin
 
     def begin(node: Node, lock: Lock, tell: Callable[[Outcome], None]) -> None:
         real(node, lock, tell)
-        waiting = set(hands.begun) - {step[0] for step in steps}
+        waiting = set(hands.begun) - set(steps)
         if node.name == "round@dense":
             tell(done("round@dense"))
         elif {"round@r1", "evaluate@dense"} <= waiting:  # both were begun, before either ended
@@ -73,7 +73,7 @@ def test_everything_begins_as_soon_as_it_can() -> None:
             tell(done("compare"))
 
     result = make_all(graph, {}, begin, landed)
-    assert [step[0] for step in steps] == [
+    assert steps == [
         "round@dense", "round@r1", "evaluate@r1", "evaluate@dense", "compare"
     ]  # fmt: skip
     assert result.lock.keys() == graph.keys()
