@@ -76,6 +76,8 @@ def _sentence(model: type[BaseModel], error: ValidationError, source: str) -> st
     if first["type"] == "missing":
         return f"{source}: `{place}` is missing"
     message = first["msg"].removeprefix("Value error, ")
+    if not shown and first["type"] == "value_error":  # about several keys: the whole file is no news
+        return f"{source}: {message}"
     return f"{source}: `{place}` is {first['input']!r}, but {message[:1].lower()}{message[1:]}"
 
 

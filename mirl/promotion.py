@@ -69,7 +69,7 @@ def decide(candidates: Sequence[Judged], champion: Champion | None, policy: Poli
         return Decision(ticket=None, reasons=(f"Nothing is promoted: {reason}.", *lines))
     among = "the only admitted ticket" if len(admitted) == 1 else f"the sparsest of {len(admitted)} admitted"
     earned = f"at {_percent(best)} density it {best.verdict.word} {_object(best, policy)}"
-    top = f"{best.candidate.name} is promoted: {earned} ({best.verdict.reason}), {among}."
+    top = f"{best.candidate.name} is the one to promote: {earned} ({best.verdict.reason}), {among}."
     return Decision(ticket=best.candidate.name, reasons=(top, *lines), sha256=best.candidate.sha256)
 
 

@@ -52,7 +52,7 @@ def decided(
 def test_the_sparsest_admitted_ticket_is_promoted() -> None:
     found = decided(ticket("a", 0.4, 26.5), ticket("b", 0.3, 26.0), ticket("c", 0.2, 25.0))
     assert found.ticket == "b" and found.sha256 == "sha-b"
-    assert found.reasons[0].startswith("b is promoted: at 30.0 % density it matches dense")
+    assert found.reasons[0].startswith("b is the one to promote: at 30.0 % density it matches dense")
     assert "the sparsest of 2 admitted" in found.reasons[0]
     assert [reason.split(" ")[0] for reason in found.reasons[1:]] == ["dense", "a", "b", "c"]
     assert "c (20.0 %): not admitted: loses" in found.reasons[4]

@@ -50,7 +50,7 @@ def text(facts: dict[str, Any]) -> str:
         f"{density['all']:.2%} of all parameters",
         "routing": facts["routing"]["kind"],
         "ticket": f"{lineage['name']}, arm {lineage['arm'] or '-'}, method {lineage['method']}, "
-        f"round {lineage['round']}",
+        f"{lineage['round']} trainings led here",
         "training": f"{lineage['steps']} steps, seed {lineage['seed']}, "
         f"origin at step {lineage['origin_step']}",
         "parent": lineage["parent"] or "none",

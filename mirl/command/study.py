@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from mirl.config import UserError
+from mirl.config import UserError, read_yaml
 
 
 def run(root: Path, name: str | None, force: bool) -> int:
@@ -27,7 +27,20 @@ def run(root: Path, name: str | None, force: bool) -> int:
     finally:
         draft.unlink(missing_ok=True)
     print(f"params.yaml is the study {name}; `dvc repro` runs it")
+    data = _data_root(params)
+    if data and not (root / data).exists():
+        print(
+            f"its photographs are not here yet: {data} does not exist; `mirl data check` says what is missing"
+        )
     return 0
+
+
+def _data_root(params: Path) -> str:
+    """`data.root`, or nothing: whether a study is valid is not asked here."""
+    try:
+        return str(read_yaml(params)["data"]["root"])
+    except (UserError, KeyError, TypeError):
+        return ""
 
 
 def listing(studies: dict[str, bytes], current: bytes | None) -> str:

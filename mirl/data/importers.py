@@ -47,7 +47,7 @@ def skimage_photographs(source: SkimageSource, root: Path) -> list[Entry]:
     table = root / source.photographs
     if not table.is_file():
         raise UserError(
-            f"{table} does not exist; expected the table of photographs (git checkout {table.name})"
+            f"{table} does not exist; expected the table of photographs (`git checkout {table}` brings it back)"
         )
     with table.open(newline="") as lines:
         return [_photograph(row) for row in csv.DictReader(lines)]

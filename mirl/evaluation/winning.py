@@ -108,9 +108,11 @@ def verdict(
         return Verdict(word="collapsed", reason=f"{own[0].kind}: {own[0].layer}: {own[0].detail}{more}")
     worst = min(found.tasks, key=lambda task: found.tasks[task].low_db)
     if found.mean.low_db < -rule.tolerance_db:
-        return Verdict(word="loses", reason=f"mean {found.mean}, allowed is -{rule.tolerance_db:g} dB")
+        return Verdict(
+            word="loses", reason=f"mean {found.mean}, the lower bound may be -{rule.tolerance_db:g} dB"
+        )
     if found.tasks[worst].low_db < -rule.task_tolerance_db:
-        allowed = f"allowed on a task is -{rule.task_tolerance_db:g} dB"
+        allowed = f"the lower bound of a task may be -{rule.task_tolerance_db:g} dB"
         return Verdict(word="loses", reason=f"mean {found.mean}, but {worst} {found.tasks[worst]}, {allowed}")
     return Verdict(word="wins" if found.mean.low_db > 0 else "matches", reason=f"mean {found.mean}")
 

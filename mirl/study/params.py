@@ -50,9 +50,13 @@ class Params(Section):
                     f"round name {name!r} must be a word of a-z, 0-9, - and _ (DVC drops others)"
                 )
             if item.arm not in self.arms:
-                raise ValueError(f"round {name} names the arm {item.arm!r}{_nearest(item.arm, self.arms)}")
+                raise ValueError(
+                    f"`rounds.{name}.arm` is {item.arm!r}, which is no arm{_nearest(item.arm, self.arms)}"
+                )
             if item.after not in known:
-                raise ValueError(f"round {name} comes after {item.after!r}{_nearest(item.after, known)}")
+                raise ValueError(
+                    f"`rounds.{name}.after` is {item.after!r}, which is no round before it{_nearest(item.after, known)}"
+                )
             known.append(name)
         dense = [name for name, item in self.rounds.items() if self.arms[item.arm].method == "dense"]
         if len(dense) != 1:
@@ -84,4 +88,4 @@ def read_params(path: Path) -> Params:
 
 def _nearest(name: str, known: object) -> str:
     nearest = difflib.get_close_matches(name, list(known), n=1, cutoff=0.0)  # type: ignore[call-overload]
-    return f", which does not stand before it; did you mean {nearest[0]!r}?" if nearest else ""
+    return f"; did you mean {nearest[0]!r}?" if nearest else ""

@@ -114,6 +114,8 @@ def sha256_of(path: Path) -> str:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[Any]:
+    if path.is_dir():
+        raise UserError(f"{path} is a folder; name a file in it, such as {path / 'ticket.safetensors'}")
     try:
         with safe_open(path, framework="pt") as file:
             yield file

@@ -50,3 +50,14 @@ def test_elsewhere_there_are_none(
     monkeypatch.chdir(tmp_path)
     assert main(["study"]) == 2
     assert "run this in the folder" in capsys.readouterr().err
+
+
+def test_a_study_whose_photographs_are_missing_says_so(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (root / "studies" / "far.yaml").write_text("data: {root: data/far}\n")
+    assert main(["study", "far", "--force"]) == 0
+    assert "data/far does not exist; `mirl data check` says what is missing" in capsys.readouterr().out
+    (root / "data" / "far").mkdir(parents=True)
+    assert main(["study", "far"]) == 0
+    assert "does not exist" not in capsys.readouterr().out

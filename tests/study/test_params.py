@@ -60,10 +60,13 @@ def _changed(*place: str, to: Any) -> dict[str, Any]:
         (_changed("study", to="my study"), "`study` is 'my study', but string should match"),
         (_changed("train", "seed", to=-1), "`train.seed` is -1"),
         (_changed("network", "name", to="unet"), "nafnet, promptir, restormer"),
-        (_changed("rounds", "global-r2", "arm", to="globl"), "names the arm 'globl'.*did you mean 'global'"),
+        (
+            _changed("rounds", "global-r2", "arm", to="globl"),
+            "`rounds.global-r2.arm` is 'globl'.*did you mean 'global'",
+        ),
         (
             _changed("rounds", "global-r2", "after", to="global-r3"),
-            "comes after 'global-r3'.*does not stand before",
+            "`rounds.global-r2.after` is 'global-r3', which is no round before it",
         ),
         (_changed("rounds", "1", to={"arm": "global", "after": "dense"}), "must be a word"),
         (_changed("rounds", "dense", "arm", to="global"), "one round must have a dense arm"),
