@@ -21,8 +21,9 @@ demo: .venv/done ## train, prove, promote and use a winning ticket (about 6 minu
 	dvc repro --quiet
 	python -m flows.registry promote
 	@mirl report
-	@if python -m flows.registry list | grep -q champion; then ticket=models:/mirl@champion; \
-	 else ticket=tickets/dense/ticket.safetensors; echo "no ticket was promoted here: restoring with the dense one"; fi; \
+	@if grep -q '"ticket": null' report/decision.json; \
+	 then ticket=tickets/dense/ticket.safetensors; echo "no ticket was promoted: the dense one restores"; \
+	 else ticket=models:/mirl@champion; fi; \
 	 mirl restore scores/dense/pictures/*--input.png -o restored --force --ticket $$ticket
 	@echo "the restored photographs:     restored/"
 	@echo "the tickets in MLflow:        make ui"

@@ -53,7 +53,7 @@ def main(arguments: list[str] | None = None) -> int:
         "key", nargs="?", default="", help="the round's name, for stages that have one per round"
     )
     wanted = parser.parse_args(arguments)
-    held = [_hold(Path(path)) for path in os.environ.get("MIRL_HOLD", "").split(os.pathsep) if path]
+    held = hold_all()
     root = Path.cwd()
     try:
         params = read_params(root / "params.yaml")
@@ -77,6 +77,11 @@ def main(arguments: list[str] | None = None) -> int:
         for handle in held:
             handle.close()
     return 0
+
+
+def hold_all() -> list[IO[str]]:
+    """Lock the files that MIRL_HOLD names, until they are closed."""
+    return [_hold(Path(path)) for path in os.environ.get("MIRL_HOLD", "").split(os.pathsep) if path]
 
 
 def _hold(path: Path) -> IO[str]:

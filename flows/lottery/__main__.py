@@ -6,14 +6,17 @@ python -m flows.lottery --study bench --set train.steps=100 --jobs 2
 
 import argparse
 import os
+import signal
 import sys
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import yaml
 
 from flows.graph import cache_folder, changed_sources, read_graph
 from flows.lottery.checkout import refuse_changes
+from flows.lottery.dispatch import INTERRUPTED, STOPPED
 from flows.lottery.flow import Source, Where, lottery
 from flows.lottery.runner import Dvc
 from flows.tracking.store import Store
@@ -35,6 +38,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--promote", action="store_true", help="promote the report's ticket at the end")
     wanted = parser.parse_args(arguments)
     root = Path.cwd()
+    signal.signal(signal.SIGINT, _interrupt)
     home = root / ".mirl" / "lottery"
     own = not wanted.study and not wanted.set  # then the result is what `dvc repro` would have made here
     try:
@@ -58,11 +62,16 @@ def main(arguments: list[str] | None = None) -> int:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print("stopped; run it again to go on", file=sys.stderr)
+    if state.name == STOPPED:
+        print(state.message, file=sys.stderr)
         return 130
     print(f"error: {state.message}" if state.is_failed() else state.message, file=sys.stderr)
     return 2 if state.is_failed() else 0
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    INTERRUPTED.set()
+    signal.signal(number, signal.SIG_DFL)  # a second Ctrl-C ends the process at once
 
 
 def _refuse_what_workers_would_not_get(root: Path) -> None:

@@ -33,6 +33,10 @@ STOPPED = "Stopped"
 """Name of the state of work that ended with code 75: it goes on where it was when it is begun again."""
 
 
+INTERRUPTED = threading.Event()
+"""Set by Ctrl-C where a lottery runs here. An exception would come at any moment, and be taken for Prefect's trouble."""
+
+
 class Place(Protocol):
     """Does pieces of work. Errors as `flows.lottery.runner.run`."""
 

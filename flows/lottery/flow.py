@@ -19,7 +19,7 @@ from flows.graph import Lock, Node, read_graph
 from flows.lottery import runner
 from flows.lottery.board import Board, show_decision
 from flows.lottery.checkout import Home, Revision, resolve
-from flows.lottery.dispatch import STOPPED, Here, Place, Pools, environment, publish
+from flows.lottery.dispatch import INTERRUPTED, STOPPED, Here, Place, Pools, environment, publish
 from flows.lottery.lockfile import LockFile
 from flows.lottery.memory import LockArtifact, Memory
 from flows.lottery.parameters import settle_params
@@ -103,7 +103,9 @@ def lottery(
                     log.warning("%s is made, but cannot be shown: %s", node.title, error)
 
             try:
-                result = make_all(nodes, lock, _Runs(asked, place).begin, landed)
+                result = make_all(
+                    nodes, lock, _Runs(asked, place).begin, landed, lambda: not INTERRUPTED.is_set()
+                )
             except BaseException:  # cancelled, or interrupted
                 place.stop()
                 raise
@@ -112,6 +114,8 @@ def lottery(
             said = _show(clone, name, good, promote and not result.failed)
     except UserError as error:
         return Failed(message=str(error))
+    except Stopped as stopped:
+        return Failed(name=STOPPED, message=str(stopped))
     if result.failed:
         left = f"{len(result.left)} stages were not begun" if result.left else ""
         return Failed(message="; ".join(filter(None, [*result.failed.values(), left, said])))

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 from flows.graph import Lock, Node
 from flows.lottery.runner import Done
+from mirl.config import Stopped
+
+POLL_SECONDS = 0.2
 
 Outcome = Done | str
 """What came of a stage, or in a sentence why nothing did."""
@@ -27,11 +30,15 @@ class Result:
 
 
 def make_all(
-    nodes: Mapping[str, Node], lock: Lock, begin: Begin, landed: Callable[[Node, Done], None]
+    nodes: Mapping[str, Node],
+    lock: Lock,
+    begin: Begin,
+    landed: Callable[[Node, Done], None],
+    may_go_on: Callable[[], bool] = lambda: True,
 ) -> Result:
     """Begin each stage that is out of date as soon as all that it comes after are made; go on past failures.
 
-    `landed` is called in this thread, once for each stage that was made.
+    `landed` is called in this thread, once for each stage that was made. Stopped where it may not go on.
     """
     lock, waiting = dict(lock), {name: node for name, node in nodes.items() if not node.current}
     came: queue.SimpleQueue[tuple[Node, Outcome]] = queue.SimpleQueue()
@@ -47,7 +54,7 @@ def make_all(
             begin(node, known, lambda outcome, node=node: came.put((node, outcome)))  # type: ignore[misc]
         if not under_way:
             return Result(lock=lock, made=tuple(made), failed=failed, left=tuple(waiting))
-        node, outcome = came.get()
+        node, outcome = _next(came, may_go_on)
         under_way.remove(node.name)
         if isinstance(outcome, Done):
             lock[node.name] = outcome.entry
@@ -55,3 +62,14 @@ def make_all(
             landed(node, outcome)
         else:
             failed[node.name] = outcome
+
+
+def _next(
+    came: "queue.SimpleQueue[tuple[Node, Outcome]]", may_go_on: Callable[[], bool]
+) -> tuple[Node, Outcome]:
+    while may_go_on():
+        try:
+            return came.get(timeout=POLL_SECONDS)
+        except queue.Empty:
+            continue
+    raise Stopped("the lottery was interrupted; run it again to go on")

@@ -148,7 +148,7 @@ def test_an_interrupted_lottery_goes_on_where_it_was(root: Path) -> None:
         assert process.poll() is None and time.monotonic() < until
         time.sleep(0.1)
     process.send_signal(2)
-    _, said = process.communicate(timeout=60)
+    _, said = process.communicate(timeout=240)
     assert process.returncode == 130 and "run it again to go on" in said, said
     assert not _lives(int((root / "pid").read_text()))
     assert "link@dense" in LockFile(root / "dvc.lock").load()
