@@ -30,6 +30,34 @@ Begin = Callable[[str], "subprocess.Popen[bytes]"]
 PATIENCE_SECONDS = 600  # a machine that does other work as well
 
 
+SLOW = """
+# As a stage of ours is: it dies with DVC, holds what it works on, and takes its time to end.
+import os, signal, sys, time
+from pathlib import Path
+from flows.lifeline import die_with_parent
+die_with_parent()
+from flows.stage import hold_all
+held, place, name, after = hold_all(), Path(sys.argv[1]), sys.argv[2], sys.argv[3]
+
+def note(word):
+    with (place / "slow-log").open("a") as file:
+        file.write(f"{word} {os.getpid()} {os.getppid()}\\n")
+
+def end(*_):
+    time.sleep(4)
+    note("ended")
+    sys.exit(75)
+
+signal.signal(signal.SIGTERM, end)
+note("begun")
+while (place / f"slow-{name}").exists():
+    time.sleep(0.1)
+Path("made", name).mkdir(parents=True)
+Path("made", name, "word").write_text(Path("made", after, "word").read_text() + name + "\\n")
+note("ended")
+"""
+
+
 @pytest.fixture(scope="module", autouse=True)
 def server() -> Iterator[None]:
     with prefect_test_harness(server_startup_timeout=90):
@@ -43,6 +71,8 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = make_repository(place / "repository")
     pipelines.run(root, "dvc", "remote", "add", "--default", "far", str(place / "far"))
     note = f'echo "$1 $MIRL_HOME" >> {place}/log; [ -e {place}/wait-$1 ] && {{ sleep 600; exit 1; }}\n'
+    note += f'[ -e {place}/slow-$1 ] && exec {sys.executable} {place}/slow.py {place} "$1" "$2"\n'
+    (place / "slow.py").write_text(SLOW)
     (root / "link.sh").write_text(note + pipelines.LINK)
     pipelines.run(root, "git", "commit", "--quiet", "--all", "--message", "note")
     deployments.register(Source(repository=str(root)))
@@ -147,6 +177,31 @@ def test_cancelling_a_lottery_ends_its_training(root: Path, workers: Begin) -> N
 
 def _sleeping(root: Path) -> bool:
     return subprocess.run(["pgrep", "-f", "link.sh r1"], check=False, capture_output=True).returncode == 0
+
+
+def test_a_stage_whose_engine_is_killed_is_begun_again_and_never_beside_itself(
+    root: Path, workers: Begin
+) -> None:
+    place, sign = root.parent, root.parent / "slow-r2"
+    sign.touch()
+    run = start("gpu", overrides={"arms.global.fraction": 0.12}, targets=["link@r2"])
+    until = time.monotonic() + PATIENCE_SECONDS
+    while not (place / "slow-log").exists():
+        assert time.monotonic() < until
+        time.sleep(0.2)
+    _, stage, dvc = (place / "slow-log").read_text().split()
+    engine = int(Path(f"/proc/{dvc}/stat").read_text().rpartition(")")[2].split()[1])
+    os.kill(engine, signal.SIGKILL)
+    while (place / "slow-log").read_text().count("begun") < 2:
+        assert time.monotonic() < until
+        time.sleep(0.2)
+    sign.unlink()
+    run = ended(run)
+    assert run.state is not None and run.state.is_completed(), run.state
+    words = [line.split() for line in (place / "slow-log").read_text().splitlines()]
+    assert [word for word, *_ in words] == ["begun", "ended", "begun", "ended"]
+    assert words[0][1] == words[1][1] == stage != words[2][1]
+    assert not Path(f"/proc/{stage}").exists()
 
 
 def test_a_pool_that_nobody_serves_is_said(
