@@ -1,7 +1,4 @@
-"""Prefect's and MLflow's servers on this machine, with embedded SQLite, and the worker that runs the lotteries.
-
-For several hosts see infra/: PostgreSQL, and each server under its own supervisor.
-"""
+"""Prefect's and MLflow's servers on this machine, with embedded SQLite, and the worker that runs the lotteries."""
 
 import argparse
 import os
