@@ -17,6 +17,10 @@ help: ## list the commands
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[pipeline,dev]'
 	@touch $@
 
+.venv/cluster: .venv/done
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[pipeline,cluster,dev]'
+	@touch $@
+
 demo: .venv/done ## train, prove, promote and use a winning ticket (about 6 minutes on two cores)
 	dvc repro --quiet
 	python -m flows.registry promote
@@ -49,8 +53,9 @@ worker deploy: export MLFLOW_TRACKING_URI ?= http://127.0.0.1:5000
 server worker: export MIRL_HOME ?= $(CURDIR)/.mirl/lottery
 server worker: export MIRL_CACHE ?= $(CURDIR)/.dvc/cache
 
-server: .venv/done ## Prefect and MLflow on embedded SQLite, and the worker that runs lotteries
-	python -m flows.lottery.servers
+HOST ?= 127.0.0.1
+server: .venv/done ## Prefect, MLflow and the worker that runs lotteries: make server HOST=10.0.0.5 (default 127.0.0.1)
+	python -m flows.lottery.servers --host $(HOST)
 
 worker: .venv/done ## a worker on this machine: make worker POOL=gpu (or cpu)
 	python -m flows.lottery.deployments worker $(POOL)

@@ -1,4 +1,8 @@
-"""Prefect's and MLflow's servers on this machine, with embedded SQLite, and the worker that runs the lotteries."""
+"""Prefect's and MLflow's servers on this machine, and the worker that runs the lotteries.
+
+They keep their records in embedded SQLite, unless PREFECT_SERVER_DATABASE_CONNECTION_URL and MLFLOW_BACKEND_STORE_URI name
+databases (the tools' own variables); MLFLOW_ARTIFACTS_DESTINATION is the folder or bucket behind MLflow's proxy.
+"""
 
 import argparse
 import os
@@ -15,6 +19,7 @@ from flows.tracking.store import ARTIFACTS, Store
 from mirl.config import UserError
 
 PREFECT_PORT, MLFLOW_PORT = 4200, 5000
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
 START_SECONDS = 90.0
 """The longest that a server may take until it answers."""
 
@@ -26,45 +31,45 @@ QUIET = {
 }
 
 
-def serve(root: Path) -> int:
+def serve(root: Path, host: str) -> int:
     """Run both servers and the control worker until one ends or a signal comes; all end together."""
-    store = Store(root)
-    if store.artifacts is None:
-        raise UserError(f"MLFLOW_TRACKING_URI is set ({store.shown}); unset it, or use that server")
-    api, tracking = f"http://127.0.0.1:{PREFECT_PORT}/api", f"http://127.0.0.1:{MLFLOW_PORT}"
+    api, tracking = f"http://{host}:{PREFECT_PORT}/api", f"http://{host}:{MLFLOW_PORT}"
     place = root.resolve() / ".mirl"
-    environment = os.environ | QUIET | {"PREFECT_API_URL": api, "MLFLOW_TRACKING_URI": tracking}
+    environment = (
+        QUIET | _stores(root) | os.environ | {"PREFECT_API_URL": api, "MLFLOW_TRACKING_URI": tracking}
+    )
     environment.setdefault("PREFECT_HOME", str(place / "prefect"))
+    environment.setdefault("MLFLOW_SERVER_ALLOWED_HOSTS", f"{host}:{MLFLOW_PORT},{host}")
+    environment["PYTHONUNBUFFERED"] = "1"
     python = [sys.executable, "-m", "flows.lifeline", str(os.getpid())]
-    mlflow = [
-        "mlflow",
-        "server",
-        "--backend-store-uri",
-        store.uri,
-        "--host",
-        "127.0.0.1",
-        "--port",
-        str(MLFLOW_PORT),
-    ]
-    mlflow += ["--artifacts-destination", str(store.root / ARTIFACTS), "--workers", "1"]
+    servers = {
+        "prefect": (api, ["server", "start", "--host", host, "--port", str(PREFECT_PORT)]),
+        "mlflow": (tracking, ["server", "--host", host, "--port", str(MLFLOW_PORT), "--workers", "1"]),
+    }
     for port in (PREFECT_PORT, MLFLOW_PORT):
-        _refuse_taken(port)
+        _refuse_taken(host, port)
+    if host not in LOOPBACK and not environment.get("PREFECT_SERVER_API_AUTH_STRING"):
+        print(
+            f"Whoever reaches {host} can run code on your workers: keep it behind a firewall, or set "
+            "PREFECT_SERVER_API_AUTH_STRING here and PREFECT_API_AUTH_STRING everywhere",
+            file=sys.stderr,
+        )
     begun: list[subprocess.Popen[bytes]] = []
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))
     try:
-        for name, command in {
-            "prefect": ["prefect", "server", "start", "--host", "127.0.0.1", "--port", str(PREFECT_PORT)],
-            "mlflow": mlflow,
-        }.items():
-            log = place / "logs" / f"{name}.log"
+        for name, (_, command) in servers.items():
+            log = _log(place, name)
             log.parent.mkdir(parents=True, exist_ok=True)
             begun.append(
                 subprocess.Popen(
-                    [*python, *command], env=environment, stdout=log.open("ab"), stderr=subprocess.STDOUT
+                    [*python, name, *command],
+                    env=environment,
+                    stdout=log.open("ab"),
+                    stderr=subprocess.STDOUT,
                 )
             )
-        _wait(f"{api}/health", begun[0], place / "logs" / "prefect.log")
-        _wait(f"{tracking}/health", begun[1], place / "logs" / "mlflow.log")
+        for process, (name, (address, _)) in zip(begun, servers.items()):
+            _wait(f"{address}/health", process, _log(place, name))
         print(f"Prefect  {api.removesuffix('/api')}\nMLflow   {tracking}\nlogs     {place / 'logs'}")
         print(f"To use them: export PREFECT_API_URL={api} MLFLOW_TRACKING_URI={tracking}", flush=True)
         control = [*python, "flows.lottery.deployments", "worker", "control"]
@@ -81,10 +86,36 @@ def serve(root: Path) -> int:
             process.wait()
 
 
-def _refuse_taken(port: int) -> None:
+def _stores(root: Path) -> dict[str, str]:
+    """Where MLflow keeps its records and files, unless its own variables say: the study's SQLite file."""
+    if os.environ.get("MLFLOW_BACKEND_STORE_URI"):
+        return {"MLFLOW_ARTIFACTS_DESTINATION": str(root.resolve() / ARTIFACTS)}
+    store = Store(root)
+    if store.artifacts is None:
+        raise UserError(
+            f"MLFLOW_TRACKING_URI is set ({store.shown}), so a server runs already; use it, or unset this. "
+            "A database for the server that begins here is named by MLFLOW_BACKEND_STORE_URI"
+        )
+    return {
+        "MLFLOW_BACKEND_STORE_URI": store.uri,
+        "MLFLOW_ARTIFACTS_DESTINATION": str(store.root / ARTIFACTS),
+    }
+
+
+def _log(place: Path, name: str) -> Path:
+    return place / "logs" / f"{name}.log"
+
+
+def _refuse_taken(host: str, port: int) -> None:
     with socket.socket() as asking:
-        if asking.connect_ex(("127.0.0.1", port)) == 0:
-            raise UserError(f"something serves port {port} of this machine already; stop it, or use it")
+        try:
+            asking.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            asking.bind((host, port))
+        except OSError as error:
+            raise UserError(
+                f"port {port} of {host} cannot be served ({error.strerror}); stop what serves it, or name "
+                "another address of this machine with --host"
+            ) from None
 
 
 def _wait(address: str, process: subprocess.Popen[bytes], log: Path) -> None:
@@ -100,11 +131,19 @@ def _wait(address: str, process: subprocess.Popen[bytes], log: Path) -> None:
 
 
 def main() -> int:
-    argparse.ArgumentParser(
-        prog="python -m flows.lottery.servers", description=(__doc__ or "").splitlines()[0]
-    ).parse_args()
+    parser = argparse.ArgumentParser(
+        prog="python -m flows.lottery.servers",
+        description=(__doc__ or "").splitlines()[0],
+        epilog="Databases, artifacts, allowed hosts and passwords are set by Prefect's and MLflow's own variables.",
+    )
+    parser.add_argument(
+        "--host",
+        default=LOOPBACK[0],
+        help="the address that other machines know this one by (default: %(default)s)",
+    )
+    wanted = parser.parse_args()
     try:
-        return serve(Path.cwd())
+        return serve(Path.cwd(), wanted.host)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
