@@ -6,7 +6,7 @@ BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help demo test check format ui lock clean show-kill server worker deploy
+.PHONY: help demo test check format ui lock clean show-kill server worker deploy results test-cluster
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -35,6 +35,9 @@ demo: .venv/done ## train, prove, promote and use a winning ticket (about 6 minu
 test: .venv/done ## run the tests
 	python -m pytest
 
+test-cluster: .venv/cluster ## two worker hosts, PostgreSQL and sshd in network namespaces (root; Debian packages; 10 minutes)
+	python -m pytest -m cluster tests/cluster
+
 check: .venv/done ## ruff, types, layering
 	ruff check .
 	ruff format --check .
@@ -48,7 +51,7 @@ format: .venv/done ## let ruff mend what it can
 ui: .venv/done ## the MLflow UI on the embedded store, at http://127.0.0.1:5000
 	python -m flows.tracking ui
 
-server worker deploy: export PREFECT_API_URL ?= http://127.0.0.1:4200/api
+server worker deploy results: export PREFECT_API_URL ?= http://127.0.0.1:4200/api
 worker deploy: export MLFLOW_TRACKING_URI ?= http://127.0.0.1:5000
 server worker: export MIRL_HOME ?= $(CURDIR)/.mirl/lottery
 server worker: export MIRL_CACHE ?= $(CURDIR)/.dvc/cache
@@ -62,6 +65,9 @@ worker: .venv/done ## a worker on this machine: make worker POOL=gpu (or cpu)
 
 deploy: .venv/done ## tell Prefect's server what there is to run
 	python -m flows.lottery.deployments register
+
+results: .venv/done ## bring what the last lottery on workers has made into this folder
+	python -m flows.lottery.results
 
 show-kill: .venv/done ## kill a training three times at random, and compare its ticket with an undisturbed one
 	python benchmarks/kill_and_resume.py

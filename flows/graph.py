@@ -5,7 +5,7 @@ All that is asked of DVC's Python interface is asked here.
 
 import logging
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -111,6 +111,24 @@ def has_remote(root: Path) -> bool:
     """Whether DVC knows a default remote to push results to."""
     with _opened(root) as repo:
         return bool(repo.config["core"].get("remote"))
+
+
+def refuse_closed_remote(root: Path) -> None:
+    """UserError where there is a default remote that cannot be reached, or does not let us in."""
+    with _opened(root) as repo:
+        name = repo.config["core"].get("remote")
+        if not name:
+            return
+        try:
+            remote = repo.cloud.get_remote_odb()
+            with suppress(FileNotFoundError):  # nothing was pushed yet
+                remote.fs.ls(remote.path)
+        except Exception as error:  # every kind of remote has errors of its own
+            said = " ".join(str(error).split()) or type(error).__name__
+            raise UserError(
+                f"the DVC remote {name!r} does not let this machine in ({said[:200]}); "
+                "see `dvc remote modify --help` for keys and passwords"
+            ) from None
 
 
 def cache_folder(root: Path) -> Path:

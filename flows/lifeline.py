@@ -6,6 +6,9 @@ import runpy
 import signal
 import sys
 
+EXIT_STOPPED = 75
+"""Exit code of what was stopped and goes on where it was when it is begun again (EX_TEMPFAIL); no other is worth a retry."""
+
 
 def die_with_parent() -> None:
     """Ask Linux for SIGTERM when the parent dies, so that nothing goes on that nobody waits for."""

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import FrameType
 from typing import IO
 
-from flows.lifeline import die_with_parent
+from flows.lifeline import EXIT_STOPPED, die_with_parent
 
 if __name__ == "__main__":
     die_with_parent()  # before torch is imported, which takes seconds
@@ -22,8 +22,6 @@ from flows.tracking import ticket_sink
 from mirl.config import Stopped, UserError
 from mirl.study.params import read_params
 from mirl.study.stages import STAGES, Study
-
-STOPPED = 75  # EX_TEMPFAIL: the only code that is worth a retry
 
 
 class StopSignal:
@@ -64,7 +62,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
     except Stopped as stopped:
         print(stopped, file=sys.stderr)
-        return STOPPED
+        return EXIT_STOPPED
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise

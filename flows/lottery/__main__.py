@@ -19,6 +19,7 @@ from flows.lottery.checkout import refuse_changes
 from flows.lottery.dispatch import INTERRUPTED, STOPPED
 from flows.lottery.flow import Source, Where, lottery
 from flows.lottery.runner import Dvc
+from flows.lottery.servers import temporary
 from flows.tracking.store import Store
 from mirl.config import UserError
 
@@ -48,15 +49,16 @@ def main(arguments: list[str] | None = None) -> int:
         _refuse_what_workers_would_not_get(root)
         os.environ.setdefault("MLFLOW_TRACKING_URI", Store(root).uri)
         lock = root / "dvc.lock" if own else home / f"{wanted.study or 'changed'}.lock"
-        state = lottery(
-            Source(repository=str(root), params=(root / "params.yaml").read_text()),
-            Where(jobs=wanted.jobs, home=str(home), cache=str(cache_folder(root)), lock=str(lock)),
-            wanted.study,
-            overrides,
-            wanted.targets,
-            wanted.promote,
-            return_state=True,
-        )
+        with temporary(root):
+            state = lottery(
+                Source(repository=str(root), params=(root / "params.yaml").read_text()),
+                Where(jobs=wanted.jobs, home=str(home), cache=str(cache_folder(root)), lock=str(lock)),
+                wanted.study,
+                overrides,
+                wanted.targets,
+                wanted.promote,
+                return_state=True,
+            )
         if own and state.is_completed():
             Dvc(root, print).checkout([*read_graph(root, wanted.targets)])
     except UserError as error:

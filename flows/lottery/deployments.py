@@ -6,12 +6,11 @@ python -m flows.lottery.deployments worker POOL  a worker of the pool on this ma
 
 import argparse
 import os
-import subprocess
 import sys
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from prefect.automations import Automation, EventTrigger, Posture, ResourceSpecification
 from prefect.client.orchestration import SyncPrefectClient, get_client
@@ -24,7 +23,7 @@ from prefect.flows import Flow
 from prefect.types.entrypoint import EntrypointType
 from prefect.workers.process import ProcessWorker
 
-from flows.lottery import flow
+from flows.lottery import flow, stage
 from flows.lottery.checkout import git
 from flows.lottery.dispatch import STOPPED
 from flows.lottery.flow import Source, Where
@@ -38,6 +37,8 @@ POOLS = {
 }
 AT_ONCE = {CONTROL: 20, GPU: 1, CPU: 1}
 """Runs that one worker of a pool takes at once. A lottery waits for its stages, so it must not take their place."""
+POLL_SECONDS = 2
+"""How often a worker asks for work."""
 HEARTBEAT_SECONDS = 30
 ZOMBIE_SECONDS = 90
 """A run that gave no sign of life for so long is marked as crashed, and its work begun again elsewhere."""
@@ -55,7 +56,7 @@ def register(source: Source) -> list[str]:
         )
         for pool in (GPU, CPU)
     ]
-    deployments += [_deployment(flow.stage, pool, pool, {}) for pool in (GPU, CPU)]
+    deployments += [_deployment(stage.stage, pool, pool, {}) for pool in (GPU, CPU)]
     deployments.append(_deployment(flow.promote, CPU, CPU, {"source": plain}))
     for deployment in deployments:
         deployment.apply()
@@ -63,12 +64,15 @@ def register(source: Source) -> list[str]:
     return [deployment.full_name for deployment in deployments]
 
 
-def worker(pool: str) -> int:
-    """Serve `pool` until it is stopped; the exit code."""
+def worker(pool: str) -> NoReturn:
+    """Become a worker of `pool`: whatever ends this process ends the worker, and the worker ends its stages."""
     command = [sys.executable, "-m", "prefect", "worker", "start", "--pool", pool, "--type", "process"]
     command += ["--limit", str(AT_ONCE.get(pool, 1))]
-    heartbeat = {"PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(HEARTBEAT_SECONDS)}
-    return subprocess.run(command, env=os.environ | heartbeat, check=False).returncode
+    seconds = {
+        "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(HEARTBEAT_SECONDS),
+        "PREFECT_WORKER_QUERY_SECONDS": str(POLL_SECONDS),
+    }
+    os.execve(sys.executable, command, os.environ | seconds)
 
 
 def _pool(client: SyncPrefectClient, name: str, about: str) -> None:
@@ -136,7 +140,7 @@ def main(arguments: list[str] | None = None) -> int:
     serving.add_argument("pool", choices=sorted(POOLS), help="; ".join(f"{k}: {v}" for k, v in POOLS.items()))
     wanted = parser.parse_args(arguments)
     if wanted.command == "worker":
-        return worker(wanted.pool)
+        worker(wanted.pool)
     try:
         source = Source(repository=wanted.repository or _origin(Path.cwd()), revision=wanted.revision)
         for name in register(source):

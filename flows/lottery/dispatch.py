@@ -14,7 +14,7 @@ from prefect.client.schemas.objects import FlowRun, WorkerStatus
 from prefect.deployments import run_deployment
 from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 from prefect.runtime import flow_run
-from prefect.states import Cancelling, State
+from prefect.states import Cancelling, Crashed, State
 
 from flows.lottery import runner
 from flows.lottery.artifacts import keep_text, kept_text
@@ -24,9 +24,11 @@ from mirl.config import Stopped, UserError
 
 Answer = TypeVar("Answer")
 
-POLL_SECONDS = 2.0
+POLL_SECONDS = 1.0
 PATIENCE_SECONDS = 30.0
 """How long a run may wait before it is asked whether any worker serves its pool."""
+BEGIN_SECONDS = 180.0
+"""How long a worker that took a run may need to begin it; after that it is thought lost."""
 ATTEMPTS = 5
 """How often one lottery begins the same work, when it is stopped or its machine is lost."""
 STOPPED = "Stopped"
@@ -121,18 +123,24 @@ class Pools:
         return run
 
     def _wait(self, run: FlowRun, pool: str, log: Log) -> FlowRun:
-        asked, begun = False, time.monotonic()
+        since, told = time.monotonic(), False
         with get_client(sync_client=True) as client:
             while not _is_over(run):
                 if self._stopped and self._mark in run.tags:
                     _cancel(run.id)
                 self._refuse_to_go_on()
                 time.sleep(POLL_SECONDS)
-                run = self._patiently(partial(client.read_flow_run, run.id), log)
-                waits = run.state is not None and run.state.is_scheduled()
-                if waits and not asked and time.monotonic() - begun > PATIENCE_SECONDS:
-                    asked = True
-                    self._patiently(lambda: _say_if_nobody_works(client, pool, log), log)
+                before, run = run, self._patiently(partial(client.read_flow_run, run.id), log)
+                if run.state_name != before.state_name:
+                    since = time.monotonic()
+                waited = time.monotonic() - since
+                if _waits(run) and not told and waited > PATIENCE_SECONDS:
+                    told, since = (
+                        self._patiently(lambda: _say_if_nobody_works(client, pool, log), log),
+                        time.monotonic(),
+                    )
+                if _begins(run) and waited > BEGIN_SECONDS:
+                    self._patiently(partial(_give_up, client, run.id), log)
         return run
 
     def _patiently(self, ask: Callable[[], Answer], log: Log) -> Answer:
@@ -180,10 +188,24 @@ def _is_over(run: FlowRun) -> bool:
     return run.state is not None and run.state.is_final()
 
 
-def _say_if_nobody_works(client: SyncPrefectClient, pool: str, log: Log) -> None:
+def _waits(run: FlowRun) -> bool:
+    return run.state is not None and run.state.is_scheduled()
+
+
+def _begins(run: FlowRun) -> bool:
+    return run.state is not None and run.state.is_pending()
+
+
+def _give_up(client: SyncPrefectClient, run: UUID) -> None:
+    client.set_flow_run_state(run, Crashed(message="its worker took it and never began"))
+
+
+def _say_if_nobody_works(client: SyncPrefectClient, pool: str, log: Log) -> bool:
     workers = client.read_workers_for_work_pool(pool, limit=200, offset=0)
-    if not any(worker.status == WorkerStatus.ONLINE for worker in workers):
-        log(f"no worker serves the pool {pool}; start one: `make worker POOL={pool}`")
+    if any(worker.status == WorkerStatus.ONLINE for worker in workers):
+        return False
+    log(f"no worker serves the pool {pool}; start one: `make worker POOL={pool}`")
+    return True
 
 
 def _refuse_another(state: State | None, work: Work, attempts: int) -> None:

@@ -1,6 +1,5 @@
-"""The flows: a lottery over the whole graph, one stage of it on a worker, and a promotion."""
+"""The flows that people start: a lottery over the whole graph, and a promotion."""
 
-import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any
 from prefect import flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 from prefect.futures import PrefectFuture
+from prefect.runtime import flow_run
 from prefect.states import Completed, Failed, State
 from prefect.task_runners import ThreadPoolTaskRunner
 from prefect.utilities.annotations import quote
@@ -19,12 +19,13 @@ from flows.graph import Lock, Node, read_graph
 from flows.lottery import runner
 from flows.lottery.board import Board, show_decision
 from flows.lottery.checkout import Home, Revision, resolve
-from flows.lottery.dispatch import INTERRUPTED, STOPPED, Here, Place, Pools, environment, publish
+from flows.lottery.dispatch import INTERRUPTED, STOPPED, Here, Place, Pools
 from flows.lottery.lockfile import LockFile
 from flows.lottery.memory import LockArtifact, Memory
 from flows.lottery.parameters import settle_params
 from flows.lottery.runner import Done, Dvc, Work
 from flows.lottery.schedule import Outcome, make_all
+from flows.lottery.stage import need_server
 from mirl.config import Stopped, UserError
 
 AT_ONCE = 64
@@ -124,20 +125,6 @@ def lottery(
     return Completed(message=f"{made} {said}".strip())
 
 
-@flow(name="stage")
-def stage(work: Work) -> State[Any]:
-    """Do one piece of work on the machine this runs on, and keep what came of it where lotteries find it."""
-    try:
-        _need_server()
-        done = runner.run(work, Home.of(), environment(), get_run_logger().info)
-    except Stopped as stopped:
-        return Failed(name=STOPPED, message=str(stopped))
-    except UserError as error:
-        return Failed(message=str(error))
-    publish(work, done)
-    return Completed(message=f"{done.seconds:.0f} s on {done.host}")
-
-
 @flow(name="promote")
 def promote(source: Source, study: str, rollback: bool = False, force: bool = False) -> State[Any]:
     """Promote the ticket that a study's last lottery decided on, or go back to the champion before.
@@ -149,7 +136,7 @@ def promote(source: Source, study: str, rollback: bool = False, force: bool = Fa
         force: whether a champion that is no worse, or was measured on other data, is replaced all the same.
     """
     try:
-        _need_server()
+        need_server()
         with Home.of().clone(_revision(source)) as clone:
             name = settle_params(clone, source.params, study, {})
             if rollback:
@@ -163,14 +150,6 @@ def promote(source: Source, study: str, rollback: bool = False, force: bool = Fa
             return Completed(message=registry.promote(clone, force=force).said)
     except UserError as error:
         return Failed(message=str(error))
-
-
-def _need_server() -> None:
-    if not os.environ.get("MLFLOW_TRACKING_URI"):
-        raise UserError(
-            "MLFLOW_TRACKING_URI is not set where this worker runs; set it and start the worker again, or its "
-            "numbers and models would be lost with its clone"
-        )
 
 
 def _place(where: Where, home: Home) -> Place:
@@ -224,7 +203,7 @@ def _show(clone: Path, study: str, stages: list[str], promote: bool) -> str:
     log = get_run_logger()
     try:
         Dvc(clone, log.info).fetch(stages)
-        tracking.sync(clone)
+        tracking.sync(clone, flow_run=str(flow_run.id))
         show_decision(study, clone)
     except UserError as error:  # a study that took days does not fail because its numbers cannot be shown
         return f"It could not all be shown: {error}; `python -m flows.tracking sync` or the next lottery does"

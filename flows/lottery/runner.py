@@ -15,10 +15,10 @@ from typing import IO, Any
 
 from pydantic import BaseModel, ConfigDict
 
-from flows.graph import Lock, Node, has_remote
+from flows.graph import Lock, Node, has_remote, refuse_closed_remote
+from flows.lifeline import EXIT_STOPPED
 from flows.lottery.checkout import Home, Revision
 from flows.lottery.lockfile import LockFile
-from flows.stage import STOPPED
 from mirl.config import Stopped, UserError
 
 Log = Callable[[str], None]
@@ -62,23 +62,29 @@ def run(
     `environment` is added to the stage's; pulling `leash` ends it. UserError where the stage ends with code 2,
     Stopped where it was stopped, RuntimeError otherwise.
     """
-    begun, leash = time.monotonic(), leash or Leash()
+    leash = leash or Leash()
     with home.alone(work.key, lambda: not leash.pulled), home.clone(work.revision) as clone:
+        refuse_closed_remote(clone)  # days of training are a bad time to learn it
         known = home.known(work.key)
-        if known is not None and is_there(clone, work, Done.model_validate_json(known), log):
-            return Done.model_validate_json(known)  # another lottery on this machine made it meanwhile
-        LockFile(clone / "dvc.lock").write(work.lock)
-        dvc = Dvc(clone, log, {**environment, "MIRL_HOLD": home.holds(work.key, clone)}, leash)
-        dvc.fetch([*work.node.after, *work.node.sources])
-        make = ["repro", "--single-item", "--no-run-cache", "--allow-missing"]
-        dvc(*make, work.node.name)
-        if not _is_whole(clone, work.node) and not is_there(clone, work, _done(clone, work, begun), log):
-            dvc(*make, "--force", work.node.name)  # DVC found nothing changed, but what it made is gone
+        done = Done.model_validate_json(known) if known is not None else None
+        if done is None or not is_there(clone, work, done, log):
+            hold = {"MIRL_HOLD": home.holds(work.key, clone)}
+            done = _make(work, clone, Dvc(clone, log, {**environment, **hold}, leash), log)
+            home.know(work.key, done.model_dump_json())
         if has_remote(clone):
-            dvc("push", "--quiet", work.node.name)
-        done = _done(clone, work, begun)
-        home.know(work.key, done.model_dump_json())
+            Dvc(clone, log, leash=leash)("push", "--quiet", work.node.name)
         return done
+
+
+def _make(work: Work, clone: Path, dvc: "Dvc", log: Log) -> Done:
+    begun = time.monotonic()
+    LockFile(clone / "dvc.lock").write(work.lock)
+    dvc.fetch([*work.node.after, *work.node.sources])
+    make = ["repro", "--single-item", "--no-run-cache", "--allow-missing"]
+    dvc(*make, work.node.name)
+    if not _is_whole(clone, work.node) and not is_there(clone, work, _done(clone, work, begun), log):
+        dvc(*make, "--force", work.node.name)  # DVC found nothing changed, but what it made is gone
+    return _done(clone, work, begun)
 
 
 def is_there(clone: Path, work: Work, done: Done, log: Log) -> bool:
@@ -202,7 +208,7 @@ def _trouble(command: str, arguments: tuple[str, ...], said: list[str], code: in
     sentences = [line.removeprefix("error: ") for line in said if line.startswith("error: ")]
     if own == 2 and sentences:
         return UserError(f"{arguments[-1]}: {sentences[-1]}")
-    if own == STOPPED or code == -signal.SIGTERM:
+    if own == EXIT_STOPPED or code == -signal.SIGTERM:
         return Stopped(f"{arguments[-1]} was stopped; it goes on where it was when it is run again")
     errors = [line.removeprefix("ERROR: ") for line in said if line.startswith("ERROR")] or said[-1:]
     sentence = f"dvc {command} {arguments[-1]}: {(errors or ['no word'])[0]}"

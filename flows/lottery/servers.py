@@ -13,7 +13,12 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+from prefect.logging.handlers import APILogHandler
+from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from flows.tracking.store import ARTIFACTS, Store
 from mirl.config import UserError
@@ -84,6 +89,35 @@ def serve(root: Path, host: str) -> int:
             process.terminate()
         for process in begun:
             process.wait()
+
+
+@contextmanager
+def temporary(root: Path) -> Iterator[None]:
+    """A Prefect server for this process alone, unless the settings name one; it ends with it, however that ends."""
+    if PREFECT_API_URL.value():
+        yield
+        return
+    with socket.socket() as asking:
+        asking.bind((LOOPBACK[0], 0))
+        port = asking.getsockname()[1]
+    api, log = f"http://{LOOPBACK[0]}:{port}/api", _log(root.resolve() / ".mirl", "prefect")
+    log.parent.mkdir(parents=True, exist_ok=True)
+    command = ["prefect", "server", "start", "--host", LOOPBACK[0], "--port", str(port)]
+    server = subprocess.Popen(
+        [sys.executable, "-m", "flows.lifeline", str(os.getpid()), *command],
+        env=QUIET | os.environ | {"PREFECT_API_URL": api},
+        stdout=log.open("ab"),
+        stderr=subprocess.STDOUT,
+        start_new_session=True,  # a Ctrl-C ends the lottery first
+    )
+    try:
+        _wait(f"{api}/health", server, log)
+        with temporary_settings({PREFECT_API_URL: api}):
+            yield
+            APILogHandler().flush()  # what it has not sent yet
+    finally:
+        server.terminate()
+        server.wait()
 
 
 def _stores(root: Path) -> dict[str, str]:

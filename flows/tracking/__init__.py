@@ -35,7 +35,7 @@ def ticket_sink(fingerprint: str, name: str, study: str) -> Sink:
 
     def open_recorder() -> Recorder:
         from flows.tracking.importing import git_revision
-        from flows.tracking.runs import StudyRuns, TicketRun
+        from flows.tracking.runs import FLOW_RUN, StudyRuns, TicketRun
         from flows.tracking.store import Store
 
         store = Store(root)
@@ -44,7 +44,7 @@ def ticket_sink(fingerprint: str, name: str, study: str) -> Sink:
         recorder.begin()
         for key, value in (
             ("git_revision", git_revision(root)),
-            ("flow_run", os.environ.get("MIRL_FLOW_RUN")),
+            (FLOW_RUN, os.environ.get("MIRL_FLOW_RUN")),
         ):
             if value:
                 store.client.set_tag(run.info.run_id, key, value)
@@ -68,8 +68,8 @@ def links(root: Path, study: str) -> dict[str, str]:
         return {}
 
 
-def sync(root: Path, names: list[str] | None = None) -> "list[Synced]":
+def sync(root: Path, names: list[str] | None = None, flow_run: str = "") -> "list[Synced]":
     """See `flows.tracking.importing.sync`."""
     from flows.tracking import importing
 
-    return importing.sync(root, names)
+    return importing.sync(root, names, flow_run)

@@ -15,7 +15,7 @@ from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run,
 from tqdm import tqdm
 
 from flows.tracking.facts import TicketFacts, read_facts, study_file, ticket_names
-from flows.tracking.runs import FINGERPRINT, StudyRuns, TicketRun
+from flows.tracking.runs import FINGERPRINT, FLOW_RUN, StudyRuns, TicketRun
 from flows.tracking.store import Store, plain_errors
 from mirl.study.workspace import Workspace
 from mirl.tickets.container import sha256_of
@@ -34,9 +34,10 @@ class Synced:
     """"made" (it had no run), "completed" (something was missing) or "there" (nothing was)."""
 
 
-def sync(root: Path, names: list[str] | None = None) -> list[Synced]:
+def sync(root: Path, names: list[str] | None = None, flow_run: str = "") -> list[Synced]:
     """Complete the runs of tickets `names` (None: all rounds of params.yaml that exist), and the study's run.
 
+    `flow_run` is the run of Prefect that made the study, if one did.
     Idempotent: what is there stays, a run that has everything is skipped. UserError where the study, a ticket
     or the store cannot be used.
     """
@@ -55,6 +56,8 @@ def sync(root: Path, names: list[str] | None = None) -> list[Synced]:
             run = known.get((facts.fingerprint, name))
             done.append(_sync_ticket(runs, facts, run, Workspace(root)))
         _sync_report(store, parent, Workspace(root).report)
+        if flow_run:
+            store.client.set_tag(parent.info.run_id, FLOW_RUN, flow_run)
     return done
 
 

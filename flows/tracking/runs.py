@@ -15,6 +15,7 @@ from mirl.records import TrainRecord
 
 FINGERPRINT = "mirl.fingerprint"
 STUDY = "mirl.study"
+FLOW_RUN = "flow_run"
 CURVES = ("loss", "learning_rate", "gradient_norm")
 _METRICS_AT_ONCE = 900  # MLflow takes up to 1000 in one request
 

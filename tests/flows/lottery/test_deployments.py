@@ -12,16 +12,23 @@ from typing import Any
 
 import pytest
 from prefect.client.orchestration import get_client
-from prefect.client.schemas.objects import FlowRun
+from prefect.client.schemas.filters import (
+    FlowRunFilter,
+    FlowRunFilterName,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+)
+from prefect.client.schemas.objects import FlowRun, StateType
+from prefect.client.schemas.sorting import FlowRunSort
 from prefect.deployments import run_deployment
 from prefect.settings import PREFECT_API_URL
-from prefect.states import Cancelling
+from prefect.states import Cancelling, Crashed, Pending
 from prefect.testing.utilities import prefect_test_harness
 
 from flows.graph import lock_text
-from flows.lottery import deployments
+from flows.lottery import deployments, dispatch
 from flows.lottery.dispatch import _say_if_nobody_works
-from flows.lottery.flow import Source
+from flows.lottery.flow import Source, lottery
 from flows.lottery.memory import LockArtifact
 from tests.flows.lottery import pipelines
 from tests.flows.lottery.pipelines import make_repository
@@ -179,19 +186,40 @@ def _sleeping(root: Path) -> bool:
     return subprocess.run(["pgrep", "-f", "link.sh r1"], check=False, capture_output=True).returncode == 0
 
 
-def test_a_stage_whose_engine_is_killed_is_begun_again_and_never_beside_itself(
-    root: Path, workers: Begin
+def parent(process: int) -> int:
+    return int(Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+@pytest.mark.parametrize("lost", ["engine", "worker", "run"])
+def test_a_stage_that_is_lost_is_begun_again_and_never_beside_itself(
+    root: Path, workers: Begin, lost: str
 ) -> None:
     place, sign = root.parent, root.parent / "slow-r2"
     sign.touch()
-    run = start("gpu", overrides={"arms.global.fraction": 0.12}, targets=["link@r2"])
+    (place / "slow-log").unlink(missing_ok=True)
+    fraction = {"engine": 0.12, "run": 0.13, "worker": 0.14}[lost]
+    run = start("gpu", overrides={"arms.global.fraction": fraction}, targets=["link@r2"])
     until = time.monotonic() + PATIENCE_SECONDS
     while not (place / "slow-log").exists():
         assert time.monotonic() < until
         time.sleep(0.2)
     _, stage, dvc = (place / "slow-log").read_text().split()
-    engine = int(Path(f"/proc/{dvc}/stat").read_text().rpartition(")")[2].split()[1])
-    os.kill(engine, signal.SIGKILL)
+    if lost == "engine":
+        os.kill(parent(int(dvc)), signal.SIGKILL)
+    elif lost == "worker":
+        os.kill(parent(parent(int(dvc))), signal.SIGKILL)
+        workers("gpu")
+    else:  # as the automation does with a machine that was cut off
+        with get_client(sync_client=True) as client:
+            (stage_run,) = client.read_flow_runs(
+                flow_run_filter=FlowRunFilter(
+                    name=FlowRunFilterName(any_=["link r2"]),
+                    state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.RUNNING])),
+                ),
+                sort=FlowRunSort.START_TIME_DESC,
+                limit=1,
+            )
+            client.set_flow_run_state(stage_run.id, Crashed(), force=False)
     while (place / "slow-log").read_text().count("begun") < 2:
         assert time.monotonic() < until
         time.sleep(0.2)
@@ -204,12 +232,25 @@ def test_a_stage_whose_engine_is_killed_is_begun_again_and_never_beside_itself(
     assert not Path(f"/proc/{stage}").exists()
 
 
+def test_a_run_that_its_worker_never_begins_is_begun_again(
+    root: Path, workers: Begin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dispatch, "BEGIN_SECONDS", 2.0)
+    with get_client(sync_client=True) as client:
+        run = client.create_flow_run(lottery, state=Pending())
+        run = dispatch.Pools("gpu", "cpu", lambda work, done: True)._wait(run, "gpu", print)
+    assert run.state is not None and run.state.is_crashed(), run.state
+
+
 def test_a_pool_that_nobody_serves_is_said(
     root: Path, workers: Begin, caplog: pytest.LogCaptureFixture
 ) -> None:
     with get_client(sync_client=True) as client:
         said: list[str] = []
         deployments._pool(client, "empty", "nobody")
-        _say_if_nobody_works(client, "empty", said.append)
-        _say_if_nobody_works(client, "gpu", said.append)
+        assert _say_if_nobody_works(client, "empty", said.append)
+        until = time.monotonic() + PATIENCE_SECONDS
+        while _say_if_nobody_works(client, "gpu", print):  # it has not said yet that it is there
+            assert time.monotonic() < until
+            time.sleep(0.5)
     assert said == ["no worker serves the pool empty; start one: `make worker POOL=empty`"]

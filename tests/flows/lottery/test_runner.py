@@ -67,6 +67,32 @@ def test_with_a_remote_results_travel_by_it(root: Path, tmp_path: Path) -> None:
     assert (root / "made" / "dense" / "word").read_text() == "word\ndense\n"
 
 
+def test_a_closed_remote_is_said_before_the_work_not_after_it(root: Path, home: Home) -> None:
+    lock = begin(root, home)
+    pipelines.run(root, "dvc", "remote", "add", "--default", "far", "http://127.0.0.1:9/nobody")
+    pipelines.run(root, "git", "commit", "--quiet", "--all", "--message", "remote")
+    said: list[str] = []
+    with pytest.raises(UserError, match="the DVC remote 'far' does not let this machine in"):
+        run(work(root, "link@dense", lock), home, {}, said.append)
+    assert said == []
+
+
+def test_a_result_that_could_not_be_pushed_is_pushed_later_and_not_made_again(
+    root: Path, home: Home, tmp_path: Path
+) -> None:
+    far = tmp_path / "far"
+    pipelines.run(root, "dvc", "remote", "add", "--default", "far", str(far))
+    commit(root, f"echo made >> {tmp_path}/log; rm -rf {far}; touch {far}\n" + pipelines.LINK)
+    given = work(root, "link@dense", begin(root, home))
+    with pytest.raises(UserError, match="dvc push link@dense"):
+        run(given, home, {}, print)
+    far.unlink()
+    done = run(given, home, {}, print)
+    assert (tmp_path / "log").read_text() == "made\n"
+    (out,) = done.entry["outs"]
+    assert (far / "files" / "md5" / out["md5"][:2] / out["md5"][2:]).exists()
+
+
 @pytest.mark.parametrize(
     ("script", "error", "sentence"),
     [
