@@ -2,9 +2,16 @@
 
 import json
 import re
-from typing import Any
+from collections.abc import Callable
+from typing import Any, cast
+from uuid import UUID
 
-from prefect.artifacts import create_markdown_artifact, create_table_artifact
+from prefect.artifacts import (
+    create_markdown_artifact,
+    create_progress_artifact,
+    create_table_artifact,
+    update_progress_artifact,
+)
 from prefect.client.orchestration import get_client
 from prefect.exceptions import PrefectHTTPStatusError
 
@@ -32,6 +39,12 @@ def kept(key: str) -> Any:
             raise
     found = answer.json()["data"]
     return json.loads(found) if isinstance(found, str) and found.startswith("[") else found
+
+
+def begin_progress(key: str, about: str, percent: float) -> Callable[[float], None]:
+    """Show a bar; what is returned moves it, and takes percent."""
+    bar = cast(UUID, create_progress_artifact(percent, key=key, description=about))  # no loop runs here
+    return lambda percent: cast(None, update_progress_artifact(bar, percent))
 
 
 def keep_table(key: str, rows: list[dict[str, str | float]], about: str) -> None:

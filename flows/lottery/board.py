@@ -1,11 +1,10 @@
-"""What people see of a lottery in Prefect's pages: a table that grows with each ticket, and the decision."""
+"""What people see of a lottery in Prefect's pages: a bar, a table that grows with each ticket, and the decision."""
 
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from flows import tracking
 from flows.graph import Node
-from flows.lottery.artifacts import keep_table, keep_text, key_of
+from flows.lottery.artifacts import begin_progress, keep_table, keep_text, key_of
 from flows.lottery.runner import Done
 from mirl.study.workspace import Workspace, read_json
 
@@ -13,18 +12,22 @@ COLUMNS = {"density": "density/prunable", "PSNR dB": "psnr_db/mean", "SSIM": "ss
 """Column of the table -> metric, by the names of MLflow."""
 
 
-@dataclass
 class Board:
-    """The table of one lottery: a row a ticket, by the name behind the `@` of its stages."""
+    """What is shown of one lottery while it runs: a bar, and a row a ticket, by the name behind the `@` of its stages."""
 
-    study: str
-    root: Path
-    """Folder whose MLflow store the links lead to."""
-    _metrics: dict[str, dict[str, float]] = field(default_factory=dict)
-    _seconds: dict[str, float] = field(default_factory=dict)
+    def __init__(self, study: str, root: Path, stages: int) -> None:
+        """`root` is the folder whose MLflow store the links lead to; `stages` are to be made."""
+        self.study, self.root, self._stages, self._made = study, root, stages, 0
+        self._metrics: dict[str, dict[str, float]] = {}
+        self._seconds: dict[str, float] = {}
+        self._move = begin_progress(
+            key_of("progress", study), f"stages of {study} that are made", 0.0 if stages else 100.0
+        )
 
     def add(self, node: Node, done: Done) -> None:
         """Show what a stage made; each table is a further version of one artifact."""
+        self._made += 1
+        self._move(100.0 * self._made / self._stages)
         _, _, ticket = node.name.partition("@")
         if not ticket:
             return

@@ -29,6 +29,8 @@ PATIENCE_SECONDS = 30.0
 """How long a run may wait before it is asked whether any worker serves its pool."""
 BEGIN_SECONDS = 180.0
 """How long a worker that took a run may need to begin it; after that it is thought lost."""
+AWAY_SECONDS = 24 * 3600.0
+"""How long a lottery waits for a server that does not answer."""
 ATTEMPTS = 5
 """How often one lottery begins the same work, when it is stopped or its machine is lost."""
 STOPPED = "Stopped"
@@ -145,12 +147,16 @@ class Pools:
 
     def _patiently(self, ask: Callable[[], Answer], log: Log) -> Answer:
         """What Prefect answers; a server that is away for a while costs time, not the work of days."""
-        told = False
+        told, since = False, time.monotonic()
         while True:
             self._refuse_to_go_on()
             try:
                 return ask()
             except httpx.TransportError as error:
+                if time.monotonic() - since > AWAY_SECONDS:
+                    raise Stopped(
+                        "Prefect's server has not answered for a day; run the lottery again"
+                    ) from None
                 if not told:
                     log(f"Prefect's server does not answer ({error or type(error).__name__}); waiting for it")
                 told = True

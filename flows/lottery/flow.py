@@ -94,7 +94,7 @@ def lottery(
             LockFile(clone / "dvc.lock").write(lock)
             nodes = read_graph(clone, targets or [])
             place = _place(where, home)
-            seen = Board(name, clone)
+            seen = Board(name, clone, sum(not node.current for node in nodes.values()))
 
             def landed(node: Node, done: Done) -> None:
                 try:

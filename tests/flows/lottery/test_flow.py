@@ -92,6 +92,7 @@ def test_the_table_and_the_lock_are_kept_with_prefect(root: Path) -> None:
     assert start(root, study="own", targets=["judge@r1"]).is_completed()
     rows = {row["ticket"]: row for row in kept(key_of("tickets", study))}
     assert rows.keys() == {"r1"} and rows["r1"]["PSNR dB"] == "14.0000"
+    assert kept(key_of("progress", study)) == 100.0
     assert LockArtifact(study).load().keys() == {"begin", "link@dense", "link@r1", "judge@r1"}
     assert start(root, study="own", targets=["judge@r1"]).message == "0 stages were made, 4 were up to date."
 
