@@ -16,7 +16,9 @@ GRACE_SECONDS = 75
 def main(command: list[str]) -> int:
     """Run `command`; its exit code, or 128 and the number of the signal that ended it."""
     if os.getpid() != 1:
-        print("error: this is for the first process of a container only; it signals all others", file=sys.stderr)
+        print(
+            "error: this is for the first process of a container only; it signals all others", file=sys.stderr
+        )
         return 2
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, lambda number, frame: _tell_all(number))

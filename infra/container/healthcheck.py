@@ -5,6 +5,7 @@ healthcheck.py worker POOL   a worker of the pool runs in this container, and Pr
 """
 
 import base64
+import itertools
 import json
 import os
 import sys
@@ -44,7 +45,7 @@ def commandline(process: Path) -> list[str]:
 
 def is_worker(words: list[str], pool: str) -> bool:
     """Whether a process with these words on its command line is Prefect's worker of `pool`."""
-    return "start" in words and ("--pool", pool) in zip(words, words[1:])
+    return "start" in words and ("--pool", pool) in itertools.pairwise(words)
 
 
 def main(arguments: list[str]) -> int:
