@@ -23,7 +23,7 @@ ENVIRONMENT = {"PREFECT_API_URL": PREFECT, "MLFLOW_TRACKING_URI": MLFLOW, "OMP_N
     f"GIT_{who}_{what}": f"a@{SERVERS}" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")
 }
 PYTHON = (sys.executable, "-m")
-ALWAYS_THERE = ("flows.lottery.deployments worker", "prefect worker start")
+WORKER = "(flows.lottery.deployments worker|prefect worker start --pool)"
 
 Run = dict[str, Any]
 """A flow run or an MLflow run, as its server tells it."""
@@ -48,9 +48,8 @@ class Cluster:
         host = self.network.hosts.get(name)
         if host is None or not host.is_up:
             host = self._boot(name)
-        there = host.processes().values()
         for pool in ("gpu", "cpu"):
-            if not any(f"deployments worker {pool}" in line for line in there):
+            if not workers(host, pool):
                 host.start(pool, *PYTHON, "flows.lottery.deployments", "worker", pool)
         return host
 
@@ -69,12 +68,11 @@ class Cluster:
 
         return ended
 
-    def begin_lottery(self, **changes: Any) -> str:
+    def begin_lottery(self, *targets: str, **changes: Any) -> str:
         """Ask for a lottery as the README says; returns the id of its run."""
-        overrides = ["--param", f"overrides={json.dumps(changes)}"] if changes else []
-        said = self.user.run(
-            "prefect", "--no-prompt", "deployment", "run", "lottery/gpu", *overrides, folder=CLONE
-        )
+        asked = {"targets": list(targets), "overrides": changes}
+        given = [f"--param={name}={json.dumps(value)}" for name, value in asked.items()]
+        said = self.user.run("prefect", "--no-prompt", "deployment", "run", "lottery/gpu", *given)
         found = re.search(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f-]{22}", said)
         assert found, said
         return found[0]
@@ -98,13 +96,18 @@ class Cluster:
         tags = {"flow_runs": {"tags": {"all_": [f"lottery:{lottery}"]}}}
         return sorted(self.prefect("/flow_runs/filter", tags), key=lambda run: run["created"])
 
+    def states(self, run: Run) -> list[tuple[str, str]]:
+        """Name and message of every state that a run was in."""
+        found = self.prefect(f"/flow_run_states/?flow_run_id={run['id']}")
+        return [(state["name"], state["message"] or "") for state in found]
+
     def done(self, stage: Run) -> dict[str, Any]:
         """What came of a stage, as its worker published it."""
         key = stage["idempotency_key"].rpartition("-")[0]
         text = self.prefect(f"/artifacts/work-{key}/latest")["data"]
         return dict(json.loads(text.strip().removeprefix("```json").removesuffix("```")))
 
-    def log_of(self, run: str, lines: int = 40) -> str:
+    def log_of(self, run: str, lines: int = 60) -> str:
         """The last lines that a run and, where it is a lottery, its stages logged."""
         runs = [run, *(stage["id"] for stage in self.stages(run))]
         asked = {"logs": {"flow_run_id": {"any_": runs}}, "sort": "TIMESTAMP_DESC", "limit": lines}
@@ -115,15 +118,11 @@ class Cluster:
         return self.user.ask(f"{PREFECT}{path}", body)
 
     def mlflow_runs(self, name: str) -> list[Run]:
-        """All runs of a study in MLflow, each with its tags and metrics as plain values."""
+        """All runs of a study in MLflow."""
         api = f"{MLFLOW}/api/2.0/mlflow"
         found = self.user.ask(f"{api}/experiments/get-by-name?experiment_name=mirl/{name}")
         asked = {"experiment_ids": [found["experiment"]["experiment_id"]], "max_results": 1000}
-        return [
-            run["info"] | {kind: {pair["key"]: pair["value"] for pair in run["data"].get(kind, [])}}
-            for run in self.user.ask(f"{api}/runs/search", asked).get("runs", [])
-            for kind in ("tags",)
-        ]
+        return [run["info"] for run in self.user.ask(f"{api}/runs/search", asked).get("runs", [])]
 
     def mlflow_file(self, run: Run, name: str) -> bytes:
         """An artifact, through MLflow's proxy."""
@@ -153,10 +152,14 @@ class Cluster:
         assert serving.poll() is None, log.read_text()
 
 
+def workers(host: Host, pool: str = "") -> list[int]:
+    """The processes that are a pool's worker on a host."""
+    return [process for process, line in host.processes().items() if re.search(f"{WORKER} {pool}", line)]
+
+
 def at_work(host: Host) -> list[str]:
     """What runs on a worker host beside its workers."""
-    lines = host.processes().values()
-    return [line for line in lines if not any(known in line for known in ALWAYS_THERE)]
+    return [line for line in host.processes().values() if not re.search(WORKER, line)]
 
 
 def training(hosts: list[Host]) -> tuple[Host, str] | None:

@@ -33,7 +33,7 @@ def cluster(network: Network, logs: Path) -> Cluster:
 
 
 @pytest.fixture
-def workers(cluster: Cluster) -> list[Host]:
+def hosts(cluster: Cluster) -> list[Host]:
     """The two worker hosts, up; what an earlier test broke is begun anew."""
     return [cluster.man(name) for name in WORKERS]
 

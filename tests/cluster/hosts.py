@@ -99,9 +99,9 @@ class Host:
             "LANG": "C.UTF-8",
         } | environment
         die_with_us = ["setpriv", "--pdeathsig", "KILL", "unshare", "--kill-child", "--fork", "--mount-proc"]
-        self._holder = subprocess.Popen(
-            [*die_with_us, *SPACES, "sh", "-c", BOOT, "sh", name], stdout=subprocess.PIPE, text=True
-        )
+        with (logs / f"{name}-boot.log").open("ab") as log:
+            command = [*die_with_us, *SPACES, "sh", "-c", BOOT, "sh", name]
+            self._holder = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
         assert self._holder.stdout is not None
         assert self._holder.stdout.readline() == "up\n", f"{name} did not come up"
         holder = self._holder.pid

@@ -19,8 +19,8 @@ PARAMS: dict[str, Any] = {
         "options": {"width": 8, "encoder": [1], "middle": 1, "decoder": [1], "shuffle": 1},
     },
     "train": {
-        "steps": 600,
-        "rewind_step": 60,
+        "steps": 400,
+        "rewind_step": 40,
         "learning_rate": 0.002,
         "seed": 1,
         "record_every": 20,
