@@ -27,6 +27,8 @@ PREFECT_PORT, MLFLOW_PORT = 4200, 5000
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 START_SECONDS = 90.0
 """The longest that a server may take until it answers."""
+END_SECONDS = 30.0
+"""The longest that a server, or the worker, may take to end when it is told to."""
 
 QUIET = {
     "DO_NOT_TRACK": "true",
@@ -71,6 +73,7 @@ def serve(root: Path, host: str) -> int:
                     env=environment,
                     stdout=log.open("ab"),
                     stderr=subprocess.STDOUT,
+                    start_new_session=True,  # a Ctrl-C is ours to pass on, in our order
                 )
             )
         for process, (name, (address, _)) in zip(begun, servers.items()):
@@ -78,17 +81,24 @@ def serve(root: Path, host: str) -> int:
         print(f"Prefect  {api.removesuffix('/api')}\nMLflow   {tracking}\nlogs     {place / 'logs'}")
         print(f"To use them: export PREFECT_API_URL={api} MLFLOW_TRACKING_URI={tracking}", flush=True)
         control = [*python, "flows.lottery.deployments", "worker", "control"]
-        begun.append(subprocess.Popen(control, env=environment))
+        begun.append(subprocess.Popen(control, env=environment, start_new_session=True))
         while all(process.poll() is None for process in begun):
             time.sleep(1)
         return 1
     except KeyboardInterrupt:
         return 0
     finally:
-        for process in reversed(begun):
-            process.terminate()
-        for process in begun:
-            process.wait()
+        for process in reversed(begun):  # the worker first: without its server it does not end by itself
+            _end(process)
+
+
+def _end(process: "subprocess.Popen[bytes]") -> None:
+    process.terminate()
+    try:
+        process.wait(END_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 @contextmanager
@@ -116,13 +126,16 @@ def temporary(root: Path) -> Iterator[None]:
             yield
             APILogHandler().flush()  # what it has not sent yet
     finally:
-        server.terminate()
-        server.wait()
+        _end(server)
 
 
 def _stores(root: Path) -> dict[str, str]:
     """Where MLflow keeps its records and files, unless its own variables say: the study's SQLite file."""
-    if os.environ.get("MLFLOW_BACKEND_STORE_URI"):
+    if database := os.environ.get("MLFLOW_BACKEND_STORE_URI"):
+        if database.startswith("postgresql:"):  # SQLAlchemy would look for another driver than is installed
+            raise UserError(
+                "MLFLOW_BACKEND_STORE_URI begins with postgresql:, which names no driver; write postgresql+psycopg2:"
+            )
         return {"MLFLOW_ARTIFACTS_DESTINATION": str(root.resolve() / ARTIFACTS)}
     store = Store(root)
     if store.artifacts is None:

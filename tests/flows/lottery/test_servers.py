@@ -1,0 +1,76 @@
+"""What `make server` refuses, and that no server outlives the process that began it."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from flows.lottery.servers import _refuse_taken, _stores
+from mirl.config import UserError
+
+
+def test_a_port_that_is_taken_is_said() -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        with pytest.raises(UserError, match="cannot be served"):
+            _refuse_taken("127.0.0.1", other.getsockname()[1])
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "sentence"),
+    [
+        ("MLFLOW_BACKEND_STORE_URI", "postgresql://mlflow@db/mlflow", "write postgresql\\+psycopg2:"),
+        ("MLFLOW_TRACKING_URI", "http://elsewhere:5000", "a server runs already"),
+    ],
+)
+def test_a_store_that_cannot_be_served_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, value: str, sentence: str
+) -> None:
+    for other in ("MLFLOW_BACKEND_STORE_URI", "MLFLOW_TRACKING_URI"):
+        monkeypatch.delenv(other, raising=False)
+    monkeypatch.setenv(name, value)
+    with pytest.raises(UserError, match=sentence):
+        _stores(tmp_path)
+
+
+def test_a_database_of_the_users_own_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_BACKEND_STORE_URI", "postgresql+psycopg2://mlflow@db/mlflow")
+    assert _stores(tmp_path) == {"MLFLOW_ARTIFACTS_DESTINATION": str(tmp_path / "mlartifacts")}
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_the_server_of_a_local_lottery_ends_with_it(tmp_path: Path, number: int) -> None:
+    program = (
+        "import time; from pathlib import Path; from flows.lottery.servers import temporary\n"
+        "with temporary(Path.cwd()): print('up', flush=True); time.sleep(600)"
+    )
+    environment = {name: value for name, value in os.environ.items() if name != "PREFECT_API_URL"}
+    environment |= {
+        "PREFECT_HOME": str(tmp_path / "prefect"),
+        "PREFECT_PROFILES_PATH": str(tmp_path / "none.toml"),
+    }
+    process = subprocess.Popen(
+        [sys.executable, "-c", program], cwd=tmp_path, env=environment, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None and process.stdout.readline() == "up\n"
+    servers = _children(process.pid)
+    assert servers
+    process.send_signal(number)
+    process.wait()
+    until = time.monotonic() + 60
+    while any(Path(f"/proc/{server}").exists() for server in servers):
+        assert time.monotonic() < until, f"{servers} are still there"
+        time.sleep(0.1)
+
+
+def _children(process: int) -> list[int]:
+    """The processes that it began, and those that they began."""
+    listed = Path(f"/proc/{process}/task/{process}/children").read_text().split()
+    return [found for child in map(int, listed) for found in (child, *_children(child))]
