@@ -33,7 +33,7 @@ demo: .venv/done ## train, prove, promote and use a winning ticket (about 6 minu
 	@echo "the tickets in MLflow:        make ui"
 
 test: .venv/done ## run the tests
-	python -m pytest
+	python -m pytest -n 2 --dist loadfile
 
 test-cluster: .venv/cluster ## two worker hosts, PostgreSQL and sshd in network namespaces (root; Debian packages; 10 minutes)
 	python -m pytest -m cluster tests/cluster

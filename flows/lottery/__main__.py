@@ -19,7 +19,7 @@ from flows.lottery.checkout import refuse_changes
 from flows.lottery.dispatch import INTERRUPTED, STOPPED
 from flows.lottery.flow import Source, Where, lottery
 from flows.lottery.runner import Dvc
-from flows.lottery.servers import temporary
+from flows.lottery.servers import plain_errors, temporary
 from flows.tracking.store import Store
 from mirl.config import UserError
 
@@ -49,7 +49,7 @@ def main(arguments: list[str] | None = None) -> int:
         _refuse_what_workers_would_not_get(root)
         os.environ.setdefault("MLFLOW_TRACKING_URI", Store(root).uri)
         lock = root / "dvc.lock" if own else home / f"{wanted.study or 'changed'}.lock"
-        with temporary(root):
+        with plain_errors(), temporary(root):
             state = lottery(
                 Source(repository=str(root), params=(root / "params.yaml").read_text()),
                 Where(jobs=wanted.jobs, home=str(home), cache=str(cache_folder(root)), lock=str(lock)),

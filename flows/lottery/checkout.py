@@ -108,8 +108,7 @@ class Home:
 
 def resolve(repository: str, name: str) -> str:
     """The commit that a branch, a tag or a commit of `repository` is; UserError where it is none there."""
-    if urlsplit(repository).password:
-        raise UserError("the repository's address holds a password; let git find it (`git help credentials`)")
+    refuse_secrets(repository)
     if re.fullmatch("[0-9a-f]{40}", name):
         return name
     exact = [f"refs/tags/{name}^{{}}", f"refs/tags/{name}", f"refs/heads/{name}", name]
@@ -121,6 +120,15 @@ def resolve(repository: str, name: str) -> str:
             f"{repository} has no {name!r}; name a branch, a tag or a whole commit that was pushed"
         )
     return commit
+
+
+def refuse_secrets(repository: str) -> None:
+    """UserError where the address holds a password, or a token in its place: it would be kept and shown."""
+    parts = urlsplit(repository)
+    if parts.password or (parts.scheme in ("http", "https") and parts.username):
+        raise UserError(
+            "the repository's address holds a password or a token; let git find it (`git help credentials`)"
+        )
 
 
 def refuse_changes(root: Path, read: Iterable[str]) -> None:

@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 
 from prefect.automations import Automation, EventTrigger, Posture, ResourceSpecification
 from prefect.client.orchestration import SyncPrefectClient, get_client
-from prefect.client.schemas.actions import WorkPoolCreate
+from prefect.client.schemas.actions import WorkPoolCreate, WorkPoolUpdate
 from prefect.client.schemas.objects import StateType
 from prefect.deployments.runner import RunnerDeployment
 from prefect.events.actions import ChangeFlowRunState
@@ -24,9 +24,10 @@ from prefect.types.entrypoint import EntrypointType
 from prefect.workers.process import ProcessWorker
 
 from flows.lottery import flow, stage
-from flows.lottery.checkout import git
-from flows.lottery.dispatch import STOPPED
+from flows.lottery.checkout import git, refuse_secrets
+from flows.lottery.dispatch import LOST, STOPPED, WORKER
 from flows.lottery.flow import Source, Where
+from flows.lottery.servers import plain_errors
 from mirl.config import UserError
 
 CONTROL, GPU, CPU = "control", "gpu", "cpu"
@@ -72,12 +73,12 @@ def worker(pool: str) -> NoReturn:
         "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(HEARTBEAT_SECONDS),
         "PREFECT_WORKER_QUERY_SECONDS": str(POLL_SECONDS),
     }
-    os.execve(sys.executable, command, os.environ | seconds)
+    os.execve(sys.executable, command, os.environ | seconds | {WORKER: str(os.getpid())})
 
 
 def _pool(client: SyncPrefectClient, name: str, about: str) -> None:
     try:
-        client.read_work_pool(name)
+        client.update_work_pool(name, WorkPoolUpdate(description=about))  # a worker may have made it
     except ObjectNotFound:
         template = ProcessWorker.get_default_base_job_template()
         client.create_work_pool(
@@ -114,13 +115,15 @@ def _watch_over_zombies() -> None:
             ChangeFlowRunState(
                 name=None,
                 state=StateType.CRASHED,
-                message="its machine gave no sign of life any more",
+                message=LOST,
                 force=False,
             )
         ],
     )
     with suppress(ValueError):  # there is none yet
         there: Any = Automation.read(name=automation.name)
+        if (there.trigger, there.actions) == (automation.trigger, automation.actions):
+            return  # a new one would forget the machines that fell silent just now
         there.delete()
     made: Any = automation.create()
     assert made.name == automation.name
@@ -143,8 +146,10 @@ def main(arguments: list[str] | None = None) -> int:
         worker(wanted.pool)
     try:
         source = Source(repository=wanted.repository or _origin(Path.cwd()), revision=wanted.revision)
-        for name in register(source):
-            print(name)
+        refuse_secrets(source.repository)  # every page of Prefect would show them
+        with plain_errors():
+            for name in register(source):
+                print(name)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -31,6 +31,14 @@ BEGIN_SECONDS = 180.0
 """How long a worker that took a run may need to begin it; after that it is thought lost."""
 AWAY_SECONDS = 24 * 3600.0
 """How long a lottery waits for a server that does not answer."""
+WORKER = "MIRL_WORKER_PID"
+"""Variable that names the worker to those that it begins."""
+LOST = "its machine gave no sign of life any more"
+"""Says the automation of `flows.lottery.deployments` of a run that it marks as crashed."""
+AWAY_CODES = {408, 429, *range(500, 600)}
+"""Answers of a server whose database, or of a proxy whose server, is away."""
+COME_BACK_SECONDS = 40.0
+"""How long a machine that was thought lost has to say that it lives, as after a restart of Prefect's server."""
 ATTEMPTS = 5
 """How often one lottery begins the same work, when it is stopped or its machine is lost."""
 STOPPED = "Stopped"
@@ -107,7 +115,7 @@ class Pools:
                 f"stage/{pool}",
                 parameters={"work": work.model_dump(mode="json")},
                 flow_run_name=work.node.title,
-                idempotency_key=f"{work.key}-{attempt}",
+                idempotency_key=_attempt(work.key, attempt),
                 tags=[self._mark],
                 as_subflow=False,  # another lottery may want it as well: ending one must not end it
                 timeout=0,
@@ -125,46 +133,59 @@ class Pools:
         return run
 
     def _wait(self, run: FlowRun, pool: str, log: Log) -> FlowRun:
-        since, told = time.monotonic(), False
+        since, told = time.monotonic(), _is_over(run)
+        if _is_over(run):
+            return run
         with get_client(sync_client=True) as client:
-            while not _is_over(run):
+            while not _is_over(run) or (_is_lost(run) and time.monotonic() - since < COME_BACK_SECONDS):
                 if self._stopped and self._mark in run.tags:
                     _cancel(run.id)
-                self._refuse_to_go_on()
                 time.sleep(POLL_SECONDS)
                 before, run = run, self._patiently(partial(client.read_flow_run, run.id), log)
                 if run.state_name != before.state_name:
                     since = time.monotonic()
                 waited = time.monotonic() - since
                 if _waits(run) and not told and waited > PATIENCE_SECONDS:
-                    told, since = (
-                        self._patiently(lambda: _say_if_nobody_works(client, pool, log), log),
-                        time.monotonic(),
-                    )
+                    told = self._patiently(partial(_say_if_nobody_works, client, pool, log), log)
+                    since = time.monotonic()
                 if _begins(run) and waited > BEGIN_SECONDS:
-                    self._patiently(partial(_give_up, client, run.id), log)
+                    self._patiently(partial(_give_up, client, run.id, pool), log)
         return run
 
     def _patiently(self, ask: Callable[[], Answer], log: Log) -> Answer:
-        """What Prefect answers; a server that is away for a while costs time, not the work of days."""
-        told, since = False, time.monotonic()
-        while True:
-            self._refuse_to_go_on()
-            try:
-                return ask()
-            except httpx.TransportError as error:
-                if time.monotonic() - since > AWAY_SECONDS:
-                    raise Stopped(
-                        "Prefect's server has not answered for a day; run the lottery again"
-                    ) from None
-                if not told:
-                    log(f"Prefect's server does not answer ({error or type(error).__name__}); waiting for it")
-                told = True
-                time.sleep(POLL_SECONDS)
+        return patiently(ask, log, lambda: not self._stopped)
 
-    def _refuse_to_go_on(self) -> None:
-        if self._stopped:
-            raise Stopped("the lottery was stopped")
+
+def patiently(ask: Callable[[], Answer], log: Log, may_go_on: Callable[[], bool]) -> Answer:
+    """What Prefect answers; a server, or a database behind it, that is away costs time, not the work of days.
+
+    Stopped where it may not go on, or has waited for AWAY_SECONDS.
+    """
+    told, since = False, time.monotonic()
+    while may_go_on():
+        try:
+            return ask()
+        except (httpx.TransportError, PrefectHTTPStatusError) as error:
+            if isinstance(error, PrefectHTTPStatusError) and error.response.status_code not in AWAY_CODES:
+                raise
+            if time.monotonic() - since > AWAY_SECONDS:
+                raise Stopped("Prefect's server has not answered for a day; run the lottery again") from None
+            if not told:
+                said = " ".join(str(error).split())[:200] or type(error).__name__
+                log(f"Prefect's server does not answer ({said}); waiting for it")
+            told = True
+            time.sleep(POLL_SECONDS)
+    raise Stopped("the lottery was stopped")
+
+
+def _attempt(key: str, number: int) -> str:
+    return f"{key}-{number}"
+
+
+def next_attempt(name: str) -> str:
+    """The idempotency key of the run that takes over when the one with key `name` is given up."""
+    key, _, number = name.rpartition("-")
+    return _attempt(key, int(number) + 1)
 
 
 def publish(work: Work, done: Done) -> None:
@@ -202,7 +223,13 @@ def _begins(run: FlowRun) -> bool:
     return run.state is not None and run.state.is_pending()
 
 
-def _give_up(client: SyncPrefectClient, run: UUID) -> None:
+def _is_lost(run: FlowRun) -> bool:
+    return run.state is not None and run.state.is_crashed() and run.state.message == LOST
+
+
+def _give_up(client: SyncPrefectClient, run: UUID, pool: str) -> None:
+    if client.read_work_pool(pool).type != "process":
+        return  # a job may wait for a machine as long as it likes
     client.set_flow_run_state(run, Crashed(message="its worker took it and never began"))
 
 

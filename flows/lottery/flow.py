@@ -98,10 +98,10 @@ def lottery(
 
             def landed(node: Node, done: Done) -> None:
                 try:
-                    memory.add({node.name: done.entry})
+                    memory.add({node.name: done.entry})  # all of them again at the end
                     seen.add(node, done)
                 except Exception as error:  # what is shown is not worth a training
-                    log.warning("%s is made, but cannot be shown: %s", node.title, error)
+                    log.warning("%s is made, but cannot be shown yet: %s", node.title, error)
 
             try:
                 result = make_all(
@@ -111,6 +111,7 @@ def lottery(
                 place.stop()
                 raise
             LockFile(clone / "dvc.lock").write(result.lock)
+            memory.add({name: result.lock[name] for name in result.made})
             good = [node.name for node in nodes.values() if node.current or node.name in result.made]
             said = _show(clone, name, good, promote and not result.failed)
     except UserError as error:
@@ -126,12 +127,12 @@ def lottery(
 
 
 @flow(name="promote")
-def promote(source: Source, study: str, rollback: bool = False, force: bool = False) -> State[Any]:
+def promote(source: Source, study: str = "", rollback: bool = False, force: bool = False) -> State[Any]:
     """Promote the ticket that a study's last lottery decided on, or go back to the champion before.
 
     Args:
         source: the repository and revision.
-        study: name of a file in studies/.
+        study: name of a file in studies/; empty: params.yaml as it is at that revision.
         rollback: whether to go back instead.
         force: whether a champion that is no worse, or was measured on other data, is replaced all the same.
     """

@@ -10,12 +10,15 @@ from flows.graph import read_graph
 from flows.lottery.lockfile import LockFile
 from flows.lottery.memory import LockArtifact
 from flows.lottery.runner import Dvc
+from flows.lottery.servers import plain_errors
 from mirl.config import UserError
 from mirl.study.params import read_params
 
 
-def bring(root: Path) -> int:
-    """Put the lock entries of the study in `root` into its dvc.lock, check out their results; returns how many.
+def bring(root: Path) -> tuple[int, int]:
+    """Put the lock entries of the study in `root` into its dvc.lock, check out their results.
+
+    Returns how many stages are up to date by the params.yaml here, and how many there are.
 
     UserError where no lottery of it has run on that server, or a result cannot be had here.
     """
@@ -26,10 +29,16 @@ def bring(root: Path) -> int:
             f"no lottery of {study!r}, the study of params.yaml, has run on {PREFECT_API_URL.value()}; "
             "`mirl study NAME` chooses another"
         )
-    LockFile(root / "dvc.lock").add(entries)
-    names = [name for name in read_graph(root) if name in entries]
-    Dvc(root, print).fetch(names)
-    return len(names)
+    file = LockFile(root / "dvc.lock")
+    before = file.load()
+    file.add(entries)
+    try:
+        Dvc(root, print).fetch([name for name in read_graph(root) if name in entries])
+    except UserError:
+        file.write(before)
+        raise
+    nodes = read_graph(root).values()
+    return sum(node.current for node in nodes), len(nodes)
 
 
 def main() -> int:
@@ -39,7 +48,9 @@ def main() -> int:
     try:
         if not PREFECT_API_URL.value():
             raise UserError("PREFECT_API_URL is not set; set it to the address that `make server` prints")
-        print(f"dvc.lock has the entries of {bring(Path.cwd())} stages, and their results are here")
+        with plain_errors():
+            current, stages = bring(Path.cwd())
+        print(f"{current} of {stages} stages are up to date here, by params.yaml and source as they are here")
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

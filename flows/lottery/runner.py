@@ -24,6 +24,8 @@ from mirl.config import Stopped, UserError
 Log = Callable[[str], None]
 GRACE_SECONDS = 60.0
 """What a stage that is told to stop may take for its checkpoint."""
+PUSH_AGAIN_SECONDS = (15.0, 60.0, 300.0, 900.0)
+"""After how long a push is tried again: a remote that is away for a while is no reason to train again elsewhere."""
 PROGRESS_SECONDS = 15.0
 """From one line of a progress bar that is logged to the next."""
 
@@ -72,8 +74,21 @@ def run(
             done = _make(work, clone, Dvc(clone, log, {**environment, **hold}, leash), log)
             home.know(work.key, done.model_dump_json())
         if has_remote(clone):
-            Dvc(clone, log, leash=leash)("push", "--quiet", work.node.name)
+            _push(Dvc(clone, log, leash=leash), work.node.name, log, leash)
         return done
+
+
+def _push(dvc: "Dvc", name: str, log: Log, leash: "Leash") -> None:
+    for seconds in PUSH_AGAIN_SECONDS:
+        try:
+            dvc("push", "--quiet", name)
+            return
+        except UserError as error:
+            log(f"{error}; it is tried again in {seconds:.0f} s")
+        until = time.monotonic() + seconds
+        while time.monotonic() < until and not leash.pulled:
+            time.sleep(0.5)
+    dvc("push", "--quiet", name)
 
 
 def _make(work: Work, clone: Path, dvc: "Dvc", log: Log) -> Done:
@@ -124,6 +139,7 @@ class Leash:
             self.pulled = True
             for process in self._processes:
                 _end(process)
+                self._kill_later(process)
 
     @contextmanager
     def hold(self, begin: Callable[[], subprocess.Popen[bytes]]) -> Iterator[subprocess.Popen[bytes]]:
@@ -139,13 +155,23 @@ class Leash:
             if process.returncode != 0:
                 _end(process)
             assert process.stdout is not None
-            late = threading.Timer(GRACE_SECONDS, lambda: _end(process, signal.SIGKILL))
-            late.start()
+            self._kill_later(process)
             process.stdout.read()  # its stage holds the other end until it has written its checkpoint
-            late.cancel()
             process.wait()
             with self._guard:
                 self._processes.remove(process)
+
+    def _kill_later(self, process: "subprocess.Popen[bytes]") -> None:
+        """SIGKILL after GRACE_SECONDS, unless it has ended by then."""
+
+        def kill() -> None:
+            with self._guard:
+                if process in self._processes:
+                    _end(process, signal.SIGKILL)
+
+        timer = threading.Timer(GRACE_SECONDS, kill)
+        timer.daemon = True
+        timer.start()
 
 
 def _end(process: subprocess.Popen[bytes], number: int = signal.SIGTERM) -> None:

@@ -17,6 +17,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import httpx
+from prefect.exceptions import PrefectHTTPStatusError
 from prefect.logging.handlers import APILogHandler
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
@@ -24,31 +26,21 @@ from flows.tracking.store import ARTIFACTS, Store
 from mirl.config import UserError
 
 PREFECT_PORT, MLFLOW_PORT = 4200, 5000
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
+LOOPBACK = ("127.0.0.1", "localhost")
 START_SECONDS = 90.0
 """The longest that a server may take until it answers."""
 END_SECONDS = 30.0
 """The longest that a server, or the worker, may take to end when it is told to."""
-
-QUIET = {
-    "DO_NOT_TRACK": "true",
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-    "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
-    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-}
 
 
 def serve(root: Path, host: str) -> int:
     """Run both servers and the control worker until one ends or a signal comes; all end together."""
     api, tracking = f"http://{host}:{PREFECT_PORT}/api", f"http://{host}:{MLFLOW_PORT}"
     place = root.resolve() / ".mirl"
-    environment = (
-        QUIET | _stores(root) | os.environ | {"PREFECT_API_URL": api, "MLFLOW_TRACKING_URI": tracking}
-    )
+    environment = _stores(root) | os.environ | {"PREFECT_API_URL": api, "MLFLOW_TRACKING_URI": tracking}
     environment.setdefault("PREFECT_HOME", str(place / "prefect"))
     environment.setdefault("MLFLOW_SERVER_ALLOWED_HOSTS", f"{host}:{MLFLOW_PORT},{host}")
     environment["PYTHONUNBUFFERED"] = "1"
-    python = [sys.executable, "-m", "flows.lifeline", str(os.getpid())]
     servers = {
         "prefect": (api, ["server", "start", "--host", host, "--port", str(PREFECT_PORT)]),
         "mlflow": (tracking, ["server", "--host", host, "--port", str(MLFLOW_PORT), "--workers", "1"]),
@@ -61,35 +53,37 @@ def serve(root: Path, host: str) -> int:
             "PREFECT_SERVER_API_AUTH_STRING here and PREFECT_API_AUTH_STRING everywhere",
             file=sys.stderr,
         )
-    begun: list[subprocess.Popen[bytes]] = []
+    begun: dict[str, subprocess.Popen[bytes]] = {}
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))
     try:
         for name, (_, command) in servers.items():
-            log = _log(place, name)
-            log.parent.mkdir(parents=True, exist_ok=True)
-            begun.append(
-                subprocess.Popen(
-                    [*python, name, *command],
-                    env=environment,
-                    stdout=log.open("ab"),
-                    stderr=subprocess.STDOUT,
-                    start_new_session=True,  # a Ctrl-C is ours to pass on, in our order
-                )
-            )
-        for process, (name, (address, _)) in zip(begun, servers.items()):
-            _wait(f"{address}/health", process, _log(place, name))
+            begun[name] = _begin([name, *command], environment, _log(place, name))
+        for name, (address, _) in servers.items():
+            _wait(f"{address}/health", begun[name], _log(place, name))
         print(f"Prefect  {api.removesuffix('/api')}\nMLflow   {tracking}\nlogs     {place / 'logs'}")
         print(f"To use them: export PREFECT_API_URL={api} MLFLOW_TRACKING_URI={tracking}", flush=True)
-        control = [*python, "flows.lottery.deployments", "worker", "control"]
-        begun.append(subprocess.Popen(control, env=environment, start_new_session=True))
-        while all(process.poll() is None for process in begun):
+        begun["worker"] = _begin(["flows.lottery.deployments", "worker", "control"], environment, None)
+        while all(process.poll() is None for process in begun.values()):
             time.sleep(1)
-        return 1
+        name = next(name for name, process in begun.items() if process.poll() is not None)
+        raise UserError(f"{name} ended with code {begun[name].returncode}; its log is {_log(place, name)}")
     except KeyboardInterrupt:
         return 0
     finally:
-        for process in reversed(begun):  # the worker first: without its server it does not end by itself
+        for process in reversed(begun.values()):  # the worker first: without its server it does not end
             _end(process)
+
+
+def _begin(command: list[str], environment: dict[str, str], log: Path | None) -> "subprocess.Popen[bytes]":
+    """A module that ends when we do, also at SIGKILL; a Ctrl-C is ours to pass on."""
+    lifeline = [sys.executable, "-m", "flows.lifeline", str(os.getpid())]
+    if log is None:
+        return subprocess.Popen([*lifeline, *command], env=environment, start_new_session=True)
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("ab") as said:
+        return subprocess.Popen(
+            [*lifeline, *command], env=environment, stdout=said, stderr=said, start_new_session=True
+        )
 
 
 def _end(process: "subprocess.Popen[bytes]") -> None:
@@ -111,15 +105,8 @@ def temporary(root: Path) -> Iterator[None]:
         asking.bind((LOOPBACK[0], 0))
         port = asking.getsockname()[1]
     api, log = f"http://{LOOPBACK[0]}:{port}/api", _log(root.resolve() / ".mirl", "prefect")
-    log.parent.mkdir(parents=True, exist_ok=True)
     command = ["prefect", "server", "start", "--host", LOOPBACK[0], "--port", str(port)]
-    server = subprocess.Popen(
-        [sys.executable, "-m", "flows.lifeline", str(os.getpid()), *command],
-        env=QUIET | os.environ | {"PREFECT_API_URL": api},
-        stdout=log.open("ab"),
-        stderr=subprocess.STDOUT,
-        start_new_session=True,  # a Ctrl-C ends the lottery first
-    )
+    server = _begin(command, os.environ | {"PREFECT_API_URL": api}, log)
     try:
         _wait(f"{api}/health", server, log)
         with temporary_settings({PREFECT_API_URL: api}):
@@ -127,6 +114,19 @@ def temporary(root: Path) -> Iterator[None]:
             APILogHandler().flush()  # what it has not sent yet
     finally:
         _end(server)
+
+
+@contextmanager
+def plain_errors() -> Iterator[None]:
+    """Turn the errors of Prefect's client, and of the way to its server, into a UserError of one sentence."""
+    try:
+        yield
+    except (httpx.HTTPError, PrefectHTTPStatusError) as error:
+        said = " ".join(str(error).split())[:200] or type(error).__name__
+        raise UserError(
+            f"Prefect at {PREFECT_API_URL.value()} did not take it ({said}); `make server` begins one, PREFECT_API_URL "
+            "and PREFECT_API_AUTH_STRING say where it is and who may use it"
+        ) from None
 
 
 def _stores(root: Path) -> dict[str, str]:
@@ -190,6 +190,10 @@ def main() -> int:
     )
     wanted = parser.parse_args()
     try:
+        if wanted.host in ("", "0.0.0.0", "::"):
+            raise UserError(
+                f"--host is {wanted.host!r}; it is to be the address that others reach this machine by, such as 10.0.0.5"
+            )
         return serve(Path.cwd(), wanted.host)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -86,6 +86,8 @@ def test_a_branch_is_not_taken_for_another_that_ends_like_it(tmp_path: Path) -> 
     assert resolve(str(root), "main") == head != resolve(str(root), "feature/main")
     with pytest.raises(UserError, match="holds a password"):
         resolve("https://somebody:secret@example.org/x.git", "main")
+    with pytest.raises(UserError, match="or a token"):
+        resolve("https://ghp_token@example.org/x.git", "main")
 
 
 def test_names_are_resolved_near_and_far(root: Path) -> None:

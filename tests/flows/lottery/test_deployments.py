@@ -120,8 +120,8 @@ def with_group(process: "subprocess.Popen[bytes]", number: int) -> None:
     process.wait()
 
 
-def start(pool: str, **asked: Any) -> FlowRun:
-    run = run_deployment(f"lottery/{pool}", parameters=asked, timeout=0)
+def start(pool: str, flow: str = "lottery", **asked: Any) -> FlowRun:
+    run = run_deployment(f"{flow}/{pool}", parameters=asked, timeout=0)
     assert isinstance(run, FlowRun)
     return run
 
@@ -158,9 +158,26 @@ def test_two_lotteries_at_once_train_each_stage_once(root: Path, workers: Begin)
     for run in map(ended, runs):
         assert run.state is not None and run.state.is_completed(), run.state
     assert sorted(noted(root)) == ["dense", "r1", "r2"]
-    assert results.bring(root) == len(LockArtifact("words").load()) == 8
+    assert results.bring(root) == (8, 8) and len(LockArtifact("words").load()) == 8
     assert pipelines.run(root, "dvc", "status") == "Data and pipelines are up to date."
     assert (root / "made" / "r2" / "word").read_text() == "word\ndense\nr1\nr2\n"
+
+
+@pytest.mark.parametrize(
+    ("asked", "sentence"),
+    [
+        ({}, "report/decision.json"),  # this pipeline decides nothing
+        ({"rollback": True}, "no champion to roll back from"),
+        ({"study": "wrods"}, "there is no study 'wrods'"),
+    ],
+)
+def test_a_promotion_says_why_there_is_none(
+    root: Path, workers: Begin, asked: dict[str, Any], sentence: str
+) -> None:
+    run = ended(start("cpu", "promote", **asked))
+    assert run.state is not None and run.state.is_failed() and sentence in (run.state.message or ""), (
+        run.state
+    )
 
 
 def test_cancelling_a_lottery_ends_its_training(root: Path, workers: Begin) -> None:
@@ -183,6 +200,53 @@ def _sleeping(root: Path) -> bool:
     return subprocess.run(["pgrep", "-f", "link.sh r1"], check=False, capture_output=True).returncode == 0
 
 
+def begin_slow(root: Path, fraction: float) -> tuple[FlowRun, str, str]:
+    """A lottery in the middle of a training that waits for a sign; also the processes of its stage and its DVC."""
+    place = root.parent
+    (place / "slow-r2").touch()
+    (place / "slow-log").unlink(missing_ok=True)
+    run = start("gpu", overrides={"arms.global.fraction": fraction}, targets=["link@r2"])
+    until = time.monotonic() + PATIENCE_SECONDS
+    while not (place / "slow-log").exists():
+        assert time.monotonic() < until
+        time.sleep(0.2)
+    _, stage, dvc = (place / "slow-log").read_text().split()
+    return run, stage, dvc
+
+
+def crash_slow(message: str) -> FlowRun:
+    """Mark the run of that training as crashed, as the automation does where a machine falls silent."""
+    with get_client(sync_client=True) as client:
+        (run,) = client.read_flow_runs(
+            flow_run_filter=FlowRunFilter(
+                name=FlowRunFilterName(any_=["link r2"]),
+                state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.RUNNING])),
+            ),
+            sort=FlowRunSort.START_TIME_DESC,
+            limit=1,
+        )
+        client.set_flow_run_state(run.id, Crashed(message=message), force=False)
+        return run
+
+
+def test_a_machine_that_was_thought_lost_says_that_it_lives(root: Path, workers: Begin) -> None:
+    """As after a restart of Prefect's server: for a while it had no sign of life of anybody."""
+    run, _, _ = begin_slow(root, 0.15)
+    crashed = crash_slow(dispatch.LOST)
+    until = time.monotonic() + PATIENCE_SECONDS
+    with get_client(sync_client=True) as client:
+        while (state := client.read_flow_run(crashed.id).state) is None or not state.is_running():
+            assert time.monotonic() < until
+            time.sleep(0.5)
+    (root.parent / "slow-r2").unlink()
+    run = ended(run)
+    assert run.state is not None and run.state.is_completed(), run.state
+    assert [line.split()[0] for line in (root.parent / "slow-log").read_text().splitlines()] == [
+        "begun",
+        "ended",
+    ]
+
+
 def parent(process: int) -> int:
     return int(Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[1])
 
@@ -191,36 +255,21 @@ def parent(process: int) -> int:
 def test_a_stage_that_is_lost_is_begun_again_and_never_beside_itself(
     root: Path, workers: Begin, lost: str
 ) -> None:
-    place, sign = root.parent, root.parent / "slow-r2"
-    sign.touch()
-    (place / "slow-log").unlink(missing_ok=True)
+    place = root.parent
     fraction = {"engine": 0.12, "run": 0.13, "worker": 0.14}[lost]
-    run = start("gpu", overrides={"arms.global.fraction": fraction}, targets=["link@r2"])
-    until = time.monotonic() + PATIENCE_SECONDS
-    while not (place / "slow-log").exists():
-        assert time.monotonic() < until
-        time.sleep(0.2)
-    _, stage, dvc = (place / "slow-log").read_text().split()
+    run, stage, dvc = begin_slow(root, fraction)
     if lost == "engine":
         os.kill(parent(int(dvc)), signal.SIGKILL)
     elif lost == "worker":
         os.kill(parent(parent(int(dvc))), signal.SIGKILL)
         workers("gpu")
-    else:  # as the automation does with a machine that was cut off
-        with get_client(sync_client=True) as client:
-            (stage_run,) = client.read_flow_runs(
-                flow_run_filter=FlowRunFilter(
-                    name=FlowRunFilterName(any_=["link r2"]),
-                    state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.RUNNING])),
-                ),
-                sort=FlowRunSort.START_TIME_DESC,
-                limit=1,
-            )
-            client.set_flow_run_state(stage_run.id, Crashed(), force=False)
+    else:
+        crash_slow("its machine was cut off, and another has its work")
+    until = time.monotonic() + PATIENCE_SECONDS
     while (place / "slow-log").read_text().count("begun") < 2:
         assert time.monotonic() < until
         time.sleep(0.2)
-    sign.unlink()
+    (place / "slow-r2").unlink()
     run = ended(run)
     assert run.state is not None and run.state.is_completed(), run.state
     words = [line.split() for line in (place / "slow-log").read_text().splitlines()]
@@ -229,7 +278,7 @@ def test_a_stage_that_is_lost_is_begun_again_and_never_beside_itself(
     assert not Path(f"/proc/{stage}").exists()
 
 
-def test_a_run_that_its_worker_never_begins_is_begun_again(
+def test_a_run_that_its_worker_never_begins_is_given_up(
     root: Path, workers: Begin, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(dispatch, "BEGIN_SECONDS", 2.0)
@@ -239,9 +288,7 @@ def test_a_run_that_its_worker_never_begins_is_begun_again(
     assert run.state is not None and run.state.is_crashed(), run.state
 
 
-def test_a_pool_that_nobody_serves_is_said(
-    root: Path, workers: Begin, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_pool_that_nobody_serves_is_said(root: Path, workers: Begin) -> None:
     with get_client(sync_client=True) as client:
         said: list[str] = []
         deployments._pool(client, "empty", "nobody")

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from flows.graph import Lock, lock_text, parse_lock, read_graph
+from flows.lottery import runner
 from flows.lottery.checkout import Home, Revision, resolve
 from flows.lottery.runner import Dvc, Leash, Work, run
 from mirl.config import Stopped, UserError
@@ -78,14 +79,16 @@ def test_a_closed_remote_is_said_before_the_work_not_after_it(root: Path, home: 
 
 
 def test_a_result_that_could_not_be_pushed_is_pushed_later_and_not_made_again(
-    root: Path, home: Home, tmp_path: Path
+    root: Path, home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    far = tmp_path / "far"
+    monkeypatch.setattr(runner, "PUSH_AGAIN_SECONDS", (0.0, 0.0))
+    far, said = tmp_path / "far", list[str]()
     pipelines.run(root, "dvc", "remote", "add", "--default", "far", str(far))
     commit(root, f"echo made >> {tmp_path}/log; rm -rf {far}; touch {far}\n" + pipelines.LINK)
     given = work(root, "link@dense", begin(root, home))
     with pytest.raises(UserError, match="dvc push link@dense"):
-        run(given, home, {}, print)
+        run(given, home, {}, said.append)
+    assert len([line for line in said if "it is tried again" in line]) == 2
     far.unlink()
     done = run(given, home, {}, print)
     assert (tmp_path / "log").read_text() == "made\n"
@@ -152,6 +155,19 @@ def test_pulling_the_leash_ends_the_stage_and_nothing_more_begins(
         Dvc(root, print, leash=leash)("status")
 
 
+def test_a_stage_that_is_deaf_is_killed(
+    root: Path, home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner, "GRACE_SECONDS", 1.0)
+    commit(root, f"trap '' TERM; echo $$ > {tmp_path}/begun; while true; do sleep 1; done")
+    lock, leash = begin(root, home), Leash()
+    threading.Timer(0, lambda: (_processes(tmp_path / "begun"), leash.pull())).start()
+    with pytest.raises((Stopped, RuntimeError)):
+        run(work(root, "link@dense", lock), home, {}, print, leash)
+    (process,) = _processes(tmp_path / "begun")
+    assert _gone(process)
+
+
 def _python_stage(place: Path) -> str:
     """A stage as ours are: it dies with DVC, and takes its time to end."""
     return f"""exec {sys.executable} -c '
@@ -179,9 +195,9 @@ def test_a_killed_runner_leaves_nothing_behind(root: Path, home: Home, tmp_path:
         "from flows.lottery.checkout import Home; from flows.lottery.runner import Work, run\n"
         "run(Work.model_validate_json(Path(sys.argv[1]).read_text()), Home.of(sys.argv[2]), {}, print)"
     )
-    runner = subprocess.Popen([sys.executable, "-c", program, str(given), str(home.folder)])
+    running = subprocess.Popen([sys.executable, "-c", program, str(given), str(home.folder)])
     (stage,) = _processes(tmp_path / "begun")
-    runner.send_signal(number)
-    runner.wait()
+    running.send_signal(number)
+    running.wait()
     assert _processes(tmp_path / "stopped") == [stage]  # it had the time to write its checkpoint
     assert _gone(stage)
