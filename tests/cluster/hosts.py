@@ -4,6 +4,7 @@ They share the installed programs, which they may only read, and the network. No
 is left of them: a host ends with its first process, and that with ours, even at SIGKILL.
 """
 
+import importlib.util
 import itertools
 import json
 import os
@@ -66,6 +67,9 @@ def missing() -> str:
     for program, package in NEEDED.items():
         if find(program) is None:
             return f"{program} is missing: apt-get install {package}"
+    for module in ("dvc_ssh", "psycopg2"):
+        if importlib.util.find_spec(module) is None:
+            return f"{module} is missing: pip install '.[pipeline,cluster]'"
     tried = subprocess.run(
         ["unshare", *SPACES, "--fork", "true"], capture_output=True, text=True, check=False
     )

@@ -19,8 +19,8 @@ PARAMS: dict[str, Any] = {
         "options": {"width": 8, "encoder": [1], "middle": 1, "decoder": [1], "shuffle": 1},
     },
     "train": {
-        "steps": 400,
-        "rewind_step": 40,
+        "steps": 300,
+        "rewind_step": 30,
         "learning_rate": 0.002,
         "seed": 1,
         "record_every": 20,
@@ -40,7 +40,7 @@ PARAMS: dict[str, Any] = {
     },
     "evaluate": {"limit": 1, "pictures": 1, "picture_size": 64},
     "promote": {},
-    "machine": {"threads": 1, "checkpoint_seconds": 1.0},
+    "machine": {"threads": 1, "checkpoint_seconds": 0.5},
 }
 ROUNDS = tuple(PARAMS["rounds"])
 
