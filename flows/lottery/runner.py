@@ -81,14 +81,14 @@ def run(
 def _push(dvc: "Dvc", name: str, log: Log, leash: "Leash") -> None:
     for seconds in PUSH_AGAIN_SECONDS:
         try:
-            dvc("push", "--quiet", name)
+            dvc("push", name)
             return
         except UserError as error:
             log(f"{error}; it is tried again in {seconds:.0f} s")
         until = time.monotonic() + seconds
         while time.monotonic() < until and not leash.pulled:
             time.sleep(0.5)
-    dvc("push", "--quiet", name)
+    dvc("push", name)
 
 
 def _make(work: Work, clone: Path, dvc: "Dvc", log: Log) -> Done:
@@ -197,13 +197,13 @@ class Dvc:
         if not stages:
             return
         if has_remote(self._folder):
-            self("fetch", "--quiet", *stages)
+            self("fetch", *stages)
         self.checkout(stages)
 
     def checkout(self, stages: Sequence[str]) -> None:
         """Put the results of `stages` into the folder from the cache, over what lies there; UserError at trouble."""
         if stages:
-            self("checkout", "--force", "--quiet", *stages)
+            self("checkout", "--force", *stages)
 
     def __call__(self, command: str, *arguments: str) -> None:
         said: list[str] = []
