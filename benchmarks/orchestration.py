@@ -198,7 +198,7 @@ def _cluster(repository: Path, place: Path, workers: int) -> Iterator[dict[str, 
     _clone(repository, place / "clone")
     environment = ENVIRONMENT | {
         "PREFECT_HOME": str(place / "prefect"), "MIRL_HOME": str(place / "home"),
-        "PREFECT_API_URL": "http://127.0.0.1:4200/api",
+        "MIRL_CACHE": str(place / "clone" / ".dvc" / "cache"), "PREFECT_API_URL": "http://127.0.0.1:4200/api",
     }  # fmt: skip
     environment.pop("MLFLOW_TRACKING_URI", None)
     with ExitStack() as stack:

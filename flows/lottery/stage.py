@@ -4,6 +4,7 @@ import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -41,15 +42,30 @@ def stage(work: Work) -> State[Any]:
         return Failed(name=STOPPED, message=str(stopped))
     except UserError as error:
         return Failed(message=str(error))
+    except BaseException:
+        _speak_to_nobody()
+        raise
     return Completed(message=f"{done.seconds:.0f} s on {done.host}")
 
 
 def _die_with_worker() -> None:
     """Nobody else would end this process. Stopped where the worker died while it began."""
     die_with_parent()
-    worker = os.environ.get(WORKER)
-    if worker and os.getppid() != int(worker):
+    if _is_orphan():
         raise Stopped("the worker that began this is gone")
+
+
+def _is_orphan() -> bool:
+    worker = os.environ.get(WORKER)
+    return bool(worker) and os.getppid() != int(worker or 0)
+
+
+def _speak_to_nobody() -> None:
+    """Where the worker is gone nobody reads what is said here, and Prefect would die of it before it tells its server."""
+    if _is_orphan():
+        with Path(os.devnull).open("wb") as nothing:
+            os.dup2(nothing.fileno(), 1)
+            os.dup2(nothing.fileno(), 2)
 
 
 @contextmanager
