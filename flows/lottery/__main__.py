@@ -60,7 +60,7 @@ def main(arguments: list[str] | None = None) -> int:
                 return_state=True,
             )
         if own and state.is_completed():
-            Dvc(root, print).checkout([*read_graph(root, wanted.targets)])
+            Dvc(root, print).checkout([*read_graph(root, wanted.targets)] if wanted.targets else None)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

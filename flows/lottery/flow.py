@@ -113,7 +113,8 @@ def lottery(
             LockFile(clone / "dvc.lock").write(result.lock)
             memory.add({name: result.lock[name] for name in result.made})
             good = [node.name for node in nodes.values() if node.current or node.name in result.made]
-            said = _show(clone, name, good, promote and not result.failed)
+            is_whole = not targets and len(good) == len(nodes)
+            said = _show(clone, name, None if is_whole else good, promote and not result.failed)
     except UserError as error:
         return Failed(message=str(error))
     except Stopped as stopped:
@@ -199,7 +200,7 @@ def _outcome(future: PrefectFuture[Any], node: Node) -> Outcome:
         return f"{node.title}: {error}"
 
 
-def _show(clone: Path, study: str, stages: list[str], promote: bool) -> str:
+def _show(clone: Path, study: str, stages: list[str] | None, promote: bool) -> str:
     """Bring the tickets into MLflow, show the decision, promote; what is to be said about it."""
     log = get_run_logger()
     try:

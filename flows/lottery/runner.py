@@ -26,6 +26,8 @@ GRACE_SECONDS = 60.0
 """What a stage that is told to stop may take for its checkpoint."""
 PUSH_AGAIN_SECONDS = (15.0, 60.0, 300.0, 900.0)
 """After how long a push is tried again: a remote that is away for a while is no reason to train again elsewhere."""
+ALL_STAGES = "dvc.yaml"
+"""What DVC takes for the names of all of them."""
 PROGRESS_SECONDS = 15.0
 """From one line of a progress bar that is logged to the next."""
 
@@ -192,18 +194,19 @@ class Dvc:
             **os.environ, "PATH": path, "SHELL": "/bin/sh", "PYTHONUNBUFFERED": "1", **(environment or {})
         }  # fmt: skip
 
-    def fetch(self, stages: Sequence[str]) -> None:
-        """Put the results of `stages` into the folder, from the remote if there is one; UserError at trouble."""
-        if not stages:
-            return
-        if has_remote(self._folder):
-            self("fetch", *stages)
+    def fetch(self, stages: Sequence[str] | None) -> None:
+        """Put the results of `stages` into the folder, from the remote if there is one; UserError at trouble.
+
+        None: of every stage, which takes DVC a tenth of the time that naming them all does.
+        """
+        if stages != [] and has_remote(self._folder):
+            self("fetch", *(stages or [ALL_STAGES]))
         self.checkout(stages)
 
-    def checkout(self, stages: Sequence[str]) -> None:
-        """Put the results of `stages` into the folder from the cache, over what lies there; UserError at trouble."""
-        if stages:
-            self("checkout", "--force", *stages)
+    def checkout(self, stages: Sequence[str] | None) -> None:
+        """Put the results of `stages` (None: all) into the folder from the cache, over what lies there."""
+        if stages != []:
+            self("checkout", "--force", *(stages or [ALL_STAGES]))
 
     def __call__(self, command: str, *arguments: str) -> None:
         said: list[str] = []
