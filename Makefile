@@ -35,7 +35,7 @@ demo: .venv/done ## train, prove, promote and use a winning ticket (about 6 minu
 test: .venv/done ## run the tests
 	python -m pytest -n 2 --dist loadfile
 
-test-cluster: .venv/cluster ## two worker hosts, PostgreSQL and sshd in network namespaces (root; Debian packages; 10 minutes)
+test-cluster: .venv/cluster ## two worker hosts, PostgreSQL and sshd in network namespaces (root; Debian packages; a quarter of an hour)
 	python -m pytest -m cluster tests/cluster
 
 check: .venv/done ## ruff, types, layering

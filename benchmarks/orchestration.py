@@ -203,11 +203,7 @@ def _cluster(repository: Path, place: Path, workers: int) -> Iterator[dict[str, 
     environment.pop("MLFLOW_TRACKING_URI", None)
     with ExitStack() as stack:
         servers = stack.enter_context(_begun("flows.lottery.servers", place / "clone", environment))
-        until = time.monotonic() + START_SECONDS
-        while "started" not in (servers / "log").read_text():  # the last: the worker that runs lotteries
-            if time.monotonic() > until:
-                raise SystemExit((servers / "log").read_text())
-            time.sleep(0.5)
+        _await_start(servers)  # the last to start is the worker that runs lotteries
         environment |= {"MLFLOW_TRACKING_URI": "http://127.0.0.1:5000"}
         registered = ["-m", "flows.lottery.deployments", "register", "--repository", str(repository)]
         _said(sys.executable, *registered, folder=place / "clone", environment=environment)
@@ -215,9 +211,16 @@ def _cluster(repository: Path, place: Path, workers: int) -> Iterator[dict[str, 
             log = stack.enter_context(
                 _begun("flows.lottery.deployments worker cpu", place / "clone", environment)
             )
-            while "started" not in (log / "log").read_text():
-                time.sleep(0.5)
+            _await_start(log)
         yield environment
+
+
+def _await_start(place: Path) -> None:
+    until = time.monotonic() + START_SECONDS
+    while "started" not in (place / "log").read_text():
+        if time.monotonic() > until:
+            raise SystemExit((place / "log").read_text())
+        time.sleep(0.5)
 
 
 @contextmanager

@@ -96,7 +96,9 @@ def _leash() -> Iterator[Leash]:
 def _keeps_its_work(run_id: UUID) -> bool:
     with get_client(sync_client=True) as client:
         run = client.read_flow_run(run_id)
-        next_ = FlowRunFilterIdempotencyKey(any_=[next_attempt(run.idempotency_key or "")])
+        if not run.idempotency_key:
+            return True  # no lottery began it, so none gives its work to another
+        next_ = FlowRunFilterIdempotencyKey(any_=[next_attempt(run.idempotency_key)])
         others = client.read_flow_runs(
             flow_run_filter=FlowRunFilter(idempotency_key=next_), limit=1, sort=FlowRunSort.START_TIME_DESC
         )

@@ -84,8 +84,8 @@ def test_mlflow_is_down_for_the_middle_third_and_the_next_command_completes_the_
     (root / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
     (first, second, third), store = names, root / "mlflow.db"
 
-    def trained(name: str, half_way: Callable[[], None] = lambda: None) -> None:
-        train(names[name], name, half_way)
+    def trained(name: str) -> None:
+        train(names[name], name)
         make_ticket(name, names[name])
 
     with served(port, store):
