@@ -6,6 +6,7 @@ databases (the tools' own variables); MLFLOW_ARTIFACTS_DESTINATION is the folder
 
 import argparse
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -29,6 +30,9 @@ PREFECT_PORT, MLFLOW_PORT = 4200, 5000
 LOOPBACK = ("127.0.0.1", "localhost")
 START_SECONDS = 90.0
 """The longest that a server may take until it answers."""
+START_ATTEMPTS = 3
+FREE_PORTS = range(20_000, 32_000)
+"""Where a temporary server looks for a port: below those that the system gives to clients' ends."""
 END_SECONDS = 30.0
 """The longest that a server, or the worker, may take to end when it is told to."""
 
@@ -59,7 +63,8 @@ def serve(root: Path, host: str) -> int:
         for name, (_, command) in servers.items():
             begun[name] = _begin([name, *command], environment, _log(place, name))
         for name, (address, _) in servers.items():
-            _wait(f"{address}/health", begun[name], _log(place, name))
+            if not _answers(f"{address}/health", begun[name]):
+                raise _silent(address, _log(place, name))
         print(f"Prefect  {api.removesuffix('/api')}\nMLflow   {tracking}\nlogs     {place / 'logs'}")
         print(f"To use them: export PREFECT_API_URL={api} MLFLOW_TRACKING_URI={tracking}", flush=True)
         begun["worker"] = _begin(["flows.lottery.deployments", "worker", "control"], environment, None)
@@ -101,14 +106,17 @@ def temporary(root: Path) -> Iterator[None]:
     if PREFECT_API_URL.value():
         yield
         return
-    with socket.socket() as asking:
-        asking.bind((LOOPBACK[0], 0))
-        port = asking.getsockname()[1]
-    api, log = f"http://{LOOPBACK[0]}:{port}/api", _log(root.resolve() / ".mirl", "prefect")
-    command = ["prefect", "server", "start", "--host", LOOPBACK[0], "--port", str(port)]
-    server = _begin(command, os.environ | {"PREFECT_API_URL": api}, log)
+    log = _log(root.resolve() / ".mirl", "prefect")
+    for port in random.SystemRandom().sample(FREE_PORTS, START_ATTEMPTS):
+        api = f"http://{LOOPBACK[0]}:{port}/api"
+        command = ["prefect", "server", "start", "--host", LOOPBACK[0], "--port", str(port)]
+        server = _begin(command, os.environ | {"PREFECT_API_URL": api}, log)
+        if _answers(f"{api}/health", server):
+            break
+        _end(server)
+    else:
+        raise _silent(api, log)
     try:
-        _wait(f"{api}/health", server, log)
         with temporary_settings({PREFECT_API_URL: api}):
             yield
             APILogHandler().flush()  # what it has not sent yet
@@ -165,16 +173,21 @@ def _refuse_taken(host: str, port: int) -> None:
             ) from None
 
 
-def _wait(address: str, process: subprocess.Popen[bytes], log: Path) -> None:
+def _answers(address: str, process: "subprocess.Popen[bytes]") -> bool:
+    """Whether a server answers in its time, and before it ends."""
     until = time.monotonic() + START_SECONDS
     while time.monotonic() < until and process.poll() is None:
         try:
             with urllib.request.urlopen(address, timeout=5):
-                return
+                return True
         except (urllib.error.URLError, OSError):
             time.sleep(0.5)
+    return False
+
+
+def _silent(address: str, log: Path) -> UserError:
     last = (log.read_text(errors="replace").strip().splitlines() or ["no word"])[-1]
-    raise UserError(f"the server at {address} did not come up ({last}); its log is {log}")
+    return UserError(f"the server at {address} did not come up ({last}); its log is {log}")
 
 
 def main() -> int:

@@ -9,7 +9,9 @@ import time
 from pathlib import Path
 
 import pytest
+from prefect.settings import PREFECT_API_URL
 
+from flows.lottery import servers
 from flows.lottery.servers import _refuse_taken, _stores
 from mirl.config import UserError
 
@@ -20,6 +22,24 @@ def test_a_port_that_is_taken_is_said() -> None:
         other.listen()
         with pytest.raises(UserError, match="cannot be served"):
             _refuse_taken("127.0.0.1", other.getsockname()[1])
+
+
+def test_a_temporary_server_whose_port_is_taken_takes_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PREFECT_HOME", str(tmp_path / "prefect"))
+    with socket.socket() as other, socket.socket() as asking:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        asking.bind(("127.0.0.1", 0))
+        taken, free = other.getsockname()[1], asking.getsockname()[1]
+        asking.close()
+        monkeypatch.setattr(servers, "FREE_PORTS", [taken, free])
+        monkeypatch.setattr(servers, "START_ATTEMPTS", 2)
+        monkeypatch.setattr("random.SystemRandom.sample", lambda self, ports, number: ports[:number])
+        with servers.temporary(tmp_path):
+            assert PREFECT_API_URL.value() == f"http://127.0.0.1:{free}/api"
+    assert "already in use" in (tmp_path / ".mirl" / "logs" / "prefect.log").read_text()
 
 
 @pytest.mark.parametrize(
@@ -60,13 +80,13 @@ def test_the_server_of_a_local_lottery_ends_with_it(tmp_path: Path, number: int)
         [sys.executable, "-c", program], cwd=tmp_path, env=environment, stdout=subprocess.PIPE, text=True
     )
     assert process.stdout is not None and process.stdout.readline() == "up\n"
-    servers = _children(process.pid)
-    assert servers
+    begun = _children(process.pid)
+    assert begun
     process.send_signal(number)
     process.wait()
     until = time.monotonic() + 60
-    while any(Path(f"/proc/{server}").exists() for server in servers):
-        assert time.monotonic() < until, f"{servers} are still there"
+    while any(Path(f"/proc/{server}").exists() for server in begun):
+        assert time.monotonic() < until, f"{begun} are still there"
         time.sleep(0.1)
 
 
