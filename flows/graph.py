@@ -24,6 +24,8 @@ Lock = dict[str, dict[str, Any]]
 """Stage name -> its entry of dvc.lock: what its last result was made from, and what that is."""
 
 _SCHEMA = "2.0"  # of dvc.lock
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast, where libyaml is
+_DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,28 +67,39 @@ def read_graph(root: Path, targets: Sequence[str] = ()) -> dict[str, Node]:
     UserError where dvc.yaml or params.yaml is wrong, a target is no stage, or a stage reads what is not there.
     """
     with _opened(root) as repo:
-        graph = repo.index.graph
+        graph, ground = repo.index.graph, _Ground(repo)
         nodes: dict[str, Node] = {}
         for stage in _needed(graph, targets):
-            before = [other for other in graph.successors(stage) if isinstance(other, PipelineStage)]
+            before = _before(graph, stage)
             made = [out for other in before for out in other.outs]
             after = tuple(sorted(other.name for other in before))
+            own = _own(stage, made, ground)
             nodes[stage.name] = Node(
                 name=stage.name,
                 after=after,
                 gpu=bool((stage.meta or {}).get("gpu", False)),
-                own=_own(stage, made),
-                sources=_sources(stage),
+                own=own,
+                sources=ground.files(stage),
                 metrics=tuple(out.def_path for out in stage.outs if out.metric),
-                current=all(nodes[name].current for name in after) and _holds(stage, made),
+                current=all(nodes[name].current for name in after) and _holds(stage, made, own),
             )
         return nodes
+
+
+def read_sources(root: Path) -> list[str]:
+    """Paths of the source and data that stages read and none makes; a look at their digests is not taken."""
+    with _opened(root) as repo:
+        graph, paths = repo.index.graph, set()
+        for stage in _needed(graph, ()):
+            made = [out for other in _before(graph, stage) for out in other.outs]
+            paths |= {dep.def_path for dep in stage.deps if _is_source(dep, made)}
+        return sorted(paths)
 
 
 def parse_lock(text: str) -> Lock:
     """The entries in the text of a dvc.lock; UserError where it is none."""
     try:
-        values = yaml.safe_load(text) or {}
+        values = yaml.load(text, _LOADER) or {}
         stages = values.get("stages", {})
         if values.get("schema", _SCHEMA) == _SCHEMA and isinstance(stages, dict):
             return dict(stages)
@@ -97,7 +110,9 @@ def parse_lock(text: str) -> Lock:
 
 def lock_text(lock: Lock) -> str:
     """dvc.lock with these entries, as DVC writes it."""
-    return yaml.safe_dump({"schema": _SCHEMA, "stages": lock}, sort_keys=False, allow_unicode=True)
+    return str(
+        yaml.dump({"schema": _SCHEMA, "stages": lock}, None, _DUMPER, sort_keys=False, allow_unicode=True)
+    )
 
 
 def changed_sources(root: Path) -> list[str]:
@@ -162,54 +177,66 @@ def _needed(graph: "networkx.DiGraph[Stage]", targets: Sequence[str]) -> Iterato
                 yield stage
 
 
-def _own(stage: PipelineStage, made: list[Output]) -> dict[str, Any]:
-    params: dict[str, Any] = {}
-    reads: dict[str, str] = {}
-    for dep in stage.deps:
-        if hasattr(dep, "read_params"):
-            params[dep.def_path] = dep.read_params()
-        elif not _overlapping(dep, made):
-            reads[dep.def_path] = _digest(stage, dep)
-    outs = sorted(out.def_path for out in stage.outs)
-    return {"cmd": stage.cmd, "params": params, "reads": reads, "outs": outs}
+def _before(graph: "networkx.DiGraph[Stage]", stage: PipelineStage) -> list[PipelineStage]:
+    return [other for other in graph.successors(stage) if isinstance(other, PipelineStage)]
 
 
-def _digest(stage: PipelineStage, dep: Output) -> str:
-    """Of data in DVC what `dvc add` recorded, checked out or not; of source what lies here."""
-    added = _overlapping(dep, _added(stage))
-    digest = _recorded(dep, added) if added else None
-    if digest is not None:
-        return digest
-    if dep.exists:
-        return str(dep.get_hash().value)
-    raise UserError(
-        f"{stage.name} reads {dep.def_path}, which is neither in git nor in DVC at this revision; "
-        f"`dvc add {dep.def_path}`, commit and `dvc push`"
-    )
+class _Ground:
+    """What stages read that no stage makes; each is looked at once, however many read it."""
+
+    def __init__(self, repo: Repo) -> None:
+        self._added = [out for out in repo.index.outs if out.stage.is_data_source]
+        self._digests: dict[str, str] = {}
+
+    def digest(self, stage: PipelineStage, dep: Output) -> str:
+        """Of data in DVC what `dvc add` recorded, checked out or not; of source what lies here."""
+        if dep.fs_path not in self._digests:
+            self._digests[dep.fs_path] = self._digest(stage, dep)
+        return self._digests[dep.fs_path]
+
+    def files(self, stage: PipelineStage) -> tuple[str, ...]:
+        """The `.dvc` files of what the stage reads."""
+        files = {out.stage.path_in_repo for dep in stage.deps for out in _overlapping(dep, self._added)}
+        return tuple(sorted(files))
+
+    def _digest(self, stage: PipelineStage, dep: Output) -> str:
+        added = _overlapping(dep, self._added)
+        digest = _recorded(dep, added) if added else None
+        if digest is not None:
+            return digest
+        if dep.exists:
+            return str(dep.get_hash().value)
+        raise UserError(
+            f"{stage.name} reads {dep.def_path}, which is neither in git nor in DVC at this revision; "
+            f"`dvc add {dep.def_path}`, commit and `dvc push`"
+        )
 
 
-def _added(stage: PipelineStage) -> list[Output]:
-    return [out for out in stage.repo.index.outs if out.stage.is_data_source]
+def _is_params(dep: Output) -> bool:
+    return hasattr(dep, "read_params")
 
 
-def _sources(stage: PipelineStage) -> tuple[str, ...]:
-    added = _added(stage)
-    files = {out.stage.path_in_repo for dep in stage.deps for out in _overlapping(dep, added)}
-    return tuple(sorted(files))
+def _is_source(dep: Output, made: list[Output]) -> bool:
+    return not _is_params(dep) and not _overlapping(dep, made)
 
 
-def _holds(stage: PipelineStage, made: list[Output]) -> bool:
+def _own(stage: PipelineStage, made: list[Output], ground: _Ground) -> dict[str, Any]:
+    return {
+        "cmd": stage.cmd,
+        "params": {dep.def_path: dep.read_params() for dep in stage.deps if _is_params(dep)},
+        "reads": {dep.def_path: ground.digest(stage, dep) for dep in stage.deps if _is_source(dep, made)},
+        "outs": sorted(out.def_path for out in stage.outs),
+    }
+
+
+def _holds(stage: PipelineStage, made: list[Output], own: dict[str, Any]) -> bool:
     """Whether the stage's entry in dvc.lock agrees with its definition, its source, and the entries before it."""
     if stage.cmd_changed or not all(out.hash_info for out in stage.outs):
         return False
+    now = own["params"] | own["reads"]
     for dep in stage.deps:
-        above = _overlapping(dep, made)
-        if hasattr(dep, "read_params"):
-            if dep.hash_info.value != dep.read_params():
-                return False
-        elif not dep.hash_info or dep.hash_info.value != (
-            _recorded(dep, above) if above else _digest(stage, dep)
-        ):
+        known = now[dep.def_path] if dep.def_path in now else _recorded(dep, _overlapping(dep, made))
+        if not dep.hash_info or dep.hash_info.value != known:
             return False
     return bool(stage.repo.config["core"].get("remote")) or not any(out.changed_cache() for out in stage.outs)
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from flows.graph import cache_folder, changed_sources, read_graph
+from flows.graph import cache_folder, changed_sources, read_graph, read_sources
 from flows.lottery.checkout import refuse_changes
 from flows.lottery.dispatch import INTERRUPTED, STOPPED
 from flows.lottery.flow import Source, Where, lottery
@@ -77,8 +77,7 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 
 
 def _refuse_what_workers_would_not_get(root: Path) -> None:
-    nodes = read_graph(root)
-    refuse_changes(root, sorted({path for node in nodes.values() for path in node.own["reads"]}))
+    refuse_changes(root, read_sources(root))
     if changed := changed_sources(root):
         raise UserError(
             f"{changed[0]} was changed after `dvc add`; add it again and commit, or `dvc checkout` it"
