@@ -6,6 +6,7 @@ python -m flows.lottery.deployments worker POOL  a worker of the pool on this ma
 
 import argparse
 import os
+import signal
 import sys
 from contextlib import suppress
 from datetime import timedelta
@@ -38,7 +39,7 @@ POOLS = {
 }
 AT_ONCE = {CONTROL: 20, GPU: 1, CPU: 1}
 """Runs that one worker of a pool takes at once. A lottery waits for its stages, so it must not take their place."""
-POLL_SECONDS = 2
+POLL_SECONDS = 1
 """How often a worker asks for work."""
 HEARTBEAT_SECONDS = 30
 ZOMBIE_SECONDS = 90
@@ -73,7 +74,10 @@ def worker(pool: str) -> NoReturn:
         "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(HEARTBEAT_SECONDS),
         "PREFECT_WORKER_QUERY_SECONDS": str(POLL_SECONDS),
     }
-    os.execve(sys.executable, command, os.environ | seconds | {WORKER: str(os.getpid())})
+    signal.signal(
+        signal.SIGINT, signal.SIG_DFL
+    )  # a shell that begins it with `&` ignores it; a worker ends by it
+    os.execve(sys.executable, command, seconds | os.environ | {WORKER: str(os.getpid())})
 
 
 def _pool(client: SyncPrefectClient, name: str, about: str) -> None:

@@ -14,7 +14,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from prefect.utilities.annotations import quote
 from pydantic import BaseModel, ConfigDict, Field
 
-from flows import registry, tracking
+from flows import tracking
 from flows.graph import Lock, Node, read_graph
 from flows.lottery import runner
 from flows.lottery.board import Board, show_decision
@@ -137,6 +137,8 @@ def promote(source: Source, study: str = "", rollback: bool = False, force: bool
         rollback: whether to go back instead.
         force: whether a champion that is no worse, or was measured on other data, is replaced all the same.
     """
+    from flows import registry  # torch and MLflow's models: seconds that a lottery does not need to begin
+
     try:
         need_server()
         with Home.of().clone(_revision(source)) as clone:
@@ -209,4 +211,8 @@ def _show(clone: Path, study: str, stages: list[str] | None, promote: bool) -> s
         show_decision(study, clone)
     except UserError as error:  # a study that took days does not fail because its numbers cannot be shown
         return f"It could not all be shown: {error}; `python -m flows.tracking sync` or the next lottery does"
-    return registry.promote(clone).said if promote else ""
+    if not promote:
+        return ""
+    from flows import registry
+
+    return registry.promote(clone).said
