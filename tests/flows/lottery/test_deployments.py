@@ -298,20 +298,3 @@ def test_a_pool_that_nobody_serves_is_said(root: Path, workers: Begin) -> None:
             assert time.monotonic() < until
             time.sleep(0.5)
     assert said == ["no worker serves the pool empty; start one: `make worker POOL=empty`"]
-
-
-def test_a_worker_that_a_script_began_in_the_background_ends_when_it_is_told(
-    root: Path, workers: Begin
-) -> None:
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # as a shell does for `worker &`
-    try:
-        process = workers("cpu")
-    finally:
-        signal.signal(signal.SIGINT, before)
-    log = max(root.parent.glob("worker-*.log"), key=lambda path: int(path.stem.partition("-")[2]))
-    until = time.monotonic() + PATIENCE_SECONDS
-    while "started" not in log.read_text():
-        assert time.monotonic() < until, log.read_text()
-        time.sleep(0.2)
-    process.send_signal(signal.SIGTERM)
-    process.wait(60)
