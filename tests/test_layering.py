@@ -19,6 +19,7 @@ ORDER = [
     {"training"},
     {"evaluation"},
     {"promotion"},
+    {"runtime"},
     {"restore"},
     {"study"},
     {"command"},

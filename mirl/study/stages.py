@@ -107,7 +107,8 @@ def evaluate(study: Study, key: str) -> None:
     study.params.round(key)
     ticket = ticket_format.read(files.ticket(key) / "ticket.safetensors")
     machine = study.params.machine
-    restorer = Restorer(ticket, threads=machine.threads, device=str(device_of(machine)))
+    device = str(device_of(machine))
+    restorer = Restorer(ticket, threads=machine.threads, device=device, skip_zeros=False)
     shutil.rmtree(
         files.checkpoint(ticket.lineage.fingerprint).parent, ignore_errors=True
     )  # DVC has the ticket

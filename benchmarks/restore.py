@@ -1,0 +1,218 @@
+"""How long full-size PromptIR takes for one picture on a CPU: the published form, dense runtimes, and our engine.
+
+Each contender runs in a process of its own, on the same threads, one after the other; all are gone through several times,
+so that a slow minute falls on all. MIRL_REFERENCE names a checkout of the authors' repository; what is not installed is left
+out.
+
+    pip install onnxruntime openvino onnx onnxscript einops
+    MIRL_REFERENCE=../MIR-L python benchmarks/restore.py
+"""
+
+import argparse
+import importlib.util
+import json
+import os
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from mirl.networks import Network, NetworkSection, build, prunable
+
+DENSITIES = (1.0, 0.5, 0.2, 0.1, 0.035)
+Run = Callable[[np.ndarray], np.ndarray]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--sides", type=int, nargs="+", default=[256], help="of the square picture, pixels")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--passes", type=int, default=2, help="how often all contenders are gone through")
+    parser.add_argument("--repeats", type=int, default=3, help="pictures that are timed in each pass")
+    parser.add_argument("--only", nargs="+", help="contenders, by their names")
+    parser.add_argument("--contender", help=argparse.SUPPRESS)
+    parser.add_argument("--onnx", help=argparse.SUPPRESS)
+    wanted = parser.parse_args()
+    if wanted.contender:
+        print(json.dumps(measure(wanted)))
+        return 0
+    print(f"{_machine()}, {wanted.threads} threads\n", flush=True)
+    names = [name for name in contenders() if not wanted.only or name in wanted.only]
+    for side in wanted.sides:
+        compare(names, side, wanted)
+    return 0
+
+
+def contenders() -> list[str]:
+    """All that can run here."""
+    there = {
+        name: importlib.util.find_spec(name) is not None for name in ("onnxruntime", "openvino", "onnxscript")
+    }
+    names = ["reference"] if os.environ.get("MIRL_REFERENCE") else []
+    names += ["torch"]
+    names += ["onnxruntime"] if there["onnxruntime"] and there["onnxscript"] else []
+    names += ["openvino fp32", "openvino"] if there["openvino"] and there["onnxscript"] else []
+    return (
+        names + [f"engine {kind} {density}" for density in DENSITIES for kind in ("global", "layerwise")][1:]
+    )
+
+
+def compare(names: list[str], side: int, wanted: argparse.Namespace) -> None:
+    """Measure every contender on a picture of `side` x `side`, and print a row of each."""
+    seconds: dict[str, list[float]] = {name: [] for name in names}
+    facts: dict[str, dict[str, Any]] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        onnx = Path(folder, "dense.onnx")
+        if any("onnx" in name or "openvino" in name for name in names):
+            torch.onnx.export(_dense(), (torch.rand(1, 3, side, side),), onnx, dynamo=True, verbose=False)
+        for _ in range(wanted.passes):
+            for name in names:
+                facts[name] = _child(name, side, wanted, onnx)
+                seconds[name] += facts[name]["seconds"]
+    middle = {name: statistics.median(values) for name, values in seconds.items()}
+    print(
+        f"| {side} x {side} | s, median of {wanted.passes * wanted.repeats} | all | peak MiB | GMAC |", end=""
+    )
+    print(
+        " ".join(f" of {name} |" for name in _yardsticks(names)),
+        "\n|" + "---|" * (5 + len(_yardsticks(names))),
+    )
+    for name in names:
+        each = " ".join(f"{value:.2f}" for value in sorted(seconds[name]))
+        ratios = " | ".join(f"{middle[other] / middle[name]:.2f}" for other in _yardsticks(names))
+        row = (name, f"{middle[name]:.2f}", each, f"{facts[name]['mib']:.0f}", facts[name]["gmac"], ratios)
+        print("|", " | ".join(row), "|", flush=True)
+    print(flush=True)
+
+
+def _yardsticks(names: list[str]) -> list[str]:
+    return [name for name in names if not name.startswith("engine")]
+
+
+def _child(name: str, side: int, wanted: argparse.Namespace, onnx: Path) -> dict[str, Any]:
+    command = [sys.executable, __file__, "--contender", name, "--sides", str(side), "--onnx", str(onnx)]
+    command += ["--threads", str(wanted.threads), "--repeats", str(wanted.repeats)]
+    environment = os.environ | {"OMP_NUM_THREADS": str(wanted.threads)}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    if done.returncode:
+        raise SystemExit(f"{name} failed:\n{done.stderr[-3000:]}")
+    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return result
+
+
+def measure(wanted: argparse.Namespace) -> dict[str, Any]:
+    """In a process of its own: seconds of each picture after a first one, and the most memory it ever had."""
+    torch.set_num_threads(wanted.threads)
+    side = wanted.sides[0]
+    picture_BCHW = np.random.default_rng(0).random((1, 3, side, side), dtype=np.float32)
+    run, gmac = prepare(wanted.contender, wanted.threads, wanted.onnx, side)
+    seconds = []
+    with torch.inference_mode():
+        for _ in range(wanted.repeats + 1):
+            begun = time.perf_counter()
+            run(picture_BCHW)
+            seconds.append(time.perf_counter() - begun)
+    mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return {"seconds": seconds[1:], "mib": mib, "gmac": gmac}
+
+
+def prepare(name: str, threads: int, onnx: str, side: int) -> tuple[Run, str]:
+    """What restores a picture, and how many multiply-adds its weights ask for."""
+    kind, *rest = name.split()
+    if kind == "reference":
+        return _torch(_reference()), ""
+    if kind == "torch":
+        return _torch(_dense(), torch.channels_last), _gmac(_dense(), side)
+    if kind == "onnxruntime":
+        return _onnxruntime(onnx, threads), ""
+    if kind == "openvino":
+        return _openvino(onnx, threads, "f32" if rest else ""), ""
+    from mirl.runtime.engine import quicken
+
+    network = _pruned(rest[0], float(rest[1]))
+    return _torch(quicken(network, threads)), _gmac(network, side)
+
+
+def _dense() -> Network:
+    return build(NetworkSection(name="promptir")).eval().requires_grad_(False)
+
+
+def _pruned(scope: str, density: float) -> Network:
+    """Untrained weights without the smallest: of all together, or of each tensor."""
+    network = _dense()
+    weights = prunable(network, prompts=True)
+    together = torch.cat([weight.abs().flatten() for weight in weights.values()]).numpy()
+    for weight in weights.values():
+        among = together if scope == "global" else weight.abs().flatten().numpy()
+        cut = int(len(among) * (1 - density))
+        weight.mul_(weight.abs() >= float(np.partition(among, cut)[cut]) if cut else torch.ones(()))
+    return network
+
+
+def _gmac(network: Network, side: int) -> str:
+    from mirl.sparsity.accounting import macs
+    from mirl.sparsity.mask import Mask
+
+    mask = Mask({name: weight != 0 for name, weight in prunable(network, prompts=True).items()})
+    return f"{macs(network, mask, side, side).kept_g:.1f}"
+
+
+def _torch(network: Any, memory_format: torch.memory_format = torch.contiguous_format) -> Run:
+    def run(picture_BCHW: np.ndarray) -> np.ndarray:
+        result: np.ndarray = network(
+            torch.from_numpy(picture_BCHW).contiguous(memory_format=memory_format)
+        ).numpy()
+        return result
+
+    return run
+
+
+def _reference() -> Any:
+    sys.path.insert(0, os.environ["MIRL_REFERENCE"])
+    from models.network import PromptIR
+
+    return PromptIR(decoder=True).eval().requires_grad_(False)
+
+
+def _onnxruntime(path: str, threads: int) -> Run:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    (given,) = session.get_inputs()
+    return lambda picture_BCHW: session.run(None, {given.name: picture_BCHW})[0]
+
+
+def _openvino(path: str, threads: int, precision: str) -> Run:
+    import openvino
+
+    settings: dict[str, Any] = {"INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY"}
+    settings |= {"INFERENCE_PRECISION_HINT": precision} if precision else {}
+    compiled = openvino.Core().compile_model(path, "CPU", settings)
+    return lambda picture_BCHW: compiled(picture_BCHW)[0]
+
+
+def _machine() -> str:
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
+    model = next(
+        (line.partition(": ")[2] for line in lines if line.startswith("model name")), platform.machine()
+    )
+    commit = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
+    )
+    load = f"load before {os.getloadavg()[0]:.1f}"
+    return f"{model}, {os.cpu_count()} cores, {time.strftime('%Y-%m-%d')}, {load}, commit {commit.stdout.strip()}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,55 @@
+"""Threads that share the tiles of a layer."""
+
+import itertools
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+
+from mirl.runtime.planes import Tiles
+from mirl.runtime.tiles import Grid
+
+SHARES = 4
+"""Into how many parts each thread's tiles are cut: who is disturbed does fewer of them."""
+
+LINE = 16
+"""float32 numbers in a line of cache, and in the longest vector."""
+Work = Callable[[int, Tiles, np.ndarray], None]
+"""Does a part: its number, its tiles, the memory it may use."""
+
+
+class Crew:
+    """`threads` of them, each with scratch memory of its own that stays from layer to layer."""
+
+    def __init__(self, threads: int) -> None:
+        self._threads = threads
+        self._pool = ThreadPoolExecutor(threads)
+        self._memory = [np.zeros(0, np.float32) for _ in range(threads)]
+
+    def parts(self, grid: Grid) -> int:
+        """Into how many parts the tiles are cut."""
+        return min(grid.tiles, SHARES * self._threads)
+
+    def run(self, work: Work, grid: Grid, planes: int) -> None:
+        """Call `work` for every part of the tiles, with memory of `planes` planes; it lets go of the interpreter."""
+        parts = self.parts(grid)
+        bounds = [part * grid.tiles // parts for part in range(parts + 1)]
+        waiting = enumerate(itertools.pairwise(bounds))  # a step of it is done under the interpreter's lock
+
+        def take(worker: int) -> None:
+            if len(self._memory[worker]) < planes * grid.plane:
+                self._memory[worker] = _aligned(planes * grid.plane)
+            for part, (first, last) in waiting:
+                work(part, Tiles(grid, first, last), self._memory[worker])
+
+        if min(parts, self._threads) == 1:
+            take(0)
+        else:
+            list(self._pool.map(take, range(self._threads)))
+
+
+def _aligned(count: int) -> np.ndarray:
+    """Zeros that begin where a line of cache does."""
+    room = np.zeros(count + LINE, np.float32)
+    first = -(room.ctypes.data // room.itemsize) % LINE
+    return room[first : first + count]

@@ -1,0 +1,191 @@
+"""The layers of restoration networks, tile by tile: gathered, computed in cache, written back.
+
+`image` and `out` are float32 of (channels, height, width). `memory` is one thread's scratch, in planes of the grid: first
+those of the tile's channels, then those that a layer needs between. Tiles [first, last) are worked on.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from mirl.runtime.planes import (
+    Norm,
+    Tile,
+    Tiles,
+    add_squares,
+    clear_outside,
+    compiled,
+    gate_gelu,
+    inner,
+    keep_inside,
+    load,
+    normalise,
+    origin,
+    pixels,
+    store,
+)
+from mirl.runtime.rows import Rows, add_products, sum_rows
+
+
+class Mixing(NamedTuple):
+    """Normalisation, a 1x1 convolution, a depth-wise 3x3 one."""
+
+    norm: Norm
+    mix: Rows
+    depthwise: Rows
+
+
+class FeedForward(NamedTuple):
+    """A `Mixing` whose rows 2 j and 2 j + 1 are gate and value of hidden channel j; GELU gate; a 1x1 convolution."""
+
+    mixing: Mixing
+    project: Rows
+
+
+class Products(NamedTuple):
+    """What channel attention needs to know of all pixels: h heads of D channels each."""
+
+    dots: np.ndarray
+    """(h, D, D): of each query with each key."""
+    squares: np.ndarray
+    """(2, h, D): of each query, and of each key, with itself."""
+
+
+class Weighing(NamedTuple):
+    """What attention does with the values: sums by its weights, then a 1x1 convolution."""
+
+    weights: Rows
+    project: Rows
+
+
+BATCH = 8
+"""Rows that are computed in turns."""
+
+
+@compiled
+def convolve(
+    image: np.ndarray, tiles: Tiles, layer: Rows, out: np.ndarray, residual: np.ndarray, memory: np.ndarray
+) -> None:
+    """A convolution of stride 1 with zero padding, on top of `residual` where that is not empty.
+
+    BATCH planes beside those of the image.
+    """
+    for number in range(tiles.first, tiles.last):
+        tile = load(image, tiles.grid, number, memory)
+        project(layer, tile, (0, image.shape[0]), out, residual, memory)
+
+
+@compiled
+def compare(
+    image: np.ndarray, tiles: Tiles, layer: Mixing, values: np.ndarray, products: Products, memory: np.ndarray
+) -> None:
+    """Write the values of channel attention, add up the products of its queries and keys; a third of `layer` is each.
+
+    Beside the image's planes one head of queries, and three BATCHes.
+    """
+    grid, channels = tiles.grid, image.shape[0]
+    heads, deep = products.dots.shape[:2]
+    keys, free = channels + deep, channels + deep + BATCH
+    for number in range(tiles.first, tiles.last):
+        tile = load(image, grid, number, memory)
+        normalise(memory, channels, grid, layer.norm, keys)
+        for head in range(heads):
+            for j in range(0, deep, BATCH):
+                more = min(BATCH, deep - j)
+                deepen(layer, (head * deep + j, more), tile, memory, free, channels + j)
+                keep_inside(tile, memory, channels + j, more)
+                add_squares(grid, memory, channels + j, products.squares[0, head, j : j + more])
+            for j in range(0, deep, BATCH):
+                more = min(BATCH, deep - j)
+                deepen(layer, (channels + head * deep + j, more), tile, memory, free, keys)
+                keep_inside(tile, memory, keys, more)
+                add_squares(grid, memory, keys, products.squares[1, head, j : j + more])
+                add_products(
+                    memory,
+                    (channels * grid.plane + grid.start, grid.plane),
+                    (keys * grid.plane + grid.start, grid.plane),
+                    inner(grid),
+                    products.dots[head, :, j : j + more],
+                )
+        for j in range(0, channels, BATCH):
+            more = min(BATCH, channels - j)
+            deepen(layer, (2 * channels + j, more), tile, memory, free, keys)
+            store(tile, memory, (keys, j, more), values, values[:0])
+
+
+@compiled
+def weigh(
+    values: np.ndarray,
+    tiles: Tiles,
+    layer: Weighing,
+    out: np.ndarray,
+    residual: np.ndarray,
+    memory: np.ndarray,
+) -> None:
+    """`residual` plus the projection of the values, weighed. Two planes for each channel, and a BATCH."""
+    grid, channels = tiles.grid, values.shape[0]
+    write = (channels * grid.plane + grid.start, grid.plane)
+    for number in range(tiles.first, tiles.last):
+        tile = load(values, grid, number, memory)
+        sum_rows(layer.weights, (0, channels), memory, grid.start, write, inner(grid))
+        project(layer.project, tile, (channels, 2 * channels), out, residual, memory)
+
+
+@compiled
+def feed_forward(
+    image: np.ndarray, tiles: Tiles, layer: FeedForward, out: np.ndarray, memory: np.ndarray
+) -> None:
+    """The image plus the outputs of a `FeedForward`.
+
+    Beside the image's planes one for each hidden channel, and two BATCHes.
+    """
+    grid, channels = tiles.grid, image.shape[0]
+    rows = len(layer.mixing.mix.starts) - 1
+    gates, free = channels + rows // 2, channels + rows // 2 + BATCH // 2
+    for number in range(tiles.first, tiles.last):
+        tile = load(image, grid, number, memory)
+        normalise(memory, channels, grid, layer.mixing.norm, gates)
+        for j in range(0, rows, BATCH):
+            more = min(BATCH, rows - j)
+            deepen(layer.mixing, (j, more), tile, memory, free, gates)
+            for pair in range(more // 2):
+                gate, value = gates + 2 * pair, gates + 2 * pair + 1
+                gate_gelu(
+                    pixels(memory, grid, gate),
+                    pixels(memory, grid, value),
+                    pixels(memory, grid, channels + j // 2 + pair),
+                )
+        project(layer.project, tile, (channels, gates), out, image, memory)
+
+
+@compiled
+def deepen(
+    layer: Mixing, some: tuple[int, int], tile: Tile, memory: np.ndarray, free: int, target: int
+) -> None:
+    """Rows of a `Mixing`, (first, how many), from normalised planes into planes from `target` on; `free` are used."""
+    grid = tile.grid
+    whole = origin(grid) + (grid.rows + 2 * grid.border) * grid.pitch
+    sum_rows(layer.mix, (some[0], some[0] + some[1]), memory, 0, (free * grid.plane, grid.plane), whole)
+    clear_outside(tile, memory, free, some[1])
+    for number in range(some[1]):
+        row, read = some[0] + number, (free + number) * grid.plane + grid.start
+        write = (target + number) * grid.plane + grid.start
+        sum_rows(layer.depthwise, (row, row + 1), memory, read, (write, 0), inner(grid))
+
+
+@compiled
+def project(
+    layer: Rows,
+    tile: Tile,
+    planes: tuple[int, int],
+    out: np.ndarray,
+    residual: np.ndarray,
+    memory: np.ndarray,
+) -> None:
+    """Write all rows of a layer over planes [first, last); the BATCH behind them is used."""
+    grid, (first, last) = tile.grid, planes
+    write = (last * grid.plane + grid.start, grid.plane)
+    for row in range(0, out.shape[0], BATCH):
+        more = min(BATCH, out.shape[0] - row)
+        sum_rows(layer, (row, row + more), memory, first * grid.plane + grid.start, write, inner(grid))
+        store(tile, memory, (last, row, more), out, residual)

@@ -1,0 +1,159 @@
+"""The two loops in which the time is spent, in LLVM's own vectors: a compiler does not find them by itself.
+
+In both, sums stay in registers while what they are made of passes by. Numba makes them part of the functions that call them.
+"""
+
+from typing import Any
+
+import llvmlite.binding
+from llvmlite import ir
+from numba.core import cgutils, types
+from numba.extending import intrinsic
+
+LANES = 16 if llvmlite.binding.get_host_cpu_features().get("avx512f") else 8
+"""float32 numbers in a vector register of this machine."""
+VECTORS = 8
+"""Registers of sums: as many as hide how long a multiply-add takes."""
+CHUNK = LANES * VECTORS
+"""Pixels of a row that are computed at a time."""
+SIDE = 4
+"""Planes that are multiplied with as many others at a time: each vector that is read is used so often."""
+
+FLOAT, INDEX = ir.FloatType(), ir.IntType(64)
+VECTOR = ir.VectorType(FLOAT, LANES)
+
+
+@intrinsic
+def sum_chunk(typing: Any, rows: Any, row: Any, memory: Any, read: Any, write: Any) -> Any:
+    """A CHUNK of row `row`: memory[write + t] = bias + the sum over its elements of weight * memory[read + offset + t]."""
+    signature = types.void(rows, types.int64, memory, types.int64, types.int64)
+
+    def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
+        rows, row, memory, read, write = arguments
+        starts, offsets, weights, bias = (
+            _data(context, builder, kind, builder.extract_value(rows, place))
+            for place, kind in enumerate(signature.args[0])
+        )
+        memory = _data(context, builder, signature.args[2], memory)
+        first, last = (
+            builder.sext(_item(builder, starts, place), INDEX) for place in (row, builder.add(row, INDEX(1)))
+        )
+        start, before = _splat(builder, _item(builder, bias, row)), builder.block
+        loop, end = builder.append_basic_block("row"), builder.append_basic_block("row.end")
+        builder.cbranch(builder.icmp_signed("<", first, last), loop, end)
+
+        builder.position_at_end(loop)
+        element = builder.phi(INDEX)
+        sums = [builder.phi(VECTOR) for _ in range(VECTORS)]
+        weight = _splat(builder, _item(builder, weights, element))
+        source = builder.add(read, builder.sext(_item(builder, offsets, element), INDEX))
+        grown = [
+            _multiply_add(builder, weight, _load(builder, memory, source, number), total)
+            for number, total in enumerate(sums)
+        ]
+        following = builder.add(element, INDEX(1))
+        builder.cbranch(builder.icmp_signed("<", following, last), loop, end)
+        element.add_incoming(first, before)
+        element.add_incoming(following, loop)
+        for total, more in zip(sums, grown):
+            total.add_incoming(start, before)
+            total.add_incoming(more, loop)
+
+        builder.position_at_end(end)
+        results = [builder.phi(VECTOR) for _ in range(VECTORS)]
+        for result, more in zip(results, grown):
+            result.add_incoming(start, before)
+            result.add_incoming(more, loop)
+        for number, result in enumerate(results):
+            builder.store(result, _vector(builder, memory, write, number), align=4)
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+@intrinsic
+def sum_block(typing: Any, memory: Any, left: Any, right: Any, length: Any, block: Any) -> Any:
+    """block[r, c] = the sum over pixels of the plane at left[0] + r * left[1] times that at right[0] + c * right[1]."""
+    signature = types.void(memory, left, right, types.int64, block)
+
+    def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
+        memory, left, right, length, block = arguments
+        memory = _data(context, builder, signature.args[0], memory)
+        block = _data(context, builder, signature.args[4], block)
+        starts = [
+            [
+                builder.add(
+                    builder.extract_value(side, 0), builder.mul(builder.extract_value(side, 1), INDEX(number))
+                )
+                for number in range(SIDE)
+            ]
+            for side in (left, right)
+        ]
+        zero, before = ir.Constant(VECTOR, [0.0] * LANES), builder.block
+        loop, end = builder.append_basic_block("block"), builder.append_basic_block("block.end")
+        builder.branch(loop)
+
+        builder.position_at_end(loop)
+        pixel = builder.phi(INDEX)
+        sums = [builder.phi(VECTOR) for _ in range(SIDE * SIDE)]
+        lefts, rights = (
+            [_load(builder, memory, builder.add(start, pixel), 0) for start in side] for side in starts
+        )
+        grown = [
+            _multiply_add(builder, lefts[number // SIDE], rights[number % SIDE], total)
+            for number, total in enumerate(sums)
+        ]
+        following = builder.add(pixel, INDEX(LANES))
+        builder.cbranch(builder.icmp_signed("<", following, length), loop, end)
+        pixel.add_incoming(INDEX(0), before)
+        pixel.add_incoming(following, loop)
+        for total, more in zip(sums, grown):
+            total.add_incoming(zero, before)
+            total.add_incoming(more, loop)
+
+        builder.position_at_end(end)
+        add_up = _function(builder, FLOAT, [FLOAT, VECTOR], "vector.reduce.fadd")
+        for number, total in enumerate(grown):
+            one = builder.call(add_up, [ir.Constant(FLOAT, 0.0), total], fastmath=("reassoc",))
+            builder.store(one, builder.gep(block, [INDEX(number)]))
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+def _data(context: Any, builder: ir.IRBuilder, kind: Any, array: Any) -> Any:
+    """Pointer to the elements of a numpy array."""
+    return context.make_array(kind)(context, builder, value=array).data
+
+
+def _item(builder: ir.IRBuilder, pointer: Any, place: Any) -> Any:
+    return builder.load(builder.gep(pointer, [place]))
+
+
+def _vector(builder: ir.IRBuilder, pointer: Any, place: Any, number: int) -> Any:
+    """Pointer to the `number`-th vector from `place` on."""
+    at = builder.gep(pointer, [builder.add(place, INDEX(number * LANES))])
+    return builder.bitcast(at, VECTOR.as_pointer())
+
+
+def _load(builder: ir.IRBuilder, pointer: Any, place: Any, number: int) -> Any:
+    return builder.load(_vector(builder, pointer, place, number), align=4)
+
+
+def _splat(builder: ir.IRBuilder, value: Any) -> Any:
+    """A vector of which every number is `value`."""
+    nothing = ir.Constant(VECTOR, ir.Undefined)
+    one = builder.insert_element(nothing, value, ir.Constant(ir.IntType(32), 0))
+    return builder.shuffle_vector(
+        one, nothing, ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES)
+    )
+
+
+def _multiply_add(builder: ir.IRBuilder, left: Any, right: Any, total: Any) -> Any:
+    return builder.call(_function(builder, VECTOR, [VECTOR] * 3, "fmuladd"), [left, right, total])
+
+
+def _function(builder: ir.IRBuilder, result: Any, given: list[Any], name: str) -> Any:
+    """LLVM's own function `name` for vectors of floats."""
+    kind = ir.FunctionType(result, given)
+    return cgutils.get_or_insert_function(builder.module, kind, f"llvm.{name}.v{LANES}f32")
