@@ -63,8 +63,8 @@ server: .venv/done ## Prefect, MLflow and the worker that runs lotteries: make s
 worker: .venv/done ## a worker on this machine: make worker POOL=gpu (or cpu)
 	python -m flows.lottery.deployments worker $(POOL)
 
-deploy: .venv/done ## tell Prefect's server what there is to run
-	python -m flows.lottery.deployments register
+deploy: .venv/done ## tell Prefect's server what there is to run: make deploy REPOSITORY=... REVISION=... (default: origin, HEAD)
+	python -m flows.lottery.deployments register $(if $(REPOSITORY),--repository $(REPOSITORY)) $(if $(REVISION),--revision $(REVISION))
 
 results: .venv/done ## bring what the last lottery on workers has made into this folder
 	python -m flows.lottery.results

@@ -21,7 +21,7 @@ from flows.lottery.board import Board, show_decision
 from flows.lottery.checkout import Home, Revision, resolve
 from flows.lottery.dispatch import INTERRUPTED, STOPPED, Here, Place, Pools
 from flows.lottery.lockfile import LockFile
-from flows.lottery.memory import LockArtifact, Memory
+from flows.lottery.memory import LockArtifact, Memory, reconcile
 from flows.lottery.parameters import settle_params
 from flows.lottery.runner import Done, Dvc, Work
 from flows.lottery.schedule import Outcome, make_all
@@ -90,9 +90,8 @@ def lottery(
             name = settle_params(clone, source.params, study, overrides or {})
             asked = replace(asked, params=(clone / "params.yaml").read_text())
             memory: Memory = LockFile(Path(where.lock)) if where.lock else LockArtifact(name)
-            lock = memory.load() or LockFile(clone / "dvc.lock").load()
-            LockFile(clone / "dvc.lock").write(lock)
-            nodes = read_graph(clone, targets or [])
+            committed = LockFile(clone / "dvc.lock").load()
+            lock, nodes = reconcile(clone, targets or [], [memory.load(), committed])
             place = _place(where, home)
             seen = Board(name, clone, sum(not node.current for node in nodes.values()))
 
@@ -111,8 +110,10 @@ def lottery(
                 place.stop()
                 raise
             LockFile(clone / "dvc.lock").write(result.lock)
-            memory.add({name: result.lock[name] for name in result.made})
             good = [node.name for node in nodes.values() if node.current or node.name in result.made]
+            memory.add(
+                {name: result.lock[name] for name in good}
+            )  # `make results` and `promote` need all of them
             is_whole = not targets and len(good) == len(nodes)
             said = _show(clone, name, None if is_whole else good, promote and not result.failed)
     except UserError as error:

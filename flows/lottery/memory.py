@@ -1,10 +1,14 @@
 """Where the merged dvc.lock is kept from one lottery to the next."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import permutations
+from pathlib import Path
 from typing import Protocol
 
-from flows.graph import Lock, lock_text, parse_lock
+from flows.graph import Lock, Node, lock_text, parse_lock, read_graph
 from flows.lottery.artifacts import keep_text, kept_text, key_of
+from flows.lottery.lockfile import LockFile
 
 
 class Memory(Protocol):
@@ -32,3 +36,29 @@ class LockArtifact:
     @property
     def _key(self) -> str:
         return key_of("lock", self.study)
+
+
+def reconcile(clone: Path, targets: Sequence[str], locks: Sequence[Lock]) -> tuple[Lock, dict[str, Node]]:
+    """Of what several locks know the one lock by which most stages are up to date, and the stages by it.
+
+    What was kept may be half of a lottery that was ended, or that of other parameters, and what is committed older or
+    newer. Entries that hold are taken from the first lock, then from the next; each order is tried, for a stage that was
+    made twice may have two results. The lock lies in `clone` afterwards.
+    """
+    best: tuple[int, Lock, dict[str, Node]] | None = None
+    different = [lock for place, lock in enumerate(locks) if lock and lock not in locks[:place]] or [{}]
+    for order in permutations(different):
+        lock: Lock = {}
+        nodes: dict[str, Node] = {}
+        for other in order:
+            lock = other | {name: lock[name] for name, node in nodes.items() if node.current}
+            LockFile(clone / "dvc.lock").write(lock)
+            nodes = read_graph(clone, targets)
+            if all(node.current for node in nodes.values()):
+                return lock, nodes
+        current = sum(node.current for node in nodes.values())
+        if best is None or current > best[0]:
+            best = current, lock, nodes
+    assert best is not None
+    LockFile(clone / "dvc.lock").write(best[1])
+    return best[1], best[2]

@@ -12,6 +12,7 @@ from mirl.study.params import read_params
 def settle_params(clone: Path, text: str, study: str, overrides: dict[str, Any]) -> str:
     """Write the params.yaml that is asked for into `clone`; returns the study's name.
 
+    The section `machine` stays that of the revision, whichever study is chosen: it is the machines', not the study's.
     UserError where there is no such study, or a value is not one that params.yaml may have.
     """
     path = clone / "params.yaml"
@@ -19,7 +20,9 @@ def settle_params(clone: Path, text: str, study: str, overrides: dict[str, Any])
         known = sorted(found.stem for found in (clone / "studies").glob("*.yaml"))
         if study not in known:
             raise UserError(f"there is no study {study!r} at this revision; there are {', '.join(known)}")
+        machine = _mapping(path.read_text()).get("machine")
         text = (clone / "studies" / f"{study}.yaml").read_text()
+        overrides = ({"machine": machine} if machine else {}) | overrides
     text = text or path.read_text()
     if overrides:
         values = _mapping(text)

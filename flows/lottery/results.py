@@ -51,6 +51,7 @@ def main() -> int:
         with plain_errors():
             current, stages = bring(Path.cwd())
         print(f"{current} of {stages} stages are up to date here, by params.yaml and source as they are here")
+        print("`git checkout dvc.lock && dvc checkout` goes back to what is committed")
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

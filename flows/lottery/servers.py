@@ -59,6 +59,7 @@ def serve(root: Path, host: str) -> int:
         )
     begun: dict[str, subprocess.Popen[bytes]] = {}
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell that begins it with `&` has it ignored
     try:
         for name, (_, command) in servers.items():
             begun[name] = _begin([name, *command], environment, _log(place, name))

@@ -97,6 +97,28 @@ def test_the_table_and_the_lock_are_kept_with_prefect(root: Path) -> None:
     assert start(root, study="own", targets=["judge@r1"]).message == "0 stages were made, 4 were up to date."
 
 
+def test_what_is_committed_counts_beside_what_was_kept(root: Path) -> None:
+    assert start(root, root / "dvc.lock").is_completed()
+    pipelines.run(root, "git", "add", "--all")
+    pipelines.run(root, "git", "commit", "--quiet", "--message", "made")
+    made, kept_lock = LockFile(root / "dvc.lock").load(), LockFile(root.parent / "kept.lock")
+    half_of_one, of_another = ["begin"], made["link@dense"] | {"cmd": "another"}
+    for entries in ({name: made[name] for name in half_of_one}, {"link@dense": of_another}):
+        kept_lock.write(entries)
+        assert start(root, kept_lock.path).message == "0 stages were made, 8 were up to date."
+        assert kept_lock.load() == made  # so that `promote` finds them
+
+
+def test_a_chosen_study_leaves_the_machine_as_it_is(root: Path) -> None:
+    values = yaml.safe_load((root / "params.yaml").read_text())
+    (root / "studies" / "own.yaml").write_text(yaml.safe_dump(values | {"machine": {"threads": 7}}))
+    (root / "params.yaml").write_text(yaml.safe_dump(values | {"machine": {"threads": 2}}))
+    settle_params(root, "", "own", {})
+    assert yaml.safe_load((root / "params.yaml").read_text())["machine"] == {"threads": 2}
+    settle_params(root, "", "own", {"machine.threads": 3})
+    assert yaml.safe_load((root / "params.yaml").read_text())["machine"] == {"threads": 3}
+
+
 def test_a_failing_arm_does_not_stop_the_others(root: Path) -> None:
     (root / "link.sh").write_text(
         '[ "$1" = r1 ] && { echo "error: no luck" >&2; exit 2; }\n' + pipelines.LINK
