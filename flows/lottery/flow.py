@@ -90,10 +90,9 @@ def lottery(
             name = settle_params(clone, source.params, study, overrides or {})
             asked = replace(asked, params=(clone / "params.yaml").read_text())
             memory: Memory = LockFile(Path(where.lock)) if where.lock else LockArtifact(name)
-            committed = LockFile(clone / "dvc.lock").load()
-            lock, nodes = reconcile(clone, targets or [], [memory.load(), committed])
-            place = _place(where, home)
-            seen = Board(name, clone, sum(not node.current for node in nodes.values()))
+            known = [memory.load(), LockFile(clone / "dvc.lock").load()]
+            lock, nodes = reconcile(clone, targets or [], known)
+            place, seen = _place(where, home), Board(name, clone, sum(not n.current for n in nodes.values()))
 
             def landed(node: Node, done: Done) -> None:
                 try:
