@@ -1,6 +1,7 @@
 """Threads that share the tiles of a layer."""
 
 import itertools
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
@@ -19,12 +20,12 @@ Work = Callable[[int, Tiles, np.ndarray], None]
 
 
 class Crew:
-    """`threads` of them, each with scratch memory of its own that stays from layer to layer."""
+    """`threads` of them, each with scratch memory of its own that stays from layer to layer. Any thread may call it."""
 
     def __init__(self, threads: int) -> None:
         self._threads = threads
         self._pool = ThreadPoolExecutor(threads)
-        self._memory = [np.zeros(0, np.float32) for _ in range(threads)]
+        self._own = threading.local()
 
     def parts(self, grid: Grid) -> int:
         """Into how many parts the tiles are cut."""
@@ -36,16 +37,22 @@ class Crew:
         bounds = [part * grid.tiles // parts for part in range(parts + 1)]
         waiting = enumerate(itertools.pairwise(bounds))  # a step of it is done under the interpreter's lock
 
-        def take(worker: int) -> None:
-            if len(self._memory[worker]) < planes * grid.plane:
-                self._memory[worker] = _aligned(planes * grid.plane)
+        def take(_: int) -> None:
+            memory = self._memory(planes * grid.plane)
             for part, (first, last) in waiting:
-                work(part, Tiles(grid, first, last), self._memory[worker])
+                work(part, Tiles(grid, first, last), memory)
 
         if min(parts, self._threads) == 1:
             take(0)
         else:
             list(self._pool.map(take, range(self._threads)))
+
+    def _memory(self, count: int) -> np.ndarray:
+        """This thread's; several callers may run layers at the same time."""
+        memory = getattr(self._own, "memory", None)
+        if memory is None or len(memory) < count:
+            memory = self._own.memory = _aligned(count)
+        return memory
 
 
 def _aligned(count: int) -> np.ndarray:

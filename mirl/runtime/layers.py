@@ -18,6 +18,9 @@ from mirl.runtime.planes import Norm, Tiles
 from mirl.runtime.rows import Rows, make_rows
 from mirl.runtime.tiles import Grid, cut
 
+SIZES = 2
+"""Picture sizes for which a layer keeps its rows: 8 bytes for each weight and size."""
+
 
 class SparseConv(nn.Module):
     """A convolution of stride 1, 1x1 or 3x3, with zero padding."""
@@ -25,7 +28,7 @@ class SparseConv(nn.Module):
     def __init__(self, conv: nn.Conv2d, crew: Crew) -> None:
         super().__init__()
         self._conv, self._crew, self._border = conv, crew, conv.kernel_size[0] // 2
-        self._rows = lru_cache(lambda grid: rows_of(conv, grid))
+        self._rows = lru_cache(SIZES)(lambda grid: rows_of(conv, grid))
 
     def forward(self, x_BCHW: Tensor, residual_BCHW: Tensor | None = None) -> Tensor:
         """The convolution, on top of `residual_BCHW` if there is one."""
@@ -52,8 +55,8 @@ class SparseAttention(nn.Module):
     def __init__(self, norm: ChannelNorm, attention: ChannelAttention, crew: Crew) -> None:
         super().__init__()
         self._attention, self._crew = attention, crew
-        self._project = lru_cache(lambda grid: rows_of(attention.project_out, grid))
-        self._mixing = lru_cache(
+        self._project = lru_cache(SIZES)(lambda grid: rows_of(attention.project_out, grid))
+        self._mixing = lru_cache(SIZES)(
             lambda grid: kernels.Mixing(
                 _norm(norm), rows_of(attention.project_in, grid), rows_of(attention.depthwise, grid)
             )
@@ -111,7 +114,7 @@ class SparseFeedForward(nn.Module):
         alive = living(feed)
         self._hidden = len(alive)
         pairs = torch.stack([alive, alive + feed.project_out.in_channels], 1).flatten()
-        self._layer = lru_cache(
+        self._layer = lru_cache(SIZES)(
             lambda grid: kernels.FeedForward(
                 kernels.Mixing(
                     _norm(norm), rows_of(feed.project_in, grid, pairs), rows_of(feed.depthwise, grid, pairs)

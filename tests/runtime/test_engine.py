@@ -1,5 +1,7 @@
 """Whole networks, made quick, against themselves."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import torch
 
@@ -30,3 +32,15 @@ def test_the_network_keeps_its_layers_and_dense_layers_stay() -> None:
     assert [type(module) for module in network.modules()] == before
     kinds = {name: type(module).__name__ for name, module in quick.named_modules()}
     assert kinds["bottom.0"] == "SparseTransformerBlock" and kinds["encoder.0.0"] == "TransformerBlock"
+
+
+def test_several_callers_at_a_time_get_what_one_gets() -> None:
+    network = (
+        build(NetworkSection(name="promptir", options=TINY["promptir"], seed=1)).eval().requires_grad_(False)
+    )
+    quick = quicken(network, threads=2, crossover=1.0)
+    pictures = [torch.rand(1, 3, 64, 32 * count) for count in range(1, 5)] * 4
+    alone = [quick(picture) for picture in pictures]
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(quick, pictures))
+    assert all(torch.equal(one, other) for one, other in zip(alone, together, strict=True))
