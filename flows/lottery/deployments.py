@@ -74,9 +74,8 @@ def worker(pool: str) -> NoReturn:
         "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(HEARTBEAT_SECONDS),
         "PREFECT_WORKER_QUERY_SECONDS": str(POLL_SECONDS),
     }
-    signal.signal(
-        signal.SIGINT, signal.SIG_DFL
-    )  # a shell that begins it with `&` ignores it; a worker ends by it
+    # A shell that begins it with `&` has SIGINT ignored, and a worker ends by it.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     os.execve(sys.executable, command, seconds | os.environ | {WORKER: str(os.getpid())})
 
 

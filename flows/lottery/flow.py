@@ -110,9 +110,7 @@ def lottery(
                 raise
             LockFile(clone / "dvc.lock").write(result.lock)
             good = [node.name for node in nodes.values() if node.current or node.name in result.made]
-            memory.add(
-                {name: result.lock[name] for name in good}
-            )  # `make results` and `promote` need all of them
+            memory.add({name: result.lock[name] for name in good})  # all: `promote` needs them
             is_whole = not targets and len(good) == len(nodes)
             said = _show(clone, name, None if is_whole else good, promote and not result.failed)
     except UserError as error:
