@@ -6,8 +6,6 @@ and red, green, blue; it comes back restored, of the same size: as PNG bytes, or
 
 import base64
 import binascii
-import tempfile
-from pathlib import Path
 from typing import Any
 
 import mlflow.models
@@ -49,15 +47,8 @@ class TicketModel(PythonModel):
             data = base64.b64decode(value, validate=True) if isinstance(value, str) else bytes(value)
         except (binascii.Error, TypeError) as error:
             raise UserError(f"an image is neither bytes, base64 nor uint8 values ({error})") from None
-        with tempfile.TemporaryDirectory() as folder:
-            before, after = Path(folder) / "image", Path(folder) / "restored.png"
-            before.write_bytes(data)
-            try:
-                photograph = image_file.read(before)
-            except UserError as error:
-                raise UserError(str(error).replace(str(before), "an image")) from None
-            image_file.write(photograph.with_pixels(self.restorer(photograph.rgb_HWC)), after)
-            return after.read_bytes()
+        photograph = image_file.decode(data, "an image")
+        return image_file.encode(photograph.with_pixels(self.restorer(photograph.rgb_HWC)), "PNG", "an image")
 
 
 mlflow.models.set_model(TicketModel())

@@ -54,31 +54,35 @@ class Photograph:
 
 
 def read(path: Path) -> Photograph:
-    """The photograph in `path`, decoded to its last row and turned upright.
+    """The photograph in `path`, as `decode` has it; UserError also where the file is missing."""
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        raise UserError(f"{path} does not exist; name a photograph or a folder of them") from None
+    return decode(data, str(path))
 
-    UserError where the file is missing, not a whole PNG, JPEG or WebP, of 16 bits, CMYK or moving;
-    OSError where the disk does not give it.
+
+def decode(data: bytes, name: str) -> Photograph:
+    """The photograph that `data` encodes, decoded to its last row and turned upright; errors speak of `name`.
+
+    UserError where it is not a whole PNG, JPEG or WebP, of 16 bits, CMYK or moving.
     """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # large photographs are welcome
-            with Image.open(path) as image:
-                _refuse(path, image)
+            with Image.open(io.BytesIO(data)) as image:
+                _refuse(name, image)
                 upright = ImageOps.exif_transpose(image)  # decodes: a truncated file raises here
     except UserError:
         raise
-    except FileNotFoundError:
-        raise UserError(f"{path} does not exist; name a photograph or a folder of them") from None
     except UnidentifiedImageError:
-        raise UserError(f"{path} is not an image that can be read; {KNOWN} can") from None
+        raise UserError(f"{name} is not an image that can be read; {KNOWN} can") from None
     except Image.DecompressionBombError:
         raise UserError(
-            f"{path} has over {2 * (Image.MAX_IMAGE_PIXELS or 0) // 10**6} million pixels; cut it"
+            f"{name} has over {2 * (Image.MAX_IMAGE_PIXELS or 0) // 10**6} million pixels; cut it"
         ) from None
     except (OSError, SyntaxError, ValueError, EOFError) as error:
-        if getattr(error, "errno", None):
-            raise  # the disk's, not the picture's
-        raise UserError(f"{path} is broken or cut off ({error}); get a whole copy of it") from None
+        raise UserError(f"{name} is broken or cut off ({error}); get a whole copy of it") from None
     return _photograph(upright)
 
 
@@ -89,18 +93,11 @@ def write(photograph: Photograph, path: Path, force: bool = False) -> None:
     the disk does not take it.
     """
     check_target(path, force)
-    name, image = FORMATS[path.suffix.lower()], photograph.image()
-    if name == "JPEG" and photograph.alpha_HW is not None:
-        raise UserError(f"{path}: JPEG cannot hold transparency; write a .png or .webp")
-    encoded = io.BytesIO()  # so that the format's trouble is not taken for the disk's
-    try:
-        image.save(encoded, format=name, **QUALITY[name], **photograph.extras)
-    except (ValueError, OSError) as error:
-        raise UserError(f"{path} cannot be written as {name} ({error}); write a .png") from None
+    encoded = encode(photograph, FORMATS[path.suffix.lower()], str(path))
     draft = path.with_name(f".{path.name}.{os.getpid()}.writing")
     try:
         with draft.open("wb") as file:
-            file.write(encoded.getbuffer())
+            file.write(encoded)
             file.flush()
             os.fsync(file.fileno())
         draft.replace(path)
@@ -109,6 +106,18 @@ def write(photograph: Photograph, path: Path, force: bool = False) -> None:
         raise
     finally:
         draft.unlink(missing_ok=True)
+
+
+def encode(photograph: Photograph, format: str, name: str) -> bytes:
+    """A whole file in one of the FORMATS; errors speak of `name`. UserError where that cannot hold the photograph."""
+    image, encoded = photograph.image(), io.BytesIO()
+    if format == "JPEG" and photograph.alpha_HW is not None:
+        raise UserError(f"{name}: JPEG cannot hold transparency; write a .png or .webp")
+    try:
+        image.save(encoded, format=format, **QUALITY[format], **photograph.extras)
+    except (ValueError, OSError) as error:
+        raise UserError(f"{name} cannot be written as {format} ({error}); write a .png") from None
+    return encoded.getvalue()
 
 
 def check_target(path: Path, force: bool = False) -> None:
@@ -121,16 +130,16 @@ def check_target(path: Path, force: bool = False) -> None:
         raise UserError(f"{path} exists; --force writes over it")
 
 
-def _refuse(path: Path, image: Image.Image) -> None:
+def _refuse(name: str, image: Image.Image) -> None:
     if image.format not in {*FORMATS.values(), "MPO"}:  # MPO: what some telephones write as .jpg
-        raise UserError(f"{path} is {image.format}; {KNOWN} can be restored, so convert it first")
+        raise UserError(f"{name} is {image.format}; {KNOWN} can be restored, so convert it first")
     if is_deep(image):
-        raise UserError(f"{path} has 16 bits a channel; only 8 can be restored, so save it with 8 bits first")
+        raise UserError(f"{name} has 16 bits a channel; only 8 can be restored, so save it with 8 bits first")
     if image.mode not in _MODES:
-        raise UserError(f"{path} is {image.mode}; only grey and RGB can be restored, so save it as RGB first")
+        raise UserError(f"{name} is {image.mode}; only grey and RGB can be restored, so save it as RGB first")
     frames = getattr(image, "n_frames", 1)
     if frames > 1 and image.format != "MPO":
-        raise UserError(f"{path} holds {frames} moving frames; only still pictures can be restored")
+        raise UserError(f"{name} holds {frames} moving frames; only still pictures can be restored")
 
 
 def _photograph(image: Image.Image) -> Photograph:
