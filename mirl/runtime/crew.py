@@ -9,12 +9,10 @@ import numpy as np
 
 from mirl.runtime.planes import Tiles
 from mirl.runtime.tiles import Grid
+from mirl.runtime.vectors import LINE
 
 SHARES = 4
 """Into how many parts each thread's tiles are cut: who is disturbed does fewer of them."""
-
-LINE = 16
-"""float32 numbers in a line of cache, and in the longest vector."""
 Work = Callable[[int, Tiles, np.ndarray], None]
 """Does a part: its number, its tiles, the memory it may use."""
 

@@ -12,19 +12,23 @@ from mirl.runtime.planes import (
     Norm,
     Tile,
     Tiles,
+    add_image,
     add_squares,
+    add_sums,
     clear_outside,
     compiled,
     gate_gelu,
     inner,
     keep_inside,
     load,
+    multiply_pairs,
     normalise,
     origin,
     pixels,
     store,
 )
-from mirl.runtime.rows import Rows, add_products, sum_rows
+from mirl.runtime.products import add_products, multiply
+from mirl.runtime.rows import Rows, sum_rows
 
 
 class Mixing(NamedTuple):
@@ -51,10 +55,13 @@ class Products(NamedTuple):
     """(2, h, D): of each query, and of each key, with itself."""
 
 
-class Weighing(NamedTuple):
-    """What attention does with the values: sums by its weights, then a 1x1 convolution."""
+class Pointwise(NamedTuple):
+    """The end of a NAFNet block: a 1x1 convolution of what is gated; normalisation, gate and 1x1 convolutions of its sum."""
 
-    weights: Rows
+    mix: Rows
+    norm: Norm
+    widen: Rows
+    """Rows 2 j and 2 j + 1 are the two factors of hidden channel j."""
     project: Rows
 
 
@@ -117,18 +124,21 @@ def compare(
 def weigh(
     values: np.ndarray,
     tiles: Tiles,
-    layer: Weighing,
+    weights: np.ndarray,
     out: np.ndarray,
     residual: np.ndarray,
     memory: np.ndarray,
 ) -> None:
-    """`residual` plus the projection of the values, weighed. Two planes for each channel, and a BATCH."""
+    """`residual` plus a dense 1x1 convolution of the values, whose matrix is in blocks of rows (`make_blocks`).
+
+    Beside a plane for each value one for each row of the blocks.
+    """
     grid, channels = tiles.grid, values.shape[0]
     write = (channels * grid.plane + grid.start, grid.plane)
     for number in range(tiles.first, tiles.last):
         tile = load(values, grid, number, memory)
-        sum_rows(layer.weights, (0, channels), memory, grid.start, write, inner(grid))
-        project(layer.project, tile, (channels, 2 * channels), out, residual, memory)
+        multiply(weights, memory, (grid.start, grid.plane), write, inner(grid))
+        store(tile, memory, (channels, 0, out.shape[0]), out, residual)
 
 
 @compiled
@@ -156,6 +166,57 @@ def feed_forward(
                     pixels(memory, grid, channels + j // 2 + pair),
                 )
         project(layer.project, tile, (channels, gates), out, image, memory)
+
+
+@compiled
+def gate_neighbours(
+    image: np.ndarray, tiles: Tiles, layer: Mixing, gated: np.ndarray, sums: np.ndarray, memory: np.ndarray
+) -> None:
+    """Write the products of rows 2 j and 2 j + 1 of a `Mixing`, and add up the pixels of each.
+
+    Two BATCHes beside the image's planes.
+    """
+    grid, channels = tiles.grid, image.shape[0]
+    rows = len(layer.mix.starts) - 1
+    pairs, free = channels, channels + BATCH
+    for number in range(tiles.first, tiles.last):
+        tile = load(image, grid, number, memory)
+        normalise(memory, channels, grid, layer.norm, pairs)
+        for j in range(0, rows, BATCH):
+            more = min(BATCH, rows - j)
+            deepen(layer, (j, more), tile, memory, free, pairs)
+            multiply_pairs(grid, memory, pairs, more // 2)
+            keep_inside(tile, memory, pairs, more // 2)
+            add_sums(grid, memory, pairs, sums[j // 2 : (j + more) // 2])
+            store(tile, memory, (pairs, j // 2, more // 2), gated, gated[:0])
+
+
+@compiled
+def feed_pixels(
+    gated: np.ndarray, tiles: Tiles, layer: Pointwise, image: np.ndarray, out: np.ndarray, memory: np.ndarray
+) -> None:
+    """The end of a NAFNet block: `image` is its input, `gated` what `gate_neighbours` wrote.
+
+    Planes for both and for each hidden channel, and two BATCHes.
+    """
+    grid, (hidden, channels) = tiles.grid, (gated.shape[0], image.shape[0])
+    rows = len(layer.widen.starts) - 1
+    products, pairs = hidden + channels, hidden + channels + rows // 2
+    for number in range(tiles.first, tiles.last):
+        tile = load(gated, grid, number, memory)
+        write = (hidden * grid.plane + grid.start, grid.plane)
+        sum_rows(layer.mix, (0, channels), memory, grid.start, write, inner(grid))
+        add_image(image, tile, memory, hidden)
+        store(tile, memory, (hidden, 0, channels), out, out[:0])
+        normalise(memory[hidden * grid.plane :], channels, grid, layer.norm, channels)
+        for j in range(0, rows, BATCH):
+            more = min(BATCH, rows - j)
+            aside = (pairs * grid.plane + grid.start, grid.plane)
+            sum_rows(layer.widen, (j, j + more), memory, write[0], aside, inner(grid))
+            multiply_pairs(grid, memory, pairs, more // 2)
+            for pair in range(more // 2):
+                pixels(memory, grid, products + j // 2 + pair)[:] = pixels(memory, grid, pairs + pair)
+        project(layer.project, tile, (products, pairs), out, out, memory)
 
 
 @compiled

@@ -10,7 +10,10 @@ import numba
 import numpy as np
 
 from mirl.runtime.tiles import Grid
-from mirl.runtime.vectors import LANES
+from mirl.runtime.vectors import LANES, LINE, fetch
+
+AHEAD = 2
+"""Channels by which reading from the main memory runs ahead: rows of a tile are too short for a processor to foresee."""
 
 compiled: Any = numba.njit(nogil=True, fastmath=True, cache=True)
 
@@ -60,9 +63,33 @@ def pixels(memory: np.ndarray, grid: Grid, plane: int) -> np.ndarray:
 
 
 @compiled
+def copy(target: np.ndarray, at: int, source: np.ndarray, first: int, count: int) -> None:
+    """Copy `count` numbers between 1-D arrays. An index that cannot be negative lets the compiler make vectors."""
+    to, begin = np.uintp(at), np.uintp(first)
+    for x in range(np.uintp(count)):
+        target[to + x] = source[begin + x]
+
+
+@compiled
+def add(target: np.ndarray, at: int, source: np.ndarray, first: int, count: int) -> None:
+    """Add `count` numbers of one 1-D array to those of another."""
+    to, begin = np.uintp(at), np.uintp(first)
+    for x in range(np.uintp(count)):
+        target[to + x] += source[begin + x]
+
+
+@compiled
+def fetch_row(image: np.ndarray, first: int, count: int) -> None:
+    """Ask for `count` pixels of a 1-D image from `first` on, as far as it has them."""
+    for x in range(first, min(first + count, len(image)), LINE):
+        fetch(image, x)  # type: ignore[call-arg]
+
+
+@compiled
 def load(image: np.ndarray, grid: Grid, number: int, memory: np.ndarray) -> Tile:
     """Copy a tile with its border into the first planes; what lies outside the image is 0."""
     channels, height, width = image.shape
+    flat, ahead = image.reshape(-1), AHEAD * height * width
     top, left = number // grid.across * grid.rows, number % grid.across * grid.columns
     begin, end = max(left - grid.border, 0), min(left + grid.columns + grid.border, width)
     covered = begin == left - grid.border and end == begin + grid.pitch
@@ -74,9 +101,9 @@ def load(image: np.ndarray, grid: Grid, number: int, memory: np.ndarray) -> Tile
                 for x in range(at, at + grid.pitch):
                     memory[x] = 0
             if inside:
-                at += begin - left + grid.border
-                for x in range(end - begin):
-                    memory[at + x] = image[channel, y, begin + x]
+                first = (channel * height + y) * width + begin
+                fetch_row(flat, first + ahead, end - begin)
+                copy(memory, at + begin - left + grid.border, flat, first, end - begin)
     return Tile(grid, top, left, height, width)
 
 
@@ -85,19 +112,19 @@ def store(
     tile: Tile, memory: np.ndarray, which: tuple[int, int, int], out: np.ndarray, residual: np.ndarray
 ) -> None:
     """Write the inner pixels of planes, `which` is (plane, channel, how many); on top of `residual` if not empty."""
-    grid, (plane, channel, count), add = tile.grid, which, len(residual) > 0
-    wide = min(grid.columns, tile.width - tile.left)
+    grid, (plane, channel, count) = tile.grid, which
+    area, wide = tile.height * tile.width, min(grid.columns, tile.width - tile.left)
+    flat, below = out.reshape(-1), residual.reshape(-1)
     for number in range(count):
         begin = (plane + number) * grid.plane + grid.start
         for row in range(min(grid.rows, tile.height - tile.top)):
-            start, y = begin + row * grid.pitch, tile.top + row
-            if add:
-                for x in range(wide):
-                    before = residual[channel + number, y, tile.left + x]
-                    out[channel + number, y, tile.left + x] = before + memory[start + x]
-            else:
-                for x in range(wide):
-                    out[channel + number, y, tile.left + x] = memory[start + x]
+            start = begin + row * grid.pitch
+            first = (channel + number) * area + (tile.top + row) * tile.width + tile.left
+            fetch_row(flat, first + AHEAD * area, wide)
+            if len(residual) > 0:
+                fetch_row(below, first + AHEAD * area, wide)
+                add(memory, start, below, first, wide)
+            copy(flat, first, memory, start, wide)
 
 
 @compiled
@@ -137,6 +164,42 @@ def add_squares(grid: Grid, memory: np.ndarray, plane: int, squares: np.ndarray)
         for t in range(len(here)):
             total += here[t] * here[t]
         squares[number] += total
+
+
+@compiled
+def add_sums(grid: Grid, memory: np.ndarray, plane: int, sums: np.ndarray) -> None:
+    """Add to each of `sums` a plane's pixels."""
+    for number in range(len(sums)):
+        total, here = np.float32(0), pixels(memory, grid, plane + number)
+        for t in range(len(here)):
+            total += here[t]
+        sums[number] += total
+
+
+@compiled
+def multiply_pairs(grid: Grid, memory: np.ndarray, plane: int, pairs: int) -> None:
+    """SimpleGate: plane j of `pairs` becomes the product of planes 2 j and 2 j + 1."""
+    for pair in range(pairs):
+        left, right = (
+            pixels(memory, grid, plane + 2 * pair),
+            pixels(memory, grid, plane + 2 * pair + 1),
+        )
+        out = pixels(memory, grid, plane + pair)
+        for t in range(len(out)):
+            out[t] = left[t] * right[t]
+
+
+@compiled
+def add_image(image: np.ndarray, tile: Tile, memory: np.ndarray, plane: int) -> None:
+    """Add the image's pixels to the inner ones of as many planes."""
+    grid, flat = tile.grid, image.reshape(-1)
+    area, wide = tile.height * tile.width, min(grid.columns, tile.width - tile.left)
+    for channel in range(image.shape[0]):
+        begin = (plane + channel) * grid.plane + grid.start
+        for row in range(min(grid.rows, tile.height - tile.top)):
+            first = channel * area + (tile.top + row) * tile.width + tile.left
+            fetch_row(flat, first + AHEAD * area, wide)
+            add(memory, begin + row * grid.pitch, flat, first, wide)
 
 
 @compiled

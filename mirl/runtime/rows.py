@@ -4,7 +4,7 @@ A layer is a list of output rows; a row is a list of (offset, weight). An offset
 input pixel lies in memory. So a 1x1 convolution, a 3x3 one and a depth-wise one differ in their offsets alone, and
 what is zero costs nothing, whichever layer it is in.
 
-Products of planes with planes, which attention needs, are the other sum over pixels.
+What is dense, which attention is, has kernels in `mirl.runtime.products`.
 """
 
 from typing import NamedTuple
@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numba
 import numpy as np
 
-from mirl.runtime.vectors import CHUNK, SIDE, sum_block, sum_chunk
+from mirl.runtime.vectors import CHUNK, sum_chunk
 
 
 class Rows(NamedTuple):
@@ -61,24 +61,3 @@ def sum_rows(
         for row in range(some[0], some[1]):
             at = write[0] + (row - some[0]) * write[1] + done
             sum_chunk(rows, row, memory, read + done, at)  # type: ignore[call-arg]
-
-
-@numba.njit(nogil=True, fastmath=True)
-def add_products(
-    memory: np.ndarray, left: tuple[int, int], right: tuple[int, int], length: int, dots: np.ndarray
-) -> None:
-    """Add to `dots` (L, R) the products, summed over `length` pixels, of L planes with R planes.
-
-    `left`, `right`: where the planes begin, and how far apart they lie. Pixels are taken in whole vectors: up to there
-    they must be 0.
-    """
-    rows, columns = dots.shape
-    block = np.empty((SIDE, SIDE), np.float32)
-    for i in range(0, rows, SIDE):
-        for j in range(0, columns, SIDE):
-            high, wide = min(SIDE, rows - i), min(SIDE, columns - j)
-            above, beside = (left[0] + i * left[1], left[1]), (right[0] + j * right[1], right[1])
-            sum_block(memory, above, beside, length, block)  # type: ignore[call-arg]
-            for r in range(high):
-                for c in range(wide):
-                    dots[i + r, j + c] += block[r, c]

@@ -7,12 +7,12 @@ and their first inner pixels begin where vectors of the processor do: reading ac
 import math
 from typing import NamedTuple
 
-from mirl.runtime.vectors import CHUNK, LANES
+from mirl.runtime.vectors import CHUNK, LANES, LINE
 
 CACHE = 192 * 1024
 """float32 numbers that the planes of a tile may take: three quarters of a second-level cache of 1 MiB."""
-COLUMNS = 126
-"""Of a tile with a border of one; wide enough that the border costs little."""
+COLUMNS = 64
+"""Of a tile with a border of one: whole lines of cache, and about as many as it has rows."""
 
 
 class Grid(NamedTuple):
@@ -35,13 +35,13 @@ class Grid(NamedTuple):
 def cut(height: int, width: int, planes: int, border: int) -> Grid:
     """The grid for tiles of `planes` planes; tiles of one size that cover the image, the last ones may hang over."""
     room = max(CACHE // planes, 4 * CHUNK)
-    columns = _even(width, COLUMNS if border else room)
+    columns = _whole(_even(width, COLUMNS), LINE) if border else _even(width, room)
     rows = _even(height, max(room // (columns + 2 * border) - 2 * border, 4 * border, 1))
     pitch = columns + 2 * border
-    start = _vectors(border * (pitch + 1))
-    inner = math.ceil(((rows - 1) * pitch + columns) / CHUNK) * CHUNK
-    whole = math.ceil((start + (rows + border) * pitch) / CHUNK) * CHUNK
-    plane = _vectors(max(start + inner + border * (pitch + 1), whole))
+    start = _whole(border * (pitch + 1), LANES)
+    inner = _whole((rows - 1) * pitch + columns, CHUNK)
+    whole = _whole(start + (rows + border) * pitch, CHUNK)
+    plane = _whole(max(start + inner + border * (pitch + 1), whole), LANES)
     plane += LANES * (plane // LANES % 2 == 0)  # an odd number of vectors uses all of a cache
     across = math.ceil(width / columns)
     return Grid(rows, columns, border, pitch, plane, start, across, across * math.ceil(height / rows))
@@ -52,5 +52,5 @@ def _even(size: int, most: int) -> int:
     return math.ceil(size / math.ceil(size / min(most, size)))
 
 
-def _vectors(length: int) -> int:
-    return math.ceil(length / LANES) * LANES
+def _whole(length: int, unit: int) -> int:
+    return math.ceil(length / unit) * unit

@@ -1,6 +1,6 @@
-"""The two loops in which the time is spent, in LLVM's own vectors: a compiler does not find them by itself.
+"""The three loops in which the time is spent, in LLVM's own vectors: a compiler does not find them by itself.
 
-In both, sums stay in registers while what they are made of passes by. Numba makes them part of the functions that call them.
+In all, sums stay in registers while what they are made of passes by. Numba makes them part of the functions that call them.
 """
 
 from typing import Any
@@ -18,6 +18,12 @@ CHUNK = LANES * VECTORS
 """Pixels of a row that are computed at a time."""
 SIDE = 4
 """Planes that are multiplied with as many others at a time: each vector that is read is used so often."""
+ACROSS = 4 if LANES == 16 else 2
+"""Vectors of pixels of SIDE dense rows that are computed at a time, as many as leave registers free."""
+STRIP = LANES * ACROSS
+"""Pixels of them."""
+LINE = 16
+"""float32 numbers in a line of cache, and in the longest vector."""
 
 FLOAT, INDEX = ir.FloatType(), ir.IntType(64)
 VECTOR = ir.VectorType(FLOAT, LANES)
@@ -116,6 +122,78 @@ def sum_block(typing: Any, memory: Any, left: Any, right: Any, length: Any, bloc
         for number, total in enumerate(grown):
             one = builder.call(add_up, [ir.Constant(FLOAT, 0.0), total], fastmath=("reassoc",))
             builder.store(one, builder.gep(block, [INDEX(number)]))
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+@intrinsic
+def sum_strip(typing: Any, weights: Any, block: Any, memory: Any, read: Any, write: Any) -> Any:
+    """A STRIP of SIDE rows: row r is the sum, over all planes k that are read, of weights[block, k, r] times the plane.
+
+    `read` and `write` are pairs: where the strip of the first plane begins, and how far apart planes lie.
+    """
+    signature = types.void(weights, types.int64, memory, read, write)
+
+    def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
+        weights, block, memory, read, write = arguments
+        matrix = context.make_array(signature.args[0])(context, builder, value=weights)
+        memory = _data(context, builder, signature.args[2], memory)
+        count = builder.extract_value(matrix.shape, 1)
+        first = builder.mul(builder.mul(block, count), INDEX(SIDE))
+        start, apart = (builder.extract_value(read, place) for place in (0, 1))
+        zero, before = ir.Constant(VECTOR, [0.0] * LANES), builder.block
+        loop, end = builder.append_basic_block("strip"), builder.append_basic_block("strip.end")
+        builder.branch(loop)
+
+        builder.position_at_end(loop)
+        plane, source = builder.phi(INDEX), builder.phi(INDEX)
+        sums = [builder.phi(VECTOR) for _ in range(SIDE * ACROSS)]
+        pixels = [_load(builder, memory, source, number) for number in range(ACROSS)]
+        place = builder.add(first, builder.mul(plane, INDEX(SIDE)))
+        factors = [
+            _splat(builder, _item(builder, matrix.data, builder.add(place, INDEX(row))))
+            for row in range(SIDE)
+        ]
+        grown = [
+            _multiply_add(builder, factors[number // ACROSS], pixels[number % ACROSS], total)
+            for number, total in enumerate(sums)
+        ]
+        following = builder.add(plane, INDEX(1))
+        beyond = builder.add(source, apart)
+        builder.cbranch(builder.icmp_signed("<", following, count), loop, end)
+        plane.add_incoming(INDEX(0), before)
+        plane.add_incoming(following, loop)
+        source.add_incoming(start, before)
+        source.add_incoming(beyond, loop)
+        for total, more in zip(sums, grown):
+            total.add_incoming(zero, before)
+            total.add_incoming(more, loop)
+
+        builder.position_at_end(end)
+        for row in range(SIDE):
+            target = builder.add(
+                builder.extract_value(write, 0), builder.mul(builder.extract_value(write, 1), INDEX(row))
+            )
+            for number in range(ACROSS):
+                builder.store(grown[row * ACROSS + number], _vector(builder, memory, target, number), align=4)
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+@intrinsic
+def fetch(typing: Any, array: Any, place: Any) -> Any:
+    """Ask for the line of cache that holds array[place] (1-D), which will soon be read or written."""
+    signature = types.void(array, types.int64)
+
+    def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
+        byte, number = ir.IntType(8).as_pointer(), ir.IntType(32)
+        pointer = builder.gep(_data(context, builder, signature.args[0], arguments[0]), [arguments[1]])
+        kind = ir.FunctionType(ir.VoidType(), [byte, number, number, number])
+        ask = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+        to_read, every_level, data = number(0), number(3), number(1)
+        builder.call(ask, [builder.bitcast(pointer, byte), to_read, every_level, data])
         return context.get_dummy_value()
 
     return signature, generate

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from mirl.runtime.rows import add_products, make_rows, sum_rows
-from mirl.runtime.vectors import CHUNK, SIDE
+from mirl.runtime.rows import make_rows, sum_rows
+from mirl.runtime.vectors import CHUNK
 
 
 @pytest.mark.parametrize("length", [1, CHUNK - 1, CHUNK, CHUNK + 1, 3 * CHUNK + 5])
@@ -33,16 +33,3 @@ def test_what_lies_before_and_behind_stays() -> None:
     assert (memory[: 3 * CHUNK] == np.arange(3 * CHUNK)).all()
     assert (memory[4 * CHUNK :] == np.arange(4 * CHUNK, 6 * CHUNK)).all()
     assert (memory[3 * CHUNK : 4 * CHUNK] == np.arange(CHUNK)).all()
-
-
-@pytest.mark.parametrize(("left", "right"), [(1, 1), (SIDE, SIDE), (SIDE + 1, 2 * SIDE - 1)])
-@pytest.mark.parametrize("length", [1, 100])
-def test_products_of_planes(left: int, right: int, length: int) -> None:
-    rng, plane = np.random.default_rng(0), 2 * CHUNK
-    memory = np.zeros((left + right + SIDE) * plane, np.float32)
-    planes = memory.reshape(-1, plane)
-    planes[:, :length] = rng.normal(size=(len(planes), length))
-    dots = np.ones((left, right), np.float32)
-    add_products(memory, (0, plane), (left * plane, plane), length, dots)
-    wanted = 1 + planes[:left].astype(np.float64) @ planes[left : left + right].T
-    np.testing.assert_allclose(dots, wanted, atol=1e-4)

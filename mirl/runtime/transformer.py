@@ -1,9 +1,8 @@
-"""Layers of a network, made to skip zeros. Planar memory: BCHW, each channel's rows behind one another.
+"""Restormer's transformer block, made to skip zeros: attention in two passes over the image, feed-forward in one.
 
-Dims: B batch, C channels, D channels of a head, H height, W width, N pixels (H * W), h heads; O output and I input channels.
+Dims: B batch, C channels, D channels of a head, H height, W width, h heads; P parts of the image.
 """
 
-from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -12,41 +11,13 @@ from torch import Tensor, nn
 
 from mirl.networks.layers import ChannelAttention, ChannelNorm, GatedFeedForward, TransformerBlock
 from mirl.runtime import kernels
+from mirl.runtime.convolution import SIZES, any_of, empty, norm_of, rows_of
 from mirl.runtime.crew import Crew
 from mirl.runtime.kernels import BATCH
-from mirl.runtime.planes import Norm, Tiles
-from mirl.runtime.rows import Rows, make_rows
-from mirl.runtime.tiles import Grid, cut
-
-SIZES = 2
-"""Picture sizes for which a layer keeps its rows: 8 bytes for each weight and size."""
-
-
-class SparseConv(nn.Module):
-    """A convolution of stride 1, 1x1 or 3x3, with zero padding."""
-
-    def __init__(self, conv: nn.Conv2d, crew: Crew) -> None:
-        super().__init__()
-        self._conv, self._crew, self._border = conv, crew, conv.kernel_size[0] // 2
-        self._rows = lru_cache(SIZES)(lambda grid: rows_of(conv, grid))
-
-    def forward(self, x_BCHW: Tensor, residual_BCHW: Tensor | None = None) -> Tensor:
-        """The convolution, on top of `residual_BCHW` if there is one."""
-        B, C, H, W = x_BCHW.shape
-        grid = cut(H, W, C + BATCH, self._border)
-        out_BCHW = _empty((B, self._conv.out_channels, H, W))
-        below_BCHW = torch.empty(B, 0, H, W) if residual_BCHW is None else residual_BCHW
-        for x, out, below in zip(x_BCHW.contiguous().numpy(), out_BCHW.numpy(), below_BCHW.numpy()):
-            self._run(x, out, below, grid)
-        return out_BCHW
-
-    def _run(self, x_CHW: np.ndarray, out_OHW: np.ndarray, below_OHW: np.ndarray, grid: Grid) -> None:
-        rows = self._rows(grid)
-
-        def work(part: int, tiles: Tiles, memory: np.ndarray) -> None:
-            kernels.convolve(x_CHW, tiles, rows, out_OHW, below_OHW, memory)
-
-        self._crew.run(work, grid, len(x_CHW) + BATCH)
+from mirl.runtime.planes import Tiles
+from mirl.runtime.products import make_blocks
+from mirl.runtime.tiles import cut
+from mirl.runtime.vectors import SIDE
 
 
 class SparseAttention(nn.Module):
@@ -55,15 +26,14 @@ class SparseAttention(nn.Module):
     def __init__(self, norm: ChannelNorm, attention: ChannelAttention, crew: Crew) -> None:
         super().__init__()
         self._attention, self._crew = attention, crew
-        self._project = lru_cache(SIZES)(lambda grid: rows_of(attention.project_out, grid))
         self._mixing = lru_cache(SIZES)(
             lambda grid: kernels.Mixing(
-                _norm(norm), rows_of(attention.project_in, grid), rows_of(attention.depthwise, grid)
+                norm_of(norm), rows_of(attention.project_in, grid), rows_of(attention.depthwise, grid)
             )
         )
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
-        v_BCHW, out_BCHW = _empty(x_BCHW.shape), _empty(x_BCHW.shape)
+        v_BCHW, out_BCHW = empty(x_BCHW.shape), empty(x_BCHW.shape)
         for x, v, out in zip(x_BCHW.numpy(), v_BCHW.numpy(), out_BCHW.numpy()):
             self._weigh(v, self._compare(x, v), out, x)
         return out_BCHW
@@ -90,19 +60,17 @@ class SparseAttention(nn.Module):
         return torch.softmax(cosine_hDD * self._attention.temperature, dim=-1)
 
     def _weigh(self, v_CHW: np.ndarray, weight_hDD: Tensor, out_CHW: np.ndarray, x_CHW: np.ndarray) -> None:
+        """Sums of values by the weights and then the projection, which is one matrix: fewer steps than both."""
         C, H, W = x_CHW.shape
-        heads, deep = weight_hDD.shape[:2]
-        grid = cut(H, W, 2 * C + BATCH, 0)
-        offsets_hDD = np.arange(C).reshape(heads, 1, deep) * grid.plane
-        weights = make_rows(
-            weight_hDD.reshape(C, deep, 1).numpy(), offsets_hDD.repeat(deep, 1).reshape(C, deep, 1)
-        )
-        layer = kernels.Weighing(weights, self._project(grid))
+        project_ChD = self._attention.project_out.weight.reshape(C, *weight_hDD.shape[:2])
+        blocks = make_blocks(torch.einsum("chd,hde->che", project_ChD, weight_hDD).reshape(C, C).numpy())
+        planes = C + len(blocks) * SIDE
+        grid = cut(H, W, planes, 0)
 
         def work(part: int, tiles: Tiles, memory: np.ndarray) -> None:
-            kernels.weigh(v_CHW, tiles, layer, out_CHW, x_CHW, memory)
+            kernels.weigh(v_CHW, tiles, blocks, out_CHW, x_CHW, memory)
 
-        self._crew.run(work, grid, 2 * C + BATCH)
+        self._crew.run(work, grid, planes)
 
 
 class SparseFeedForward(nn.Module):
@@ -117,14 +85,14 @@ class SparseFeedForward(nn.Module):
         self._layer = lru_cache(SIZES)(
             lambda grid: kernels.FeedForward(
                 kernels.Mixing(
-                    _norm(norm), rows_of(feed.project_in, grid, pairs), rows_of(feed.depthwise, grid, pairs)
+                    norm_of(norm), rows_of(feed.project_in, grid, pairs), rows_of(feed.depthwise, grid, pairs)
                 ),
                 rows_of(feed.project_out, grid, inputs=alive),
             )
         )
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
-        out_BCHW = _empty(x_BCHW.shape)
+        out_BCHW = empty(x_BCHW.shape)
         for x, out in zip(x_BCHW.numpy(), out_BCHW.numpy()):
             self._run(x, out)
         return out_BCHW
@@ -153,36 +121,8 @@ class SparseTransformerBlock(nn.Module):
         return self.feed(self.attention(x_BCHW.contiguous()))
 
 
-def rows_of(conv: nn.Conv2d, grid: Grid, outputs: Tensor | None = None, inputs: Tensor | None = None) -> Rows:
-    """The rows of a convolution over tiles of `grid`: some of its outputs, from some of its inputs (None: all)."""
-    weight_OIkk = conv.weight.detach()
-    bias_O = torch.zeros(len(weight_OIkk)) if conv.bias is None else conv.bias.detach()
-    if outputs is not None:
-        weight_OIkk, bias_O = weight_OIkk[outputs], bias_O[outputs]
-    if inputs is not None:
-        weight_OIkk = weight_OIkk[:, inputs]
-    side = conv.kernel_size[0]
-    steps = np.arange(side) - side // 2
-    taps_T = (steps[:, None] * grid.pitch + steps).reshape(-1)
-    offsets_IT = np.arange(weight_OIkk.shape[1])[:, None] * grid.plane + taps_T  # depth-wise: I is 1
-    return make_rows(weight_OIkk.flatten(2).numpy(), offsets_IT, bias_O.numpy())
-
-
 def living(feed: GatedFeedForward) -> Tensor:
     """Hidden channels that say anything: whose gate, value and use have each a weight that is not 0."""
-    speaks = _any(feed.project_in.weight) & _any(feed.depthwise.weight)
+    speaks = any_of(feed.project_in.weight) & any_of(feed.depthwise.weight)
     gate, value = speaks.chunk(2)
-    return torch.nonzero(gate & value & _any(feed.project_out.weight.transpose(0, 1))).flatten()
-
-
-def _empty(shape: Sequence[int]) -> Tensor:
-    """numpy asks for large pages, of which fewer have to be made ready."""
-    return torch.from_numpy(np.empty(shape, np.float32))
-
-
-def _any(weight: Tensor) -> Tensor:
-    return (weight != 0).flatten(1).any(1)
-
-
-def _norm(norm: ChannelNorm) -> Norm:
-    return Norm(norm.weight.detach().numpy(), norm.bias.detach().numpy(), norm.epsilon)
+    return torch.nonzero(gate & value & any_of(feed.project_out.weight.transpose(0, 1))).flatten()

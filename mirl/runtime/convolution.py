@@ -1,0 +1,80 @@
+"""A convolution made to skip zeros, and what the layers of both kinds of network share.
+
+Memory is planar: BCHW, each channel's rows behind one another. Dims: B batch, C channels, H height, W width; O output and I
+input channels, T taps of a kernel.
+"""
+
+from collections.abc import Sequence
+from functools import lru_cache
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from mirl.networks.layers import ChannelNorm
+from mirl.runtime import kernels
+from mirl.runtime.crew import Crew
+from mirl.runtime.kernels import BATCH
+from mirl.runtime.planes import Norm, Tiles
+from mirl.runtime.rows import Rows, make_rows
+from mirl.runtime.tiles import Grid, cut
+
+SIZES = 2
+"""Picture sizes for which a layer keeps its rows: 8 bytes for each weight and size."""
+
+
+class SparseConv(nn.Module):
+    """A convolution of stride 1, 1x1 or 3x3, with zero padding."""
+
+    def __init__(self, conv: nn.Conv2d, crew: Crew) -> None:
+        super().__init__()
+        self._conv, self._crew, self._border = conv, crew, conv.kernel_size[0] // 2
+        self._rows = lru_cache(SIZES)(lambda grid: rows_of(conv, grid))
+
+    def forward(self, x_BCHW: Tensor, residual_BCHW: Tensor | None = None) -> Tensor:
+        """The convolution, on top of `residual_BCHW` if there is one."""
+        B, C, H, W = x_BCHW.shape
+        grid = cut(H, W, C + BATCH, self._border)
+        out_BCHW = empty((B, self._conv.out_channels, H, W))
+        below_BCHW = torch.empty(B, 0, H, W) if residual_BCHW is None else residual_BCHW
+        for x, out, below in zip(x_BCHW.contiguous().numpy(), out_BCHW.numpy(), below_BCHW.numpy()):
+            self._run(x, out, below, grid)
+        return out_BCHW
+
+    def _run(self, x_CHW: np.ndarray, out_OHW: np.ndarray, below_OHW: np.ndarray, grid: Grid) -> None:
+        rows = self._rows(grid)
+
+        def work(part: int, tiles: Tiles, memory: np.ndarray) -> None:
+            kernels.convolve(x_CHW, tiles, rows, out_OHW, below_OHW, memory)
+
+        self._crew.run(work, grid, len(x_CHW) + BATCH)
+
+
+def rows_of(conv: nn.Conv2d, grid: Grid, outputs: Tensor | None = None, inputs: Tensor | None = None) -> Rows:
+    """The rows of a convolution over tiles of `grid`: some of its outputs, from some of its inputs (None: all)."""
+    weight_OIkk = conv.weight.detach()
+    bias_O = torch.zeros(len(weight_OIkk)) if conv.bias is None else conv.bias.detach()
+    if outputs is not None:
+        weight_OIkk, bias_O = weight_OIkk[outputs], bias_O[outputs]
+    if inputs is not None:
+        weight_OIkk = weight_OIkk[:, inputs]
+    side = conv.kernel_size[0]
+    steps = np.arange(side) - side // 2
+    taps_T = (steps[:, None] * grid.pitch + steps).reshape(-1)
+    offsets_IT = np.arange(weight_OIkk.shape[1])[:, None] * grid.plane + taps_T  # depth-wise: I is 1
+    return make_rows(weight_OIkk.flatten(2).numpy(), offsets_IT, bias_O.numpy())
+
+
+def empty(shape: Sequence[int]) -> Tensor:
+    """An image to be written; numpy asks for large pages, of which fewer have to be made ready."""
+    return torch.from_numpy(np.empty(shape, np.float32))
+
+
+def any_of(weight: Tensor) -> Tensor:
+    """Of each row whether it has a weight that is not 0."""
+    return (weight != 0).flatten(1).any(1)
+
+
+def norm_of(norm: ChannelNorm) -> Norm:
+    """What the kernels need of a norm."""
+    return Norm(norm.weight.detach().numpy(), norm.bias.detach().numpy(), norm.epsilon)

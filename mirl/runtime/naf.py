@@ -1,0 +1,122 @@
+"""NAFNet's block, made to skip zeros, in two passes over the image: before the mean over its pixels, and after.
+
+Dims: B batch, C channels, H height, W width, J hidden channels; P parts of the image.
+"""
+
+from functools import lru_cache
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from mirl.networks.nafnet import NafBlock
+from mirl.runtime import kernels
+from mirl.runtime.convolution import SIZES, any_of, empty, norm_of, rows_of
+from mirl.runtime.crew import Crew
+from mirl.runtime.kernels import BATCH
+from mirl.runtime.planes import Tiles
+from mirl.runtime.rows import Rows
+from mirl.runtime.tiles import Grid, cut
+
+
+class SparseNafBlock(nn.Module):
+    """A `NafBlock` that skips zeros, and the hidden channels that the mask has silenced."""
+
+    def __init__(self, block: NafBlock, crew: Crew) -> None:
+        super().__init__()
+        self._block, self._crew = block, crew
+        self._gated, self._hidden = living_in_mix(block), living_in_feed(block)
+        self._mixing = lru_cache(SIZES)(self._make_mixing)
+        self._pointwise = lru_cache(SIZES)(self._make_pointwise)
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        out_BCHW = empty(x_BCHW.shape)
+        for x, out in zip(x_BCHW.contiguous().numpy(), out_BCHW.numpy()):
+            gated = empty((len(self._gated), *x.shape[1:])).numpy()
+            self._feed(x, gated, self._weigh(self._gate(x, gated)), out)
+        return out_BCHW
+
+    def _gate(self, x_CHW: np.ndarray, gated_JHW: np.ndarray) -> Tensor:
+        """Writes the gated channels, returns their means over the image."""
+        C, H, W = x_CHW.shape
+        planes = C + 2 * BATCH
+        grid = cut(H, W, planes, 1)
+        layer = self._mixing(grid)
+        sums_PJ = np.zeros((self._crew.parts(grid), len(gated_JHW)), np.float32)
+
+        def work(part: int, tiles: Tiles, memory: np.ndarray) -> None:
+            kernels.gate_neighbours(x_CHW, tiles, layer, gated_JHW, sums_PJ[part], memory)
+
+        self._crew.run(work, grid, planes)
+        return torch.from_numpy(sums_PJ.sum(0)) / (H * W)
+
+    def _weigh(self, mean_J: Tensor) -> Tensor:
+        """The weight of each gated channel, by the means of all; silent ones have the mean 0."""
+        attention = self._block.mix_attention
+        assert attention.bias is not None
+        weight_CJ = attention.weight[:, self._gated, 0, 0]
+        return (weight_CJ @ mean_J + attention.bias)[self._gated]
+
+    def _feed(self, x_CHW: np.ndarray, gated_JHW: np.ndarray, weight_J: Tensor, out_CHW: np.ndarray) -> None:
+        C, H, W = x_CHW.shape
+        planes = len(gated_JHW) + C + len(self._hidden) + 2 * BATCH
+        grid = cut(H, W, planes, 0)
+        layer = self._pointwise(grid)
+        inputs = layer.mix.offsets // grid.plane
+        mix = layer.mix._replace(weights=layer.mix.weights * weight_J.numpy()[inputs])
+        layer = layer._replace(mix=mix)
+
+        def work(part: int, tiles: Tiles, memory: np.ndarray) -> None:
+            kernels.feed_pixels(gated_JHW, tiles, layer, x_CHW, out_CHW, memory)
+
+        self._crew.run(work, grid, planes)
+
+    def _make_mixing(self, grid: Grid) -> kernels.Mixing:
+        block, pairs = self._block, _pairs(self._gated, self._block.mix_in)
+        return kernels.Mixing(
+            norm_of(block.mix_norm),
+            rows_of(block.mix_in, grid, pairs),
+            rows_of(block.mix_depthwise, grid, pairs),
+        )
+
+    def _make_pointwise(self, grid: Grid) -> kernels.Pointwise:
+        block = self._block
+        return kernels.Pointwise(
+            _scaled(rows_of(block.mix_out, grid, inputs=self._gated), block.mix_scale),
+            norm_of(block.feed_norm),
+            rows_of(block.feed_in, grid, _pairs(self._hidden, block.feed_in)),
+            _scaled(rows_of(block.feed_out, grid, inputs=self._hidden), block.feed_scale),
+        )
+
+
+def living_in_mix(block: NafBlock) -> Tensor:
+    """Gated channels that say anything: both factors can differ from 0, and something uses their product or its mean."""
+    speaks = _speaks(block.mix_depthwise, any_of(block.mix_in.weight) | (block.mix_in.bias != 0))
+    left, right = speaks.chunk(2)
+    used = any_of(block.mix_out.weight.transpose(0, 1)) | any_of(block.mix_attention.weight.transpose(0, 1))
+    return torch.nonzero(left & right & used).flatten()
+
+
+def living_in_feed(block: NafBlock) -> Tensor:
+    """Hidden channels that say anything: both factors can differ from 0, and something uses their product."""
+    left, right = _speaks(block.feed_in).chunk(2)
+    return torch.nonzero(left & right & any_of(block.feed_out.weight.transpose(0, 1))).flatten()
+
+
+def _speaks(conv: nn.Conv2d, input_speaks: Tensor | None = None) -> Tensor:
+    """Of each output whether it can differ from 0."""
+    assert conv.bias is not None
+    heard = any_of(conv.weight)
+    return (heard if input_speaks is None else heard & input_speaks) | (conv.bias != 0)
+
+
+def _pairs(some: Tensor, conv: nn.Conv2d) -> Tensor:
+    """Outputs j and J + j of `conv` behind one another, for each j of `some`."""
+    return torch.stack([some, some + conv.out_channels // 2], 1).flatten()
+
+
+def _scaled(rows: Rows, scale_1C11: Tensor) -> Rows:
+    """Rows whose sums are multiplied by a factor of each row."""
+    scale_C = scale_1C11.detach().flatten().numpy()
+    each = np.repeat(scale_C, np.diff(rows.starts))
+    return rows._replace(weights=rows.weights * each, bias=rows.bias * scale_C)

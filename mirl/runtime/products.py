@@ -1,0 +1,51 @@
+"""Dense products: of a matrix with planes of pixels, and of planes with planes."""
+
+import numba
+import numpy as np
+
+from mirl.runtime.vectors import SIDE, STRIP, sum_block, sum_strip
+
+
+def make_blocks(matrix_RK: np.ndarray) -> np.ndarray:
+    """The matrix as `multiply` reads it: (blocks of SIDE rows, K, SIDE), filled up with rows of 0."""
+    rows, columns = matrix_RK.shape
+    blocks = -(-rows // SIDE)
+    filled_RK = np.zeros((blocks * SIDE, columns), np.float32)
+    filled_RK[:rows] = matrix_RK
+    return np.ascontiguousarray(filled_RK.reshape(blocks, SIDE, columns).transpose(0, 2, 1))
+
+
+@numba.njit(nogil=True, fastmath=True)
+def multiply(
+    blocks: np.ndarray, memory: np.ndarray, read: tuple[int, int], write: tuple[int, int], length: int
+) -> None:
+    """`length` pixels of a plane for each row of `blocks`: its sum over the planes that are read, each times its weight.
+
+    `read`, `write`: where the first plane begins, and how far apart they lie. `length` is rounded up to whole STRIPs, the
+    rows to whole blocks: up to there `memory` must exist. Rows take turns at a strip, which stays in the first-level cache.
+    """
+    for done in range(0, length, STRIP):
+        for block in range(len(blocks)):
+            at = write[0] + block * SIDE * write[1] + done
+            sum_strip(blocks, block, memory, (read[0] + done, read[1]), (at, write[1]))  # type: ignore[call-arg]
+
+
+@numba.njit(nogil=True, fastmath=True)
+def add_products(
+    memory: np.ndarray, left: tuple[int, int], right: tuple[int, int], length: int, dots: np.ndarray
+) -> None:
+    """Add to `dots` (L, R) the products, summed over `length` pixels, of L planes with R planes.
+
+    `left`, `right`: where the planes begin, and how far apart they lie. Pixels are taken in whole vectors: up to there
+    they must be 0.
+    """
+    rows, columns = dots.shape
+    block = np.empty((SIDE, SIDE), np.float32)
+    for i in range(0, rows, SIDE):
+        for j in range(0, columns, SIDE):
+            high, wide = min(SIDE, rows - i), min(SIDE, columns - j)
+            above, beside = (left[0] + i * left[1], left[1]), (right[0] + j * right[1], right[1])
+            sum_block(memory, above, beside, length, block)  # type: ignore[call-arg]
+            for r in range(high):
+                for c in range(wide):
+                    dots[i + r, j + c] += block[r, c]
