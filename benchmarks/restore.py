@@ -1,4 +1,4 @@
-"""How long full-size PromptIR takes for one picture on a CPU: the published form, dense runtimes, and our engine.
+"""How long a network takes for one picture on a CPU: the published form, dense runtimes, and our engine.
 
 Each contender runs in a process of its own, on the same threads, one after the other; all are gone through several times,
 so that a slow minute falls on all. MIRL_REFERENCE names a checkout of the authors' repository; what is not installed is left
@@ -29,11 +29,16 @@ import torch
 from mirl.networks import Network, NetworkSection, build, prunable
 
 DENSITIES = (1.0, 0.5, 0.2, 0.1, 0.035)
+NETWORKS: dict[str, dict[str, Any]] = {"promptir": {}, "nafnet": {"width": 16, "shuffle": 1}}
+"""The published size of PromptIR, and the laptop-size network of the study `bench`: options of each."""
 Run = Callable[[np.ndarray], np.ndarray]
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument(
+        "--network", choices=NETWORKS, default="promptir", help="PromptIR is the full-size one"
+    )
     parser.add_argument("--sides", type=int, nargs="+", default=[256], help="of the square picture, pixels")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--passes", type=int, default=2, help="how often all contenders are gone through")
@@ -45,19 +50,22 @@ def main() -> int:
     if wanted.contender:
         print(json.dumps(measure(wanted)))
         return 0
-    print(f"{_machine()}, {wanted.threads} threads\n", flush=True)
-    names = [name for name in contenders() if not wanted.only or name in wanted.only]
+    print(f"{machine()}, {wanted.threads} threads\n", flush=True)
+    there = contenders(wanted.network)
+    if missing := set(wanted.only or []) - set(there):
+        parser.error(f"no {', '.join(sorted(missing))} here; there are {', '.join(there)}")
+    names = [name for name in there if not wanted.only or name in wanted.only]
     for side in wanted.sides:
         compare(names, side, wanted)
     return 0
 
 
-def contenders() -> list[str]:
-    """All that can run here."""
+def contenders(network: str) -> list[str]:
+    """All that can run this network here."""
     there = {
         name: importlib.util.find_spec(name) is not None for name in ("onnxruntime", "openvino", "onnxscript")
     }
-    names = ["reference"] if os.environ.get("MIRL_REFERENCE") else []
+    names = ["reference"] if os.environ.get("MIRL_REFERENCE") and network == "promptir" else []
     names += ["torch"]
     names += ["onnxruntime"] if there["onnxruntime"] and there["onnxscript"] else []
     names += ["openvino fp32", "openvino"] if there["openvino"] and there["onnxscript"] else []
@@ -73,7 +81,9 @@ def compare(names: list[str], side: int, wanted: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory() as folder:
         onnx = Path(folder, "dense.onnx")
         if any("onnx" in name or "openvino" in name for name in names):
-            torch.onnx.export(_dense(), (torch.rand(1, 3, side, side),), onnx, dynamo=True, verbose=False)
+            torch.onnx.export(
+                dense(wanted.network), (torch.rand(1, 3, side, side),), onnx, dynamo=True, verbose=False
+            )
         for _ in range(wanted.passes):
             for name in names:
                 facts[name] = _child(name, side, wanted, onnx)
@@ -99,7 +109,18 @@ def _yardsticks(names: list[str]) -> list[str]:
 
 
 def _child(name: str, side: int, wanted: argparse.Namespace, onnx: Path) -> dict[str, Any]:
-    command = [sys.executable, __file__, "--contender", name, "--sides", str(side), "--onnx", str(onnx)]
+    command = [
+        sys.executable,
+        __file__,
+        "--contender",
+        name,
+        "--network",
+        wanted.network,
+        "--sides",
+        str(side),
+        "--onnx",
+        str(onnx),
+    ]
     command += ["--threads", str(wanted.threads), "--repeats", str(wanted.repeats)]
     environment = os.environ | {"OMP_NUM_THREADS": str(wanted.threads)}
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
@@ -114,7 +135,7 @@ def measure(wanted: argparse.Namespace) -> dict[str, Any]:
     torch.set_num_threads(wanted.threads)
     side = wanted.sides[0]
     picture_BCHW = np.random.default_rng(0).random((1, 3, side, side), dtype=np.float32)
-    run, gmac = prepare(wanted.contender, wanted.threads, wanted.onnx, side)
+    run, gmac = prepare(wanted, side)
     seconds = []
     with torch.inference_mode():
         for _ in range(wanted.repeats + 1):
@@ -125,30 +146,32 @@ def measure(wanted: argparse.Namespace) -> dict[str, Any]:
     return {"seconds": seconds[1:], "mib": mib, "gmac": gmac}
 
 
-def prepare(name: str, threads: int, onnx: str, side: int) -> tuple[Run, str]:
+def prepare(wanted: argparse.Namespace, side: int) -> tuple[Run, str]:
     """What restores a picture, and how many multiply-adds its weights ask for."""
-    kind, *rest = name.split()
+    kind, *rest = wanted.contender.split()
     if kind == "reference":
         return _torch(_reference()), ""
     if kind == "torch":
-        return _torch(_dense(), torch.channels_last), _gmac(_dense(), side)
+        network = dense(wanted.network)
+        return _torch(network, torch.channels_last), _gmac(network, side)
     if kind == "onnxruntime":
-        return _onnxruntime(onnx, threads), ""
+        return _onnxruntime(wanted.onnx, wanted.threads), ""
     if kind == "openvino":
-        return _openvino(onnx, threads, "f32" if rest else ""), ""
+        return _openvino(wanted.onnx, wanted.threads, "f32" if rest else ""), ""
     from mirl.runtime.engine import quicken
 
-    network = _pruned(rest[0], float(rest[1]))
-    return _torch(quicken(network, threads)), _gmac(network, side)
+    network = pruned(wanted.network, rest[0], float(rest[1]))
+    return _torch(quicken(network, wanted.threads)), _gmac(network, side)
 
 
-def _dense() -> Network:
-    return build(NetworkSection(name="promptir")).eval().requires_grad_(False)
+def dense(name: str) -> Network:
+    """Untrained, at the sizes of NETWORKS."""
+    return build(NetworkSection(name=name, options=NETWORKS[name])).eval().requires_grad_(False)
 
 
-def _pruned(scope: str, density: float) -> Network:
+def pruned(name: str, scope: str, density: float) -> Network:
     """Untrained weights without the smallest: of all together, or of each tensor."""
-    network = _dense()
+    network = dense(name)
     weights = prunable(network, prompts=True)
     together = torch.cat([weight.abs().flatten() for weight in weights.values()]).numpy()
     for weight in weights.values():
@@ -202,7 +225,8 @@ def _openvino(path: str, threads: int, precision: str) -> Run:
     return lambda picture_BCHW: compiled(picture_BCHW)[0]
 
 
-def _machine() -> str:
+def machine() -> str:
+    """What a figure was measured on."""
     lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
     model = next(
         (line.partition(": ")[2] for line in lines if line.startswith("model name")), platform.machine()

@@ -16,7 +16,7 @@ from mirl.runtime import kernels
 from mirl.runtime.crew import Crew
 from mirl.runtime.kernels import BATCH
 from mirl.runtime.planes import Norm, Tiles
-from mirl.runtime.rows import Rows, make_rows
+from mirl.runtime.rows import DENSE, Rows, make_dense_rows, make_rows
 from mirl.runtime.tiles import Grid, cut
 
 SIZES = 2
@@ -50,19 +50,30 @@ class SparseConv(nn.Module):
         self._crew.run(work, grid, len(x_CHW) + BATCH)
 
 
-def rows_of(conv: nn.Conv2d, grid: Grid, outputs: Tensor | None = None, inputs: Tensor | None = None) -> Rows:
+def rows_of(
+    conv: nn.Conv2d,
+    grid: Grid,
+    outputs: Tensor | None = None,
+    inputs: Tensor | None = None,
+    dense: float = DENSE,
+) -> Rows:
     """The rows of a convolution over tiles of `grid`: some of its outputs, from some of its inputs (None: all)."""
-    weight_OIkk = conv.weight.detach()
-    bias_O = torch.zeros(len(weight_OIkk)) if conv.bias is None else conv.bias.detach()
+    weight_OIkk, bias_O = conv.weight, conv.bias
     if outputs is not None:
-        weight_OIkk, bias_O = weight_OIkk[outputs], bias_O[outputs]
-    if inputs is not None:
-        weight_OIkk = weight_OIkk[:, inputs]
-    side = conv.kernel_size[0]
+        weight_OIkk, bias_O = weight_OIkk[outputs], None if bias_O is None else bias_O[outputs]
+    return rows_from(weight_OIkk if inputs is None else weight_OIkk[:, inputs], bias_O, grid, dense)
+
+
+def rows_from(weight_OIkk: Tensor, bias_O: Tensor | None, grid: Grid, dense: float = DENSE) -> Rows:
+    """The rows of a convolution with these weights; depth-wise ones have I = 1. A 1x1 one is dense above that share."""
+    weight_OIT = weight_OIkk.detach().flatten(2).numpy()
+    bias = None if bias_O is None else bias_O.detach().numpy()
+    side, inputs = weight_OIkk.shape[-1], weight_OIT.shape[1]
+    if side == 1 and np.count_nonzero(weight_OIT) > dense * weight_OIT.size:
+        return make_dense_rows(weight_OIT[..., 0], grid.plane, bias)
     steps = np.arange(side) - side // 2
     taps_T = (steps[:, None] * grid.pitch + steps).reshape(-1)
-    offsets_IT = np.arange(weight_OIkk.shape[1])[:, None] * grid.plane + taps_T  # depth-wise: I is 1
-    return make_rows(weight_OIkk.flatten(2).numpy(), offsets_IT, bias_O.numpy())
+    return make_rows(weight_OIT, np.arange(inputs)[:, None] * grid.plane + taps_T, bias)
 
 
 def empty(shape: Sequence[int]) -> Tensor:

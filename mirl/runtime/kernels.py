@@ -44,6 +44,7 @@ class FeedForward(NamedTuple):
 
     mixing: Mixing
     project: Rows
+    hidden: int
 
 
 class Products(NamedTuple):
@@ -55,14 +56,21 @@ class Products(NamedTuple):
     """(2, h, D): of each query, and of each key, with itself."""
 
 
-class Pointwise(NamedTuple):
-    """The end of a NAFNet block: a 1x1 convolution of what is gated; normalisation, gate and 1x1 convolutions of its sum."""
+class Feeding(NamedTuple):
+    """The second branch of a NAFNet block: normalisation, a 1x1 convolution, the gate, another one."""
 
-    mix: Rows
     norm: Norm
     widen: Rows
     """Rows 2 j and 2 j + 1 are the two factors of hidden channel j."""
     project: Rows
+    hidden: int
+
+
+class Pointwise(NamedTuple):
+    """The end of a NAFNet block: a 1x1 convolution of what is gated, then the second branch."""
+
+    mix: Rows
+    feeding: Feeding
 
 
 BATCH = 8
@@ -150,7 +158,7 @@ def feed_forward(
     Beside the image's planes one for each hidden channel, and two BATCHes.
     """
     grid, channels = tiles.grid, image.shape[0]
-    rows = len(layer.mixing.mix.starts) - 1
+    rows = 2 * layer.hidden
     gates, free = channels + rows // 2, channels + rows // 2 + BATCH // 2
     for number in range(tiles.first, tiles.last):
         tile = load(image, grid, number, memory)
@@ -177,7 +185,7 @@ def gate_neighbours(
     Two BATCHes beside the image's planes.
     """
     grid, channels = tiles.grid, image.shape[0]
-    rows = len(layer.mix.starts) - 1
+    rows = 2 * gated.shape[0]
     pairs, free = channels, channels + BATCH
     for number in range(tiles.first, tiles.last):
         tile = load(image, grid, number, memory)
@@ -200,7 +208,7 @@ def feed_pixels(
     Planes for both and for each hidden channel, and two BATCHes.
     """
     grid, (hidden, channels) = tiles.grid, (gated.shape[0], image.shape[0])
-    rows = len(layer.widen.starts) - 1
+    feeding, rows = layer.feeding, 2 * layer.feeding.hidden
     products, pairs = hidden + channels, hidden + channels + rows // 2
     for number in range(tiles.first, tiles.last):
         tile = load(gated, grid, number, memory)
@@ -208,15 +216,15 @@ def feed_pixels(
         sum_rows(layer.mix, (0, channels), memory, grid.start, write, inner(grid))
         add_image(image, tile, memory, hidden)
         store(tile, memory, (hidden, 0, channels), out, out[:0])
-        normalise(memory[hidden * grid.plane :], channels, grid, layer.norm, channels)
+        normalise(memory[hidden * grid.plane :], channels, grid, feeding.norm, channels)
         for j in range(0, rows, BATCH):
             more = min(BATCH, rows - j)
             aside = (pairs * grid.plane + grid.start, grid.plane)
-            sum_rows(layer.widen, (j, j + more), memory, write[0], aside, inner(grid))
+            sum_rows(feeding.widen, (j, j + more), memory, write[0], aside, inner(grid))
             multiply_pairs(grid, memory, pairs, more // 2)
             for pair in range(more // 2):
                 pixels(memory, grid, products + j // 2 + pair)[:] = pixels(memory, grid, pairs + pair)
-        project(layer.project, tile, (products, pairs), out, out, memory)
+        project(feeding.project, tile, (products, pairs), out, out, memory)
 
 
 @compiled

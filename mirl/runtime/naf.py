@@ -11,11 +11,10 @@ from torch import Tensor, nn
 
 from mirl.networks.nafnet import NafBlock
 from mirl.runtime import kernels
-from mirl.runtime.convolution import SIZES, any_of, empty, norm_of, rows_of
+from mirl.runtime.convolution import SIZES, any_of, empty, norm_of, rows_from, rows_of
 from mirl.runtime.crew import Crew
 from mirl.runtime.kernels import BATCH
 from mirl.runtime.planes import Tiles
-from mirl.runtime.rows import Rows
 from mirl.runtime.tiles import Grid, cut
 
 
@@ -27,7 +26,7 @@ class SparseNafBlock(nn.Module):
         self._block, self._crew = block, crew
         self._gated, self._hidden = living_in_mix(block), living_in_feed(block)
         self._mixing = lru_cache(SIZES)(self._make_mixing)
-        self._pointwise = lru_cache(SIZES)(self._make_pointwise)
+        self._feeding = lru_cache(SIZES)(self._make_feeding)
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
         out_BCHW = empty(x_BCHW.shape)
@@ -53,18 +52,17 @@ class SparseNafBlock(nn.Module):
     def _weigh(self, mean_J: Tensor) -> Tensor:
         """The weight of each gated channel, by the means of all; silent ones have the mean 0."""
         attention = self._block.mix_attention
-        assert attention.bias is not None
         weight_CJ = attention.weight[:, self._gated, 0, 0]
-        return (weight_CJ @ mean_J + attention.bias)[self._gated]
+        return (weight_CJ @ mean_J + _bias(attention))[self._gated]
 
     def _feed(self, x_CHW: np.ndarray, gated_JHW: np.ndarray, weight_J: Tensor, out_CHW: np.ndarray) -> None:
         C, H, W = x_CHW.shape
         planes = len(gated_JHW) + C + len(self._hidden) + 2 * BATCH
         grid = cut(H, W, planes, 0)
-        layer = self._pointwise(grid)
-        inputs = layer.mix.offsets // grid.plane
-        mix = layer.mix._replace(weights=layer.mix.weights * weight_J.numpy()[inputs])
-        layer = layer._replace(mix=mix)
+        block, scale_C111 = self._block, self._block.mix_scale.reshape(C, 1, 1, 1)
+        weight_CJ11 = block.mix_out.weight[:, self._gated] * weight_J[:, None, None] * scale_C111
+        mix = rows_from(weight_CJ11, _bias(block.mix_out) * scale_C111.flatten(), grid)
+        layer = kernels.Pointwise(mix, self._feeding(grid))
 
         def work(part: int, tiles: Tiles, memory: np.ndarray) -> None:
             kernels.feed_pixels(gated_JHW, tiles, layer, x_CHW, out_CHW, memory)
@@ -79,19 +77,20 @@ class SparseNafBlock(nn.Module):
             rows_of(block.mix_depthwise, grid, pairs),
         )
 
-    def _make_pointwise(self, grid: Grid) -> kernels.Pointwise:
-        block = self._block
-        return kernels.Pointwise(
-            _scaled(rows_of(block.mix_out, grid, inputs=self._gated), block.mix_scale),
+    def _make_feeding(self, grid: Grid) -> kernels.Feeding:
+        block, scale_C111 = self._block, self._block.feed_scale.reshape(-1, 1, 1, 1)
+        weight_CJ11 = block.feed_out.weight[:, self._hidden] * scale_C111
+        return kernels.Feeding(
             norm_of(block.feed_norm),
             rows_of(block.feed_in, grid, _pairs(self._hidden, block.feed_in)),
-            _scaled(rows_of(block.feed_out, grid, inputs=self._hidden), block.feed_scale),
+            rows_from(weight_CJ11, _bias(block.feed_out) * scale_C111.flatten(), grid),
+            len(self._hidden),
         )
 
 
 def living_in_mix(block: NafBlock) -> Tensor:
     """Gated channels that say anything: both factors can differ from 0, and something uses their product or its mean."""
-    speaks = _speaks(block.mix_depthwise, any_of(block.mix_in.weight) | (block.mix_in.bias != 0))
+    speaks = _speaks(block.mix_depthwise, any_of(block.mix_in.weight) | (_bias(block.mix_in) != 0))
     left, right = speaks.chunk(2)
     used = any_of(block.mix_out.weight.transpose(0, 1)) | any_of(block.mix_attention.weight.transpose(0, 1))
     return torch.nonzero(left & right & used).flatten()
@@ -105,9 +104,8 @@ def living_in_feed(block: NafBlock) -> Tensor:
 
 def _speaks(conv: nn.Conv2d, input_speaks: Tensor | None = None) -> Tensor:
     """Of each output whether it can differ from 0."""
-    assert conv.bias is not None
     heard = any_of(conv.weight)
-    return (heard if input_speaks is None else heard & input_speaks) | (conv.bias != 0)
+    return (heard if input_speaks is None else heard & input_speaks) | (_bias(conv) != 0)
 
 
 def _pairs(some: Tensor, conv: nn.Conv2d) -> Tensor:
@@ -115,8 +113,6 @@ def _pairs(some: Tensor, conv: nn.Conv2d) -> Tensor:
     return torch.stack([some, some + conv.out_channels // 2], 1).flatten()
 
 
-def _scaled(rows: Rows, scale_1C11: Tensor) -> Rows:
-    """Rows whose sums are multiplied by a factor of each row."""
-    scale_C = scale_1C11.detach().flatten().numpy()
-    each = np.repeat(scale_C, np.diff(rows.starts))
-    return rows._replace(weights=rows.weights * each, bias=rows.bias * scale_C)
+def _bias(conv: nn.Conv2d) -> Tensor:
+    assert conv.bias is not None, "every convolution of a NAFNet block has a bias"
+    return conv.bias

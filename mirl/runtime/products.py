@@ -6,20 +6,21 @@ import numpy as np
 from mirl.runtime.vectors import SIDE, STRIP, sum_block, sum_strip
 
 
-def make_blocks(matrix_RK: np.ndarray) -> np.ndarray:
-    """The matrix as `multiply` reads it: (blocks of SIDE rows, K, SIDE), filled up with rows of 0."""
+def make_blocks(matrix_RK: np.ndarray, bias_R: np.ndarray | None = None) -> np.ndarray:
+    """The matrix as `multiply` reads it: (blocks of SIDE rows, 1 + K, SIDE), biases first, filled up with rows of 0."""
     rows, columns = matrix_RK.shape
     blocks = -(-rows // SIDE)
-    filled_RK = np.zeros((blocks * SIDE, columns), np.float32)
-    filled_RK[:rows] = matrix_RK
-    return np.ascontiguousarray(filled_RK.reshape(blocks, SIDE, columns).transpose(0, 2, 1))
+    filled = np.zeros((blocks * SIDE, 1 + columns), np.float32)
+    filled[:rows, 0] = 0 if bias_R is None else bias_R
+    filled[:rows, 1:] = matrix_RK
+    return np.ascontiguousarray(filled.reshape(blocks, SIDE, 1 + columns).transpose(0, 2, 1))
 
 
 @numba.njit(nogil=True, fastmath=True)
 def multiply(
     blocks: np.ndarray, memory: np.ndarray, read: tuple[int, int], write: tuple[int, int], length: int
 ) -> None:
-    """`length` pixels of a plane for each row of `blocks`: its sum over the planes that are read, each times its weight.
+    """`length` pixels of a plane for each row of `blocks`: its bias and the sum of the planes read, each times its weight.
 
     `read`, `write`: where the first plane begins, and how far apart they lie. `length` is rounded up to whole STRIPs, the
     rows to whole blocks: up to there `memory` must exist. Rows take turns at a strip, which stays in the first-level cache.

@@ -16,6 +16,7 @@ from mirl.runtime.crew import Crew
 from mirl.runtime.kernels import BATCH
 from mirl.runtime.planes import Tiles
 from mirl.runtime.products import make_blocks
+from mirl.runtime.rows import DENSE
 from mirl.runtime.tiles import cut
 from mirl.runtime.vectors import SIDE
 
@@ -26,9 +27,13 @@ class SparseAttention(nn.Module):
     def __init__(self, norm: ChannelNorm, attention: ChannelAttention, crew: Crew) -> None:
         super().__init__()
         self._attention, self._crew = attention, crew
+        deep = attention.project_out.in_channels // attention.heads
+        dense = DENSE if deep % SIDE == 0 else 1.0  # rows of a head must begin with a block
         self._mixing = lru_cache(SIZES)(
             lambda grid: kernels.Mixing(
-                norm_of(norm), rows_of(attention.project_in, grid), rows_of(attention.depthwise, grid)
+                norm_of(norm),
+                rows_of(attention.project_in, grid, dense=dense),
+                rows_of(attention.depthwise, grid),
             )
         )
 
@@ -88,6 +93,7 @@ class SparseFeedForward(nn.Module):
                     norm_of(norm), rows_of(feed.project_in, grid, pairs), rows_of(feed.depthwise, grid, pairs)
                 ),
                 rows_of(feed.project_out, grid, inputs=alive),
+                len(alive),
             )
         )
 

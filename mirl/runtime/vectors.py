@@ -38,7 +38,7 @@ def sum_chunk(typing: Any, rows: Any, row: Any, memory: Any, read: Any, write: A
         rows, row, memory, read, write = arguments
         starts, offsets, weights, bias = (
             _data(context, builder, kind, builder.extract_value(rows, place))
-            for place, kind in enumerate(signature.args[0])
+            for place, kind in enumerate(signature.args[0][:4])
         )
         memory = _data(context, builder, signature.args[2], memory)
         first, last = (
@@ -129,7 +129,7 @@ def sum_block(typing: Any, memory: Any, left: Any, right: Any, length: Any, bloc
 
 @intrinsic
 def sum_strip(typing: Any, weights: Any, block: Any, memory: Any, read: Any, write: Any) -> Any:
-    """A STRIP of SIDE rows: row r is the sum, over all planes k that are read, of weights[block, k, r] times the plane.
+    """A STRIP of SIDE rows: row r is weights[block, 0, r] plus the sum over planes k of weights[block, 1 + k, r] times k.
 
     `read` and `write` are pairs: where the strip of the first plane begins, and how far apart planes lie.
     """
@@ -139,10 +139,19 @@ def sum_strip(typing: Any, weights: Any, block: Any, memory: Any, read: Any, wri
         weights, block, memory, read, write = arguments
         matrix = context.make_array(signature.args[0])(context, builder, value=weights)
         memory = _data(context, builder, signature.args[2], memory)
-        count = builder.extract_value(matrix.shape, 1)
-        first = builder.mul(builder.mul(block, count), INDEX(SIDE))
+        lines = builder.extract_value(matrix.shape, 1)
+        first = builder.mul(builder.mul(block, lines), INDEX(SIDE))
+
+        def line(number: Any) -> list[Any]:
+            place = builder.add(first, builder.mul(number, INDEX(SIDE)))
+            return [
+                _splat(builder, _item(builder, matrix.data, builder.add(place, INDEX(r))))
+                for r in range(SIDE)
+            ]
+
+        bias = line(INDEX(0))
         start, apart = (builder.extract_value(read, place) for place in (0, 1))
-        zero, before = ir.Constant(VECTOR, [0.0] * LANES), builder.block
+        before = builder.block
         loop, end = builder.append_basic_block("strip"), builder.append_basic_block("strip.end")
         builder.branch(loop)
 
@@ -150,24 +159,20 @@ def sum_strip(typing: Any, weights: Any, block: Any, memory: Any, read: Any, wri
         plane, source = builder.phi(INDEX), builder.phi(INDEX)
         sums = [builder.phi(VECTOR) for _ in range(SIDE * ACROSS)]
         pixels = [_load(builder, memory, source, number) for number in range(ACROSS)]
-        place = builder.add(first, builder.mul(plane, INDEX(SIDE)))
-        factors = [
-            _splat(builder, _item(builder, matrix.data, builder.add(place, INDEX(row))))
-            for row in range(SIDE)
-        ]
+        factors = line(plane)
         grown = [
             _multiply_add(builder, factors[number // ACROSS], pixels[number % ACROSS], total)
             for number, total in enumerate(sums)
         ]
         following = builder.add(plane, INDEX(1))
         beyond = builder.add(source, apart)
-        builder.cbranch(builder.icmp_signed("<", following, count), loop, end)
-        plane.add_incoming(INDEX(0), before)
+        builder.cbranch(builder.icmp_signed("<", following, lines), loop, end)
+        plane.add_incoming(INDEX(1), before)
         plane.add_incoming(following, loop)
         source.add_incoming(start, before)
         source.add_incoming(beyond, loop)
-        for total, more in zip(sums, grown):
-            total.add_incoming(zero, before)
+        for number, (total, more) in enumerate(zip(sums, grown)):
+            total.add_incoming(bias[number // ACROSS], before)
             total.add_incoming(more, loop)
 
         builder.position_at_end(end)

@@ -12,12 +12,13 @@ from mirl.runtime.vectors import CHUNK, SIDE, STRIP
 def test_a_matrix_times_planes(rows: int, columns: int, length: int) -> None:
     rng, plane = np.random.default_rng(0), 4 * STRIP
     matrix_RK = rng.normal(size=(rows, columns)).astype(np.float32)
-    blocks = make_blocks(matrix_RK)
+    bias_R = rng.normal(size=rows).astype(np.float32)
+    blocks = make_blocks(matrix_RK, bias_R)
     memory = rng.normal(size=(columns + len(blocks) * SIDE) * plane).astype(np.float32)
     pixels_KP = memory[: columns * plane].reshape(columns, plane).copy()
     multiply(blocks, memory, (0, plane), (columns * plane, plane), length)
     planes = memory.reshape(-1, plane)
-    wanted_RP = matrix_RK.astype(np.float64) @ pixels_KP[:, :length]
+    wanted_RP = matrix_RK.astype(np.float64) @ pixels_KP[:, :length] + bias_R[:, None]
     np.testing.assert_allclose(planes[columns : columns + rows, :length], wanted_RP, atol=1e-5)
     np.testing.assert_array_equal(planes[:columns], pixels_KP)
 

@@ -11,9 +11,10 @@ from tests.runtime.conftest import SIZES, prune
 
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("density", [1.0, 0.3, 0.05, 0.0])
-def test_a_transformer_block(size: tuple[int, int], density: float) -> None:
+@pytest.mark.parametrize("heads", [2, 4])
+def test_a_transformer_block(size: tuple[int, int], density: float, heads: int) -> None:
     torch.manual_seed(0)
-    block = TransformerBlock(8, 2, 2.66).requires_grad_(False)
+    block = TransformerBlock(8, heads, 2.66).requires_grad_(False)
     prune(block, density)
     block.attention_norm.bias.normal_()
     block.feed_norm.weight.normal_()
