@@ -106,13 +106,13 @@ def copy_rate(threads: int) -> float:
 
 def multiply_rate(threads: int) -> float:
     """GMAC/s of the dense kernel over planes that lie in the second-level cache."""
-    planes, pixels = 96, 512
-    blocks = make_blocks(np.ones((planes, planes), np.float32))
-    memory = [np.ones(2 * planes * (pixels + 16), np.float32) for _ in range(threads)]
+    planes, pixels, plane = 96, 512, 528
+    matrix = make_blocks(np.ones((planes, planes), np.float32)), (np.arange(planes) * plane).astype(np.int32)
+    memory = [np.ones(2 * planes * plane, np.float32) for _ in range(threads)]
 
     def work(part: int) -> None:
         for _ in range(100):
-            multiply(blocks, memory[part], (0, pixels + 16), (planes * (pixels + 16), pixels + 16), pixels)
+            multiply(matrix, memory[part], 0, (planes * plane, plane), pixels)
 
     return 100 * threads * planes**2 * pixels / _together(threads, work) / 1e9
 

@@ -16,7 +16,7 @@ from mirl.runtime import kernels
 from mirl.runtime.crew import Crew
 from mirl.runtime.kernels import BATCH
 from mirl.runtime.planes import Norm, Tiles
-from mirl.runtime.rows import DENSE, Rows, make_dense_rows, make_rows
+from mirl.runtime.rows import DENSE, Rows, make_rows
 from mirl.runtime.tiles import Grid, cut
 
 SIZES = 2
@@ -61,19 +61,18 @@ def rows_of(
     weight_OIkk, bias_O = conv.weight, conv.bias
     if outputs is not None:
         weight_OIkk, bias_O = weight_OIkk[outputs], None if bias_O is None else bias_O[outputs]
+    dense = dense if conv.groups == 1 else 1.0
     return rows_from(weight_OIkk if inputs is None else weight_OIkk[:, inputs], bias_O, grid, dense)
 
 
 def rows_from(weight_OIkk: Tensor, bias_O: Tensor | None, grid: Grid, dense: float = DENSE) -> Rows:
-    """The rows of a convolution with these weights; depth-wise ones have I = 1. A 1x1 one is dense above that share."""
-    weight_OIT = weight_OIkk.detach().flatten(2).numpy()
-    bias = None if bias_O is None else bias_O.detach().numpy()
-    side, inputs = weight_OIkk.shape[-1], weight_OIT.shape[1]
-    if side == 1 and np.count_nonzero(weight_OIT) > dense * weight_OIT.size:
-        return make_dense_rows(weight_OIT[..., 0], grid.plane, bias)
+    """The rows of a convolution with these weights; of a depth-wise one, whose I is 1, over the plane of its row."""
+    side = weight_OIkk.shape[-1]
     steps = np.arange(side) - side // 2
     taps_T = (steps[:, None] * grid.pitch + steps).reshape(-1)
-    return make_rows(weight_OIT, np.arange(inputs)[:, None] * grid.plane + taps_T, bias)
+    offsets_IT = np.arange(weight_OIkk.shape[1])[:, None] * grid.plane + taps_T
+    bias = None if bias_O is None else bias_O.detach().numpy()
+    return make_rows(weight_OIkk.detach().flatten(2).numpy(), offsets_IT, bias, dense)
 
 
 def empty(shape: Sequence[int]) -> Tensor:

@@ -132,12 +132,12 @@ def compare(
 def weigh(
     values: np.ndarray,
     tiles: Tiles,
-    weights: np.ndarray,
+    matrix: tuple[np.ndarray, np.ndarray],
     out: np.ndarray,
     residual: np.ndarray,
     memory: np.ndarray,
 ) -> None:
-    """`residual` plus a dense 1x1 convolution of the values, whose matrix is in blocks of rows (`make_blocks`).
+    """`residual` plus a dense 1x1 convolution of the values: its matrix as `multiply` takes it.
 
     Beside a plane for each value one for each row of the blocks.
     """
@@ -145,7 +145,7 @@ def weigh(
     write = (channels * grid.plane + grid.start, grid.plane)
     for number in range(tiles.first, tiles.last):
         tile = load(values, grid, number, memory)
-        multiply(weights, memory, (grid.start, grid.plane), write, inner(grid))
+        multiply(matrix, memory, grid.start, write, inner(grid))
         store(tile, memory, (channels, 0, out.shape[0]), out, residual)
 
 

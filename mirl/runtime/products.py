@@ -1,4 +1,4 @@
-"""Dense products: of a matrix with planes of pixels, and of planes with planes."""
+"""Dense products: of a matrix with pixels, and of planes with planes."""
 
 import numba
 import numpy as np
@@ -18,17 +18,19 @@ def make_blocks(matrix_RK: np.ndarray, bias_R: np.ndarray | None = None) -> np.n
 
 @numba.njit(nogil=True, fastmath=True)
 def multiply(
-    blocks: np.ndarray, memory: np.ndarray, read: tuple[int, int], write: tuple[int, int], length: int
+    matrix: tuple[np.ndarray, np.ndarray], memory: np.ndarray, read: int, write: tuple[int, int], length: int
 ) -> None:
-    """`length` pixels of a plane for each row of `blocks`: its bias and the sum of the planes read, each times its weight.
+    """`length` pixels of a plane for each row of `matrix`, which is its blocks and the int32 offset of each column.
 
-    `read`, `write`: where the first plane begins, and how far apart they lie. `length` is rounded up to whole STRIPs, the
-    rows to whole blocks: up to there `memory` must exist. Rows take turns at a strip, which stays in the first-level cache.
+    A row's pixel is its bias and the sum over the columns of weight times the pixel at that offset; the first is read from
+    `read` on. `write`: where the first plane begins, and how far apart planes lie. `length` is rounded up to whole STRIPs,
+    the rows to whole blocks: up to there `memory` must exist. Rows take turns at a strip, which stays in the first-level
+    cache.
     """
     for done in range(0, length, STRIP):
-        for block in range(len(blocks)):
+        for block in range(len(matrix[0])):
             at = write[0] + block * SIDE * write[1] + done
-            sum_strip(blocks, block, memory, (read[0] + done, read[1]), (at, write[1]))  # type: ignore[call-arg]
+            sum_strip(matrix, block, memory, read + done, (at, write[1]))  # type: ignore[call-arg]
 
 
 @numba.njit(nogil=True, fastmath=True)

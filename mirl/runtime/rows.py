@@ -2,7 +2,8 @@
 
 A sparse row is a list of (offset, weight). An offset is where, from an output pixel on, an input pixel lies in memory. So a
 1x1 convolution, a 3x3 one and a depth-wise one differ in their offsets alone, and what is zero costs nothing, whichever
-layer it is in. A dense 1x1 convolution is the product of a matrix with planes at equal distance.
+layer it is in. Of a layer with few zeros all rows share one list of offsets: it is a matrix, and takes half the
+time a weight.
 """
 
 from typing import NamedTuple
@@ -13,51 +14,54 @@ import numpy as np
 from mirl.runtime.products import make_blocks, multiply
 from mirl.runtime.vectors import CHUNK, SIDE, sum_chunk
 
-DENSE = 0.4
-"""Share of weights other than 0 above which a 1x1 convolution is computed whole: a weight then takes under half the time."""
+DENSE = 0.45
+"""Share of weights other than 0 above which a layer is computed whole: a weight then takes under half the time."""
 
 
 class Rows(NamedTuple):
-    """Output rows, sparse or dense: what is of the other kind is empty."""
+    """Output rows, sparse or dense."""
 
     starts: np.ndarray
     """int32, one more than there are rows; sparse row r holds the elements [starts[r], starts[r + 1])."""
     offsets: np.ndarray
-    """int32; from an output pixel to an input pixel, in elements."""
+    """int32, of each element, or of each column of a dense layer: from an output pixel to an input pixel, in elements."""
     weights: np.ndarray
-    """float32."""
+    """float32, of each element; empty where dense."""
     bias: np.ndarray
-    """float32, one a sparse row: what a sum begins with."""
+    """float32, one a row: what a sum begins with."""
     blocks: np.ndarray
-    """float32, of dense rows: see `make_blocks`."""
-    apart: int
-    """How far the input planes of dense rows lie apart, in elements."""
+    """float32, of a dense layer, see `make_blocks`; empty where sparse."""
 
 
-def make_rows(weight_ROT: np.ndarray, offsets_ROT: np.ndarray, bias_R: np.ndarray | None = None) -> Rows:
-    """The non-zero elements of `weight_ROT`, each with its offset.
+def make_rows(
+    weight_ROT: np.ndarray, offsets_OT: np.ndarray, bias_R: np.ndarray | None = None, dense: float = DENSE
+) -> Rows:
+    """The rows of a layer in which an input channel and a tap lie at the same offset for every row.
 
-    R output rows, O input channels that a row reads, T taps of the kernel.
+    R output rows, O input channels that a row reads, T taps of the kernel. Dense where more than a share `dense` of the
+    weights is other than 0.
     """
-    keep = (weight_ROT != 0).reshape(len(weight_ROT), weight_ROT.shape[1] * weight_ROT.shape[2])
-    starts = np.zeros(len(keep) + 1, np.int32)
-    np.cumsum(keep.sum(1), out=starts[1:])
+    weight_RE = weight_ROT.reshape(len(weight_ROT), offsets_OT.size)
+    offsets_E = offsets_OT.reshape(-1)
+    bias_R = np.zeros(len(weight_RE), np.float32) if bias_R is None else bias_R
+    if np.count_nonzero(weight_RE) <= dense * weight_RE.size:
+        return make_sparse_rows(weight_RE, np.broadcast_to(offsets_E, weight_RE.shape), bias_R)
+    none, offsets = np.empty(0, np.int32), np.ascontiguousarray(offsets_E, np.int32)
+    return Rows(none, offsets, np.empty(0, np.float32), bias_R, make_blocks(weight_RE, bias_R))
+
+
+def make_sparse_rows(weight_RE: np.ndarray, offsets_RE: np.ndarray, bias_R: np.ndarray) -> Rows:
+    """The elements of `weight_RE` other than 0, each with its offset, which may differ from row to row."""
+    keep_RE = weight_RE != 0
+    starts = np.zeros(len(keep_RE) + 1, np.int32)
+    np.cumsum(keep_RE.sum(1), out=starts[1:])
     return Rows(
         starts,
-        np.ascontiguousarray(
-            np.broadcast_to(offsets_ROT, weight_ROT.shape).reshape(keep.shape)[keep], np.int32
-        ),
-        np.ascontiguousarray(weight_ROT.reshape(keep.shape)[keep], np.float32),
-        np.zeros(len(keep), np.float32) if bias_R is None else np.ascontiguousarray(bias_R, np.float32),
+        np.ascontiguousarray(offsets_RE[keep_RE], np.int32),
+        np.ascontiguousarray(weight_RE[keep_RE], np.float32),
+        np.ascontiguousarray(bias_R, np.float32),
         np.empty((0, 0, SIDE), np.float32),
-        0,
     )
-
-
-def make_dense_rows(weight_RO: np.ndarray, apart: int, bias_R: np.ndarray | None = None) -> Rows:
-    """All elements of `weight_RO`; input planes lie `apart` elements from one another."""
-    none, nothing = np.empty(0, np.int32), np.empty(0, np.float32)
-    return Rows(none, none, nothing, nothing, make_blocks(weight_RO, bias_R), apart)
 
 
 @numba.njit(nogil=True, fastmath=True)
@@ -72,7 +76,7 @@ def sum_rows(
     """
     if len(rows.blocks) > 0:
         blocks = rows.blocks[some[0] // SIDE : (some[1] + SIDE - 1) // SIDE]
-        multiply(blocks, memory, (read, rows.apart), write, length)
+        multiply((blocks, rows.offsets), memory, read, write, length)
         return
     for done in range(0, length, CHUNK):
         for row in range(some[0], some[1]):

@@ -71,9 +71,10 @@ class SparseAttention(nn.Module):
         blocks = make_blocks(torch.einsum("chd,hde->che", project_ChD, weight_hDD).reshape(C, C).numpy())
         planes = C + len(blocks) * SIDE
         grid = cut(H, W, planes, 0)
+        matrix = (blocks, (np.arange(C) * grid.plane).astype(np.int32))
 
         def work(part: int, tiles: Tiles, memory: np.ndarray) -> None:
-            kernels.weigh(v_CHW, tiles, blocks, out_CHW, x_CHW, memory)
+            kernels.weigh(v_CHW, tiles, matrix, out_CHW, x_CHW, memory)
 
         self._crew.run(work, grid, planes)
 

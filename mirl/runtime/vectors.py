@@ -128,49 +128,50 @@ def sum_block(typing: Any, memory: Any, left: Any, right: Any, length: Any, bloc
 
 
 @intrinsic
-def sum_strip(typing: Any, weights: Any, block: Any, memory: Any, read: Any, write: Any) -> Any:
-    """A STRIP of SIDE rows: row r is weights[block, 0, r] plus the sum over planes k of weights[block, 1 + k, r] times k.
+def sum_strip(typing: Any, matrix: Any, block: Any, memory: Any, read: Any, write: Any) -> Any:
+    """A STRIP of SIDE rows of `matrix`, a pair (blocks, offsets): a row's bias, and for each column its weight times pixels.
 
-    `read` and `write` are pairs: where the strip of the first plane begins, and how far apart planes lie.
+    A column's pixels lie at `read` plus its offset. `write`: where the strip of the first row begins, and how far it is to
+    that of the next.
     """
-    signature = types.void(weights, types.int64, memory, read, write)
+    signature = types.void(matrix, types.int64, memory, types.int64, write)
 
     def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
-        weights, block, memory, read, write = arguments
-        matrix = context.make_array(signature.args[0])(context, builder, value=weights)
+        matrix, block, memory, read, write = arguments
+        blocks, offsets = (builder.extract_value(matrix, place) for place in (0, 1))
+        blocks = context.make_array(signature.args[0][0])(context, builder, value=blocks)
+        offsets = _data(context, builder, signature.args[0][1], offsets)
         memory = _data(context, builder, signature.args[2], memory)
-        lines = builder.extract_value(matrix.shape, 1)
+        lines = builder.extract_value(blocks.shape, 1)
         first = builder.mul(builder.mul(block, lines), INDEX(SIDE))
 
         def line(number: Any) -> list[Any]:
             place = builder.add(first, builder.mul(number, INDEX(SIDE)))
             return [
-                _splat(builder, _item(builder, matrix.data, builder.add(place, INDEX(r))))
-                for r in range(SIDE)
+                _splat(builder, _item(builder, blocks.data, builder.add(place, INDEX(row))))
+                for row in range(SIDE)
             ]
 
         bias = line(INDEX(0))
-        start, apart = (builder.extract_value(read, place) for place in (0, 1))
         before = builder.block
         loop, end = builder.append_basic_block("strip"), builder.append_basic_block("strip.end")
         builder.branch(loop)
 
         builder.position_at_end(loop)
-        plane, source = builder.phi(INDEX), builder.phi(INDEX)
+        column = builder.phi(INDEX)
         sums = [builder.phi(VECTOR) for _ in range(SIDE * ACROSS)]
+        offset = _item(builder, offsets, builder.sub(column, INDEX(1)))  # the first line is the bias
+        source = builder.add(read, builder.sext(offset, INDEX))
         pixels = [_load(builder, memory, source, number) for number in range(ACROSS)]
-        factors = line(plane)
+        factors = line(column)
         grown = [
             _multiply_add(builder, factors[number // ACROSS], pixels[number % ACROSS], total)
             for number, total in enumerate(sums)
         ]
-        following = builder.add(plane, INDEX(1))
-        beyond = builder.add(source, apart)
+        following = builder.add(column, INDEX(1))
         builder.cbranch(builder.icmp_signed("<", following, lines), loop, end)
-        plane.add_incoming(INDEX(1), before)
-        plane.add_incoming(following, loop)
-        source.add_incoming(start, before)
-        source.add_incoming(beyond, loop)
+        column.add_incoming(INDEX(1), before)
+        column.add_incoming(following, loop)
         for number, (total, more) in enumerate(zip(sums, grown)):
             total.add_incoming(bias[number // ACROSS], before)
             total.add_incoming(more, loop)

@@ -17,28 +17,33 @@ def test_every_network_gives_the_same_result(name: str, density: float) -> None:
     generator = torch.Generator().manual_seed(2)
     for weight in prunable(network, prompts=True).values():
         weight.mul_(torch.rand(weight.shape, generator=generator) < density)
-    quick = quicken(network, threads=2, crossover=1.0)
+    quick = quicken(network, threads=2)
     for height, width in [(1, 1), (3, 2), (8, 40)]:
         x_BCHW = torch.rand(2, 3, height * network.multiple, width * network.multiple)
         torch.testing.assert_close(quick(x_BCHW), network(x_BCHW), atol=1e-5, rtol=0)
 
 
-def test_the_network_keeps_its_layers_and_dense_layers_stay() -> None:
-    network = build(NetworkSection(name="promptir", options=TINY["promptir"], seed=1)).eval()
+@pytest.mark.parametrize(("name", "block"), [("promptir", "bottom.0"), ("nafnet", "middle.0")])
+def test_the_network_keeps_its_layers(name: str, block: str) -> None:
+    network = build(NetworkSection(name=name, options=TINY[name], seed=1)).eval()
     before = [type(module) for module in network.modules()]
-    for weight in network.bottom.parameters():
-        weight.data.zero_()
-    quick = quicken(network, threads=1, crossover=0.5)
+    quick = quicken(network, threads=1)
     assert [type(module) for module in network.modules()] == before
-    kinds = {name: type(module).__name__ for name, module in quick.named_modules()}
-    assert kinds["bottom.0"] == "SparseTransformerBlock" and kinds["encoder.0.0"] == "TransformerBlock"
+    kinds = {path: type(module).__name__ for path, module in quick.named_modules()}
+    assert kinds[block].startswith("Sparse") and kinds["head"] == "SparseConv"
+
+
+def test_a_convolution_without_a_kernel_here_stays() -> None:
+    network = build(NetworkSection(name="nafnet", options=TINY["nafnet"], seed=1)).eval()
+    down = dict(quicken(network, threads=1).named_modules())["down.0"]
+    assert down is network.down[0]
 
 
 def test_several_callers_at_a_time_get_what_one_gets() -> None:
     network = (
         build(NetworkSection(name="promptir", options=TINY["promptir"], seed=1)).eval().requires_grad_(False)
     )
-    quick = quicken(network, threads=2, crossover=1.0)
+    quick = quicken(network, threads=2)
     pictures = [torch.rand(1, 3, 64, 32 * count) for count in range(1, 5)] * 4
     alone = [quick(picture) for picture in pictures]
     with ThreadPoolExecutor(4) as pool:

@@ -30,6 +30,14 @@ def test_a_block(size: tuple[int, int], density: float) -> None:
     assert error < 2e-6
 
 
+def test_a_block_that_says_nothing() -> None:
+    block = random_block(6)
+    for parameter in block.parameters():
+        parameter.data.zero_()
+    x_BCHW = torch.randn(1, 6, 9, 9)
+    assert torch.equal(SparseNafBlock(block, Crew(1))(x_BCHW), x_BCHW)
+
+
 def test_channels_without_factor_or_use_are_left_out_of_the_mixing() -> None:
     block = random_block(5)
     for bias in (block.mix_in.bias, block.mix_depthwise.bias):

@@ -16,9 +16,10 @@ def test_a_matrix_times_planes(rows: int, columns: int, length: int) -> None:
     blocks = make_blocks(matrix_RK, bias_R)
     memory = rng.normal(size=(columns + len(blocks) * SIDE) * plane).astype(np.float32)
     pixels_KP = memory[: columns * plane].reshape(columns, plane).copy()
-    multiply(blocks, memory, (0, plane), (columns * plane, plane), length)
+    offsets = (np.arange(columns)[::-1] * plane - STRIP).astype(np.int32)  # the planes the other way round
+    multiply((blocks, offsets), memory, STRIP, (columns * plane, plane), length)
     planes = memory.reshape(-1, plane)
-    wanted_RP = matrix_RK.astype(np.float64) @ pixels_KP[:, :length] + bias_R[:, None]
+    wanted_RP = matrix_RK.astype(np.float64) @ pixels_KP[::-1, :length] + bias_R[:, None]
     np.testing.assert_allclose(planes[columns : columns + rows, :length], wanted_RP, atol=1e-5)
     np.testing.assert_array_equal(planes[:columns], pixels_KP)
 
