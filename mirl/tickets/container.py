@@ -34,6 +34,7 @@ class Kind:
 
     format: str
     version: int
+    """The newest there is; all since the first can be read."""
 
 
 def save_sealed(path: Path, kind: Kind, header: Mapping[str, Any], tensors: State) -> str:
@@ -80,7 +81,7 @@ def load_header(path: Path, kind: Kind) -> tuple[dict[str, Any], Shapes]:
             f"{path} is {kind.format} version {version}, but this mirl reads up to {kind.version}; "
             "install a newer mirl"
         )
-    if type(version) is not int or version != kind.version:
+    if type(version) is not int or version < 1:
         raise UserError(f"{path} has version {version!r} of {kind.format}, which does not exist; {MENDING}")
     return header, shapes
 
