@@ -45,6 +45,12 @@ def save_sealed(path: Path, kind: Kind, header: Mapping[str, Any], tensors: Stat
     plain = {**header, "format": kind.format, "version": kind.version}
     sealed = plain | {"content": seal(plain, tensors)}
     data = save(tensors, {KEY: _canonical(sealed)})
+    write_whole(path, data)
+    return hashlib.sha256(data).hexdigest()
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Put `data` into the file at `path`, all of it or nothing; UserError where the disk does not take it."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.writing")
     try:
         with temporary.open("wb") as file:
@@ -56,7 +62,6 @@ def save_sealed(path: Path, kind: Kind, header: Mapping[str, Any], tensors: Stat
         raise UserError(f"{path} cannot be written: {error.strerror}; mend that and run it again") from None
     finally:
         temporary.unlink(missing_ok=True)
-    return hashlib.sha256(data).hexdigest()
 
 
 def load_header(path: Path, kind: Kind) -> tuple[dict[str, Any], Shapes]:
