@@ -138,7 +138,7 @@ def _checked_header(path: Path, raw: dict[str, Any], shapes: Shapes) -> _Header:
     """The header, once it is complete and agrees with the tensors that the file holds."""
     header = _Header.of_any_version(raw, str(path))
     kind = header.routing.get("kind")
-    if kind not in ROUTINGS:
+    if kind not in list(ROUTINGS):  # it may be anything, also what has no hash
         raise UserError(
             f"{path} has the routing {kind!r}, but this mirl knows {', '.join(ROUTINGS)}; get a newer one"
         )

@@ -98,6 +98,10 @@ def _routing(header: Header, tensors: State) -> None:
     header["routing"] = {"kind": "by-difficulty"}
 
 
+def _routing_of_no_kind(header: Header, tensors: State) -> None:
+    header["routing"] = {"kind": ["static"]}
+
+
 def _density(header: Header, tensors: State) -> None:
     header["density"]["prunable"] = 0.1
 
@@ -136,6 +140,7 @@ def _newer(header: Header, tensors: State) -> None:
         (_unpacked, "`values` is .* all others from a ticket"),
         (_nothing, "`shapes` is {}"),
         (_routing, "routing 'by-difficulty', but this mirl knows static"),
+        (_routing_of_no_kind, r"routing \['static'\], but this mirl knows static"),
         (_density, "claims the densities"),
         (_unknown, "`note` is not a known key"),
         (_lineage, "`lineage.seed` is missing"),
