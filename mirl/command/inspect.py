@@ -42,12 +42,14 @@ def look(address: str) -> dict[str, Any]:
 def text(facts: dict[str, Any]) -> str:
     """The facts for people: a table, and a bar for each layer's density."""
     lineage, density, layers = facts["lineage"], facts["density"], facts["layers"]
+    rounded = facts["values"]["packed_from"]
     kept, total = (sum(layer[key] for layer in layers.values()) for key in ("kept", "total"))
     rows = {
         "file": f"{facts['file']}, {facts['bytes'] / 1e6:.2f} MB, version {facts['version']}, verified",
         "network": f"{facts['network']['name']} {json.dumps(facts['network'].get('options', {}))}",
         "density": f"{density['prunable']:.2%} of the prunable weights ({kept:,} of {total:,}), "
         f"{density['all']:.2%} of all parameters",
+        "values": facts["values"]["kind"] + (f", rounded from ticket {rounded}" if rounded else ""),
         "routing": facts["routing"]["kind"],
         "ticket": f"{lineage['name']}, arm {lineage['arm'] or '-'}, method {lineage['method']}, "
         f"{lineage['round']} trainings led here",

@@ -1,4 +1,4 @@
-"""The `mirl` command: `restore`, `inspect`, `data check`, `report`, `study`.
+"""The `mirl` command: `restore`, `inspect`, `pack`, `export`, `data check`, `report`, `study`.
 
 What is heavy to import is imported by the subcommand that needs it, so that `mirl --help` is there at once.
 """
@@ -73,6 +73,31 @@ def _add_ticket_commands(commands: Any) -> None:
     inspect.add_argument("--json", action="store_true", help="for programs")
     inspect.set_defaults(run=_inspect)
 
+    pack = commands.add_parser("pack", help="write a ticket with its weights in 16 or 8 bits")
+    pack.add_argument("ticket", metavar="TICKET", help="a ticket file or models:/NAME@ALIAS")
+    pack.add_argument("-o", "--out", required=True, type=Path, metavar="FILE")
+    pack.add_argument(
+        "--values",
+        choices=["fp16", "bf16", "int8"],
+        default="fp16",
+        help="what the kept weights are rounded to (default: fp16, which loses the least)",
+    )
+    pack.add_argument("--force", action="store_true", help="write over a file that exists")
+    pack.set_defaults(run=_pack)
+
+    export = commands.add_parser("export", help="write a ticket's network for other runtimes")
+    export.add_argument("ticket", metavar="TICKET", help="a ticket file or models:/NAME@ALIAS")
+    export.add_argument(
+        "-o",
+        "--out",
+        required=True,
+        type=Path,
+        metavar="FILE",
+        help="its ending, .onnx or .pt2, says as what",
+    )
+    export.add_argument("--force", action="store_true", help="write over a file that exists")
+    export.set_defaults(run=_export)
+
 
 def _add_study_commands(commands: Any) -> None:
     data = commands.add_parser("data", help="look at the data of a study")
@@ -124,6 +149,18 @@ def _inspect(wanted: argparse.Namespace) -> int:
     from mirl.command import inspect
 
     return inspect.run(wanted.ticket, wanted.json)
+
+
+def _pack(wanted: argparse.Namespace) -> int:
+    from mirl.command import pack
+
+    return pack.run(wanted.ticket, wanted.out, wanted.values, wanted.force)
+
+
+def _export(wanted: argparse.Namespace) -> int:
+    from mirl.command import export
+
+    return export.run(wanted.ticket, wanted.out, wanted.force)
 
 
 def _data_check(wanted: argparse.Namespace) -> int:

@@ -9,7 +9,8 @@ from torch import Tensor
 
 def round_up(size: int, multiple: int) -> int:
     """The smallest multiple of `multiple` that is at least `size`."""
-    return -(-size // multiple) * multiple
+    # Not -(-size // multiple): an exported graph divides negative numbers towards zero.
+    return (size + multiple - 1) // multiple * multiple
 
 
 def pad(x_BCHW: Tensor, multiple: int) -> Tensor:
@@ -25,6 +26,7 @@ def pad(x_BCHW: Tensor, multiple: int) -> Tensor:
 
 def reflected(size: int, multiple: int) -> Tensor:
     """Where each position of a padded side comes from: for 3 to 8 that is 0 1 2 1 0 1 2 1."""
-    period = max(2 * (size - 1), 1)
+    # A tensor, not a number: an exported graph has to find it for sizes that are not known yet.
+    period = torch.full((), 2 * (size - 1)).clamp(min=1)
     place = torch.arange(round_up(size, multiple)) % period
     return torch.minimum(place, period - place)

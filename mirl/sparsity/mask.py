@@ -63,7 +63,8 @@ class Mask(Mapping[str, Tensor]):
 
     def layer_kept(self) -> dict[str, int]:
         """Elements that stay of each prunable parameter."""
-        return {name: int(keep.sum()) for name, keep in self._keep.items()}
+        # Not `keep.sum()`, which widens bool to int64 first.
+        return {name: int(torch.count_nonzero(keep)) for name, keep in self._keep.items()}
 
     def layer_density(self) -> dict[str, float]:
         """Kept fraction of each prunable parameter, in [0, 1]."""

@@ -34,6 +34,7 @@ class Kind:
 
     format: str
     version: int
+    """The newest there is; all since the first can be read."""
 
 
 def save_sealed(path: Path, kind: Kind, header: Mapping[str, Any], tensors: State) -> str:
@@ -44,6 +45,12 @@ def save_sealed(path: Path, kind: Kind, header: Mapping[str, Any], tensors: Stat
     plain = {**header, "format": kind.format, "version": kind.version}
     sealed = plain | {"content": seal(plain, tensors)}
     data = save(tensors, {KEY: _canonical(sealed)})
+    write_whole(path, data)
+    return hashlib.sha256(data).hexdigest()
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Put `data` into the file at `path`, all of it or nothing; UserError where the disk does not take it."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.writing")
     try:
         with temporary.open("wb") as file:
@@ -55,7 +62,6 @@ def save_sealed(path: Path, kind: Kind, header: Mapping[str, Any], tensors: Stat
         raise UserError(f"{path} cannot be written: {error.strerror}; mend that and run it again") from None
     finally:
         temporary.unlink(missing_ok=True)
-    return hashlib.sha256(data).hexdigest()
 
 
 def load_header(path: Path, kind: Kind) -> tuple[dict[str, Any], Shapes]:
@@ -80,7 +86,7 @@ def load_header(path: Path, kind: Kind) -> tuple[dict[str, Any], Shapes]:
             f"{path} is {kind.format} version {version}, but this mirl reads up to {kind.version}; "
             "install a newer mirl"
         )
-    if type(version) is not int or version != kind.version:
+    if type(version) is not int or version < 1:
         raise UserError(f"{path} has version {version!r} of {kind.format}, which does not exist; {MENDING}")
     return header, shapes
 

@@ -4,38 +4,49 @@ import math
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor
 
 from mirl.config import Section, UserError
 from mirl.sparsity.mask import Mask, State
-from mirl.tickets import container
+from mirl.tickets import bits, container, masked
 from mirl.tickets.container import MENDING, Kind, Shapes
 from mirl.tickets.routing import ROUTINGS
 from mirl.tickets.ticket import Lineage, Ticket
+from mirl.tickets.values import Values
 
-TICKET = Kind(format="mirl-ticket", version=1)
+TICKET = Kind(format="mirl-ticket", version=2)
 STATE = Kind(format="mirl-state", version=1)
-
 MOST_ELEMENTS = 2**31
 """Of one network. A header that claims more is refused before anything is allocated."""
 DTYPES = frozenset({"F64", "F32", "F16", "BF16", "I64", "I32", "U8", "BOOL"})
 """Of tensors stored whole, by safetensors' names."""
 
 
-class _Header(Section):
-    """What a ticket's header holds, all of it; nothing else is allowed."""
+class _FirstHeader(Section):
+    """What the header of a ticket of version 1 holds, all of it; nothing else is allowed."""
 
     format: str
     version: int
     network: dict[str, Any]
-    shapes: dict[str, list[int]]
+    shapes: dict[str, list[int]] = Field(min_length=1)
     density: dict[str, float]
     routing: dict[str, Any]
     lineage: Lineage
     content: str = Field(pattern=r"^[0-9a-f]{64}$")
+
+
+class _Header(_FirstHeader):
+    """The same of version 2."""
+
+    values: Values
+
+    @classmethod
+    def of_any_version(cls, raw: dict[str, Any], source: str) -> "_Header":
+        if raw["version"] == 1:
+            return cls(**dict(_FirstHeader.read(raw, source)), values=Values())
+        return cls.read(raw, source)
 
 
 def write(ticket: Ticket, path: Path | str) -> str:
@@ -49,10 +60,16 @@ def write(ticket: Ticket, path: Path | str) -> str:
         "network": ticket.network,
         "shapes": {name: list(keep.shape) for name, keep in ticket.mask.items()},
         "density": ticket.densities._asdict(),
+        "values": ticket.values.model_dump(mode="json"),
         "routing": ticket.routing.model_dump(mode="json"),
         "lineage": ticket.lineage.model_dump(mode="json"),
     }
-    return container.save_sealed(path, TICKET, header, _pack(ticket.state, ticket.mask))
+    tensors = {
+        f"full.{name}": _plain(tensor) for name, tensor in ticket.state.items() if name not in ticket.mask
+    }
+    for name, keep in ticket.mask.items():
+        tensors |= masked.pack(name, _plain(ticket.state[name]), _plain(keep), ticket.values.kind)
+    return container.save_sealed(path, TICKET, header, tensors)
 
 
 def read(path: Path | str) -> Ticket:
@@ -61,20 +78,21 @@ def read(path: Path | str) -> Ticket:
     UserError where it is missing, truncated, changed, newer than this reader, or not what the format allows.
     """
     path = Path(path)
-    header = _checked_header(path, *container.load_header(path, TICKET))
-    tensors = container.load_tensors(path, header.model_dump())
+    raw, shapes = container.load_header(path, TICKET)
+    header = _checked_header(path, raw, shapes)
+    tensors = container.load_tensors(path, raw)
     _refuse_not_finite(tensors, path)
-    masked = {name: _unpack(name, shape, tensors, path) for name, shape in header.shapes.items()}
-    state = {
-        name.removeprefix("full."): tensor for name, tensor in tensors.items() if name.startswith("full.")
-    }
-    state |= {name: weight for name, (weight, _) in masked.items()}
+    state = {name.removeprefix("full."): tensors[name] for name in tensors if name.startswith("full.")}
+    keep = {}
+    for name in header.shapes:
+        state[name], keep[name] = _unpack(name, header, tensors, path)
     ticket = Ticket(
         network=header.network,
         state={name: state[name] for name in sorted(state)},
-        mask=Mask({name: keep for name, (_, keep) in masked.items()}),
+        mask=Mask(keep),
         routing=ROUTINGS[header.routing["kind"]].read(header.routing, f"{path}: routing"),
         lineage=header.lineage,
+        values=header.values,
         sha256=container.sha256_of(path),
     )
     if ticket.densities._asdict() != header.density:
@@ -118,23 +136,19 @@ def read_state(path: Path | str) -> tuple[State, int]:
 
 def _checked_header(path: Path, raw: dict[str, Any], shapes: Shapes) -> _Header:
     """The header, once it is complete and agrees with the tensors that the file holds."""
-    header = _Header.read(raw, str(path))
+    header = _Header.of_any_version(raw, str(path))
     kind = header.routing.get("kind")
-    if kind not in ROUTINGS:
+    if kind not in list(ROUTINGS):  # it may be anything, also what has no hash
         raise UserError(
             f"{path} has the routing {kind!r}, but this mirl knows {', '.join(ROUTINGS)}; get a newer one"
         )
+    whole = set(shapes)
+    if sum(math.prod(shape) for shape in header.shapes.values()) > MOST_ELEMENTS:
+        raise UserError(f"{path} claims more than {MOST_ELEMENTS} weights, which no network has; {MENDING}")
     for name, shape in header.shapes.items():
-        elements = math.prod(shape)
-        if min(shape, default=1) < 1 or elements > MOST_ELEMENTS:
-            raise UserError(f"{path} gives {name} the shape {shape}, which no layer has; {MENDING}")
-        if shapes.get(f"mask.{name}") != ("U8", [-(-elements // 8)]):
-            raise UserError(f"{path} has no mask of {elements} bits for {name}; {MENDING}")
-        dtype, kept = shapes.get(f"kept.{name}", ("", []))
-        if dtype != "F32" or len(kept) != 1 or kept[0] > elements or f"full.{name}" in shapes:
-            raise UserError(f"{path} has no kept weights that fit {name} of shape {shape}; {MENDING}")
-    masked = {f"{part}.{name}" for part in ("mask", "kept") for name in header.shapes}
-    _check_whole(path, shapes, shapes.keys() - masked)
+        masked.check(name, shape, shapes, header.values.kind, path)
+        whole -= masked.tensors_of(name, header.values.kind)
+    _check_whole(path, shapes, whole)
     return header
 
 
@@ -146,34 +160,12 @@ def _check_whole(path: Path, shapes: Shapes, names: set[str]) -> None:
             raise UserError(f"{path} holds {name} ({dtype}), which the format does not know; {MENDING}")
 
 
-def _pack(state: State, mask: Mask) -> State:
-    tensors = {f"full.{name}": _plain(tensor) for name, tensor in state.items() if name not in mask}
-    for name, keep in mask.items():
-        weight, flat = _plain(state[name]), _plain(keep)
-        assert weight.dtype == torch.float32 and weight.shape == flat.shape, (
-            f"{name}: {weight.dtype} {weight.shape}"
-        )
-        assert not weight[~flat].any(), f"a masked weight of {name} is not zero"
-        tensors[f"mask.{name}"] = torch.from_numpy(np.packbits(flat.numpy().reshape(-1), bitorder="big"))
-        tensors[f"kept.{name}"] = weight[flat]
-    return tensors
-
-
-def _unpack(name: str, shape: list[int], tensors: State, path: Path) -> tuple[Tensor, Tensor]:
-    """The whole weight, masked elements exactly +0, and its mask."""
-    bits = np.unpackbits(tensors[f"mask.{name}"].numpy(), bitorder="big")
-    elements = math.prod(shape)
-    if bits[elements:].any():
-        raise UserError(f"{path} has bits set behind the end of the mask of {name}; {MENDING}")
-    keep = torch.from_numpy(bits[:elements].astype(bool)).view(shape)
-    kept = tensors[f"kept.{name}"]
-    if int(keep.sum()) != kept.numel():
-        raise UserError(
-            f"{path} keeps {int(keep.sum())} weights of {name}, but holds {kept.numel()}; {MENDING}"
-        )
-    weight = torch.zeros(shape)
-    weight[keep] = kept
-    return weight, keep
+def _unpack(name: str, header: _Header, tensors: State, path: Path) -> tuple[Tensor, Tensor]:
+    decode = bits.decode_plain if header.version == 1 else bits.decode
+    try:
+        return masked.unpack(name, header.shapes[name], tensors, header.values.kind, decode)
+    except ValueError as error:
+        raise UserError(f"{path} holds {name} in a way that cannot be: {error}; {MENDING}") from None
 
 
 def _plain(tensor: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ from mirl.config import Section
 from mirl.sparsity.accounting import Densities, densities
 from mirl.sparsity.mask import Mask, State
 from mirl.tickets.routing import Routing
+from mirl.tickets.values import Values
 
 
 class Lineage(Section):
@@ -44,6 +45,7 @@ class Ticket:
     mask: Mask
     routing: Routing = field(default_factory=Routing)
     lineage: Lineage
+    values: Values = field(default_factory=Values)
     sha256: str = ""
     """Of the file that it was read from; empty before it is written."""
 

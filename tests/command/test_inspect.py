@@ -28,7 +28,12 @@ def sparse(does_nothing: Any, tmp_path: Path) -> Path:
 def test_for_people(sparse: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["inspect", str(sparse)]) == 0
     said = capsys.readouterr().out
-    assert "version 1, verified" in said and "nafnet" in said and "static" in said
+    assert (
+        "version 2, verified" in said
+        and "values       fp32\n" in said
+        and "nafnet" in said
+        and "static" in said
+    )
     lines = {line.split()[0]: line for line in said.splitlines() if line}
     assert "nothing is left" in lines["tail.weight"] and "0.00%  0 of 432" in lines["tail.weight"]
     assert "50.00%  216 of 432" in lines["head.weight"] and "█" * 12 + "·" * 12 in lines["head.weight"]

@@ -1,9 +1,15 @@
+import json
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
 
-from mirl.sparsity.mask import Mask
+from mirl.sparsity.mask import Mask, State
+from mirl.tickets.container import seal
 from mirl.tickets.routing import Routing
 from mirl.tickets.ticket import Lineage, Ticket
 
@@ -58,3 +64,18 @@ def same() -> Callable[[Ticket, Ticket], bool]:
         )
 
     return compare
+
+
+@pytest.fixture
+def forge() -> Callable[[Path, Callable[[dict[str, Any], State], Any]], None]:
+    """Changes header and tensors of a file as a faulty writer would: well-formed and sealed."""
+
+    def change_and_seal(path: Path, change: Callable[[dict[str, Any], State], Any]) -> None:
+        with safe_open(path, framework="pt") as file:
+            header = json.loads(file.metadata()["mirl"])
+            tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
+        change(header, tensors)
+        header.pop("content", None)
+        save_file(tensors, path, {"mirl": json.dumps(header | {"content": seal(header, tensors)})})
+
+    return change_and_seal

@@ -1,4 +1,5 @@
 import json
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -9,27 +10,18 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from safetensors import safe_open
-from safetensors.torch import save_file
 
 from mirl.config import UserError
 from mirl.sparsity.mask import Mask
-from mirl.tickets.container import seal, sha256_of
-from mirl.tickets.format import MOST_ELEMENTS, inspect, read, read_state, write, write_state
+from mirl.tickets.container import sha256_of
+from mirl.tickets.format import inspect, read, read_state, write, write_state
 from mirl.tickets.ticket import Ticket
 
 GOLDEN = Path(__file__).with_name("golden.safetensors")
+FIRST = Path(__file__).with_name("golden-1.safetensors")
+"""The same ticket, as version 1 wrote it."""
+Forge = Callable[[Path, Callable[[dict[str, Any], dict[str, torch.Tensor]], Any]], None]
 Same = Callable[[Ticket, Ticket], bool]
-
-
-def _forge(path: Path, change: Callable[[dict[str, Any], dict[str, torch.Tensor]], None]) -> None:
-    """Change header and tensors as a faulty writer would: well-formed and sealed."""
-    with safe_open(path, framework="pt") as file:
-        header = json.loads(file.metadata()["mirl"])
-        tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
-    change(header, tensors)
-    header.pop("content", None)
-    save_file(tensors, path, {"mirl": json.dumps(header | {"content": seal(header, tensors)})})
 
 
 def test_a_ticket_comes_back_as_it_was(ticket: Ticket, same: Same, tmp_path: Path) -> None:
@@ -52,10 +44,29 @@ def test_the_golden_file_can_be_read_by_the_specification_alone(ticket: Ticket) 
     header = json.loads(index.pop("__metadata__")["mirl"])
     for name, shape in header["shapes"].items():
         mask, kept = (body[slice(*index[f"{part}.{name}"]["data_offsets"])] for part in ("mask", "kept"))
-        keep = np.unpackbits(np.frombuffer(mask, np.uint8))[: np.prod(shape)].astype(bool)
-        weight = np.zeros(np.prod(shape), "<f4")
+        keep = _mask_by_the_page(mask, math.prod(shape), len(kept) // 4)
+        weight = np.zeros(math.prod(shape), "<f4")
         weight[keep] = np.frombuffer(kept, "<f4")
         assert np.array_equal(weight.reshape(shape), ticket.state[name].numpy())
+
+
+def _mask_by_the_page(code: bytes, n: int, k: int) -> list[bool]:
+    """Bit by bit, as docs/ticket-format.md has it."""
+    m = min(k, n - k)
+    keep = [k > n - k] * n
+    if m:
+        b, end = code[0], 1 + -(-m * code[0] // 8)
+        low, high = ("".join(f"{byte:08b}" for byte in part) for part in (code[1:end], code[end:]))
+        element = -1
+        for zeros, i in zip(high.split("1"), range(m)):
+            element += len(zeros) * 2**b + int("0" + low[i * b : (i + 1) * b], 2) + 1
+            keep[element] = not keep[element]
+    return keep
+
+
+def test_version_1_can_be_read(ticket: Ticket, same: Same) -> None:
+    assert same(read(FIRST), ticket) and read(FIRST).values == ticket.values
+    assert inspect(FIRST) | {"version": 2, "content": ""} == inspect(GOLDEN) | {"content": ""}
 
 
 def test_writing_what_was_read_gives_the_same_bytes(tmp_path: Path) -> None:
@@ -93,7 +104,7 @@ def test_a_sparse_file_is_small(ticket: Ticket, tmp_path: Path) -> None:
     write(
         replace(ticket, state=mask.apply({"w": torch.ones(100_000)}), mask=mask), tmp_path / "t.safetensors"
     )
-    assert (tmp_path / "t.safetensors").stat().st_size < 100_000 / 8 + 4 * 10_000 + 2000
+    assert (tmp_path / "t.safetensors").stat().st_size < 5 * 10_000 + 2000
 
 
 def test_inspect_reads_the_header_alone(tmp_path: Path) -> None:
@@ -124,103 +135,6 @@ def test_a_masked_weight_that_is_not_zero_is_our_mistake(ticket: Ticket, tmp_pat
         write(ticket, tmp_path / "t.safetensors")
 
 
-def _pad(header: dict[str, Any], tensors: dict[str, torch.Tensor]) -> None:
-    tensors["mask.body.weight"][-1] |= 1
-
-
-def _miscount(header: dict[str, Any], tensors: dict[str, torch.Tensor]) -> None:
-    tensors["mask.head.weight"][0] |= 64
-
-
-def _nan(header: dict[str, Any], tensors: dict[str, torch.Tensor]) -> None:
-    tensors["kept.body.weight"][0] = float("inf")
-
-
-def _reshape(header: dict[str, Any], tensors: dict[str, torch.Tensor]) -> None:
-    header["shapes"]["body.weight"] = [2, 1, 3, 5]
-
-
-def _negative(header: dict[str, Any], tensors: dict[str, torch.Tensor]) -> None:
-    header["shapes"]["body.weight"] = [-2, -1, 3, 3]
-
-
-def _enormous(header: dict[str, Any], tensors: dict[str, torch.Tensor]) -> None:
-    header["shapes"]["body.weight"] = [MOST_ELEMENTS, 1024]
-
-
-def _stray(header: dict[str, Any], tensors: dict[str, torch.Tensor]) -> None:
-    tensors["momentum.body.weight"] = torch.zeros(1)
-
-
-def _short(header: dict[str, Any], tensors: dict[str, torch.Tensor]) -> None:
-    tensors["full.body.bias"] = torch.zeros(2, dtype=torch.int16)
-
-
-def _orphan(header: dict[str, Any], tensors: dict[str, torch.Tensor]) -> None:
-    del header["shapes"]["body.weight"]
-
-
-def _twice(header: dict[str, Any], tensors: dict[str, torch.Tensor]) -> None:
-    tensors["full.body.weight"] = torch.zeros(2, 1, 3, 3)
-
-
-def _half(header: dict[str, Any], tensors: dict[str, torch.Tensor]) -> None:
-    tensors["kept.body.weight"] = tensors["kept.body.weight"].half()
-
-
-def _routing(header: dict[str, Any], tensors: dict[str, torch.Tensor]) -> None:
-    header["routing"] = {"kind": "by-difficulty"}
-
-
-def _density(header: dict[str, Any], tensors: dict[str, torch.Tensor]) -> None:
-    header["density"]["prunable"] = 0.1
-
-
-def _unknown(header: dict[str, Any], tensors: dict[str, torch.Tensor]) -> None:
-    header["note"] = "hello"
-
-
-def _lineage(header: dict[str, Any], tensors: dict[str, torch.Tensor]) -> None:
-    del header["lineage"]["seed"]
-
-
-def _newer(header: dict[str, Any], tensors: dict[str, torch.Tensor]) -> None:
-    header["version"] = 2
-    header["stuff"] = {}
-
-
-@pytest.mark.parametrize(
-    ("change", "sentence"),
-    [
-        (_pad, "bits set behind the end of the mask of body.weight"),
-        (_miscount, "keeps 3 weights of head.weight, but holds 2"),
-        (_nan, "kept.body.weight holds a value that is not finite"),
-        (_reshape, "no mask of 30 bits for body.weight"),
-        (_negative, r"shape \[-2, -1, 3, 3\], which no layer has"),
-        (_enormous, "which no layer has"),
-        (_stray, r"holds momentum.body.weight \(F32\), which the format does not know"),
-        (_short, r"holds full.body.bias \(I16\), which the format does not know"),
-        (_orphan, "which the format does not know"),
-        (_twice, "no kept weights that fit body.weight"),
-        (_half, "no kept weights that fit body.weight"),
-        (_routing, "routing 'by-difficulty', but this mirl knows static"),
-        (_density, "claims the densities"),
-        (_unknown, "`note` is not a known key"),
-        (_lineage, "`lineage.seed` is missing"),
-        (_newer, "version 2, but this mirl reads up to 1; install a newer mirl"),
-    ],
-)
-def test_what_the_format_does_not_allow_is_refused_in_one_sentence(
-    change: Callable[[dict[str, Any], dict[str, torch.Tensor]], None], sentence: str, tmp_path: Path
-) -> None:
-    path = tmp_path / "t.safetensors"
-    path.write_bytes(GOLDEN.read_bytes())
-    _forge(path, change)
-    with pytest.raises(UserError, match=sentence) as raised:
-        read(path)
-    assert str(path) in str(raised.value) and "\n" not in str(raised.value)
-
-
 @pytest.mark.parametrize("size", [0, 7, 8, 60, 1500, -1])
 def test_a_truncated_ticket_is_refused(size: int, tmp_path: Path) -> None:
     path = tmp_path / "t.safetensors"
@@ -246,9 +160,11 @@ def test_a_state_and_a_ticket_are_not_taken_for_each_other(ticket: Ticket, tmp_p
 
 
 @pytest.mark.parametrize("step", [-1, "4", 1.5, None])
-def test_a_state_without_a_step_is_refused(step: object, ticket: Ticket, tmp_path: Path) -> None:
+def test_a_state_without_a_step_is_refused(
+    step: object, forge: Forge, ticket: Ticket, tmp_path: Path
+) -> None:
     path = tmp_path / "o.safetensors"
     write_state(ticket.state, path, 50)
-    _forge(path, lambda header, tensors: header.update(step=step))
+    forge(path, lambda header, tensors: header.update(step=step))
     with pytest.raises(UserError, match="no valid step"):
         read_state(path)

@@ -1,0 +1,13 @@
+"""The one file that a command writes."""
+
+from pathlib import Path
+
+from mirl.config import UserError
+
+
+def check_free(path: Path, force: bool) -> None:
+    """UserError where nothing may be written to `path`: known before any work is done."""
+    if path.is_dir():
+        raise UserError(f"{path} is a folder; name a file")
+    if path.exists() and not force:
+        raise UserError(f"{path} exists; --force writes over it")

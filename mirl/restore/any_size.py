@@ -1,0 +1,25 @@
+"""A network as one module that takes pictures of any size: what an export holds.
+
+Dims: B batch, C channels, H height, W width.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from mirl.networks import Network
+from mirl.restore.pad import pad
+
+
+class AnySize(nn.Module):
+    """float32 BCHW in [0, 1] in, the same shape and range out; padded, run, cropped and clamped as `Restorer` does."""
+
+    def __init__(self, network: Network) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, image_BCHW: Tensor) -> Tensor:
+        height, width = image_BCHW.shape[2:]
+        y_BCHW = self.network(pad(image_BCHW, self.network.multiple))
+        # Not y_BCHW[..., :height, :width]: a slice makes torch.export ask whether anything was padded at all.
+        rows, columns = (torch.arange(size, device=y_BCHW.device) for size in (height, width))
+        return y_BCHW.index_select(2, rows).index_select(3, columns).clamp(0, 1)

@@ -1,0 +1,117 @@
+"""A module that takes pictures of any size, as a file for other runtimes: ONNX, or PyTorch's own.
+
+Dims: B batch, C channels, H height, W width.
+"""
+
+import importlib.util
+import io
+import logging
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from mirl.config import UserError
+
+Run = Callable[[Tensor], Tensor]
+"""float32 BCHW to the same shape."""
+DYNAMIC = {0: "batch", 2: "height", 3: "width"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Format:
+    """One kind of file."""
+
+    packages: tuple[str, ...]
+    """What writing and checking need, beside torch."""
+    write: Callable[[nn.Module, Tensor, Mapping[str, str]], bytes]
+    """(module, a picture it takes, facts to keep in the file) -> the content of the file."""
+    run: Callable[[bytes], Run]
+    """What the content of a file does."""
+    least: Callable[[int], int]
+    """The smallest height and width in pixels that it takes, given the network's multiple."""
+
+
+def format_of(ending: str) -> Format:
+    """UserError where the ending is of no format, or the extra that it needs is not installed."""
+    if ending not in FORMATS:
+        raise UserError(
+            f"{ending or 'no ending'} is no format to export to; name a file that ends in {ENDINGS}"
+        )
+    found = FORMATS[ending]
+    missing = [package for package in found.packages if importlib.util.find_spec(package) is None]
+    if missing:
+        raise UserError(
+            f"{ending} needs {', '.join(missing)}; install mirl with its extra `export`: pip install 'mirl[export]'"
+        )
+    return found
+
+
+def example(multiple: int) -> Tensor:
+    """A picture that shows torch no special case: several, not square, to be padded on both sides."""
+    return torch.rand(2, 3, 3 * multiple + 1, 5 * multiple - 1, generator=torch.Generator().manual_seed(0))
+
+
+def _onnx(module: nn.Module, picture_BCHW: Tensor, facts: Mapping[str, str]) -> bytes:
+    with _quiet():
+        program = torch.onnx.export(
+            module,
+            (picture_BCHW,),
+            input_names=["image"],
+            output_names=["restored"],
+            dynamic_shapes=(DYNAMIC,),
+            dynamo=True,
+            verbose=False,
+        )
+    assert program is not None, "torch.onnx.export gave nothing"
+    program.model.metadata_props.update(facts)
+    content: bytes = program.model_proto.SerializeToString()
+    return content
+
+
+def _run_onnx(content: bytes) -> Run:
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    return lambda image_BCHW: torch.from_numpy(session.run(None, {"image": image_BCHW.numpy()})[0])
+
+
+def _torch(module: nn.Module, picture_BCHW: Tensor, facts: Mapping[str, str]) -> bytes:
+    sizes = (dict.fromkeys(DYNAMIC, torch.export.Dim.DYNAMIC),)
+    buffer = io.BytesIO()
+    with _quiet():
+        program = torch.export.export(module, (picture_BCHW,), dynamic_shapes=sizes)
+        torch.export.save(program, buffer, extra_files=dict(facts))
+    return buffer.getvalue()
+
+
+def _run_torch(content: bytes) -> Run:
+    with _quiet():
+        return torch.export.load(io.BytesIO(content)).module()
+
+
+FORMATS: dict[str, Format] = {
+    ".onnx": Format(
+        packages=("onnx", "onnxscript", "onnxruntime"), write=_onnx, run=_run_onnx, least=lambda multiple: 1
+    ),
+    # torch.export takes a side that is one multiple, where the coarsest level has one pixel, for a special case.
+    ".pt2": Format(packages=(), write=_torch, run=_run_torch, least=lambda multiple: multiple + 1),
+}
+ENDINGS = " or ".join(FORMATS)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """torch warns of packages that nobody needs here."""
+    log = logging.getLogger("torch.onnx")
+    before = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        log.setLevel(before)
