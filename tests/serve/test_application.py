@@ -3,6 +3,7 @@
 import io
 import json
 import re
+import shutil
 import struct
 import zlib
 from pathlib import Path
@@ -13,6 +14,7 @@ from PIL import Image
 
 from mirl.serve.refusal import STATUS
 from mirl.tickets.format import read
+from tests.documented import run_against
 from tests.serve.conftest import Server, decoded, encoded, noise
 
 PICTURE = noise(30, 41)
@@ -35,6 +37,15 @@ def test_a_picture_comes_back_restored(server: Server, nothing: Path) -> None:
     assert answer.headers["X-Mirl-Ticket"] == read(nothing).lineage.name
     assert float(answer.headers["X-Mirl-Density"]) == 1
     assert 0 < float(answer.headers["X-Mirl-Seconds"]) < 20
+
+
+@pytest.mark.skipif(not shutil.which("curl"), reason="curl is not installed")
+def test_the_documented_line_restores_a_jpeg(server: Server, tmp_path: Path) -> None:
+    Image.fromarray(PICTURE).save(tmp_path / "photo.jpg", quality=95)
+    run_against("mirl serve restores a JPEG", tmp_path, server.port)
+    with Image.open(tmp_path / "restored.jpg") as restored, Image.open(tmp_path / "photo.jpg") as before:
+        assert restored.format == "JPEG" and restored.size == before.size
+        assert np.abs(np.asarray(restored, int) - np.asarray(before, int)).mean() < 8  # encoded once more
 
 
 @pytest.mark.parametrize(
