@@ -5,11 +5,14 @@ network on a picture that is too much for it lets itself be interrupted in a thr
 """
 
 import io
+import multiprocessing
+import os
 import signal
+import threading
 import time
 import traceback
 import warnings
-from multiprocessing.connection import Connection
+from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +35,7 @@ FIRST = 64
 def serve(means: Means, pipe: Connection) -> None:
     """Answer on `pipe` until it is closed: first the ticket's facts (or a UserError), then an answer for each wanted."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the parent ends this one
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
         ticket = ticket_format.read(means.ticket)
         restorer = Restorer(ticket, threads=means.threads, memory=means.memory)
@@ -97,6 +101,14 @@ def header(data: bytes, most_pixels: int) -> tuple[str, int]:
     if width * height > most_pixels:
         raise Refusal("too_large", _too_many(f"{width} x {height} pixels", most_pixels))
     return ("JPEG" if format == "MPO" else format), width * height  # MPO: JPEG, as some telephones write it
+
+
+def _end_with_parent() -> None:
+    """Where the parent was killed, nobody else ends a process that is busy."""
+    parent = multiprocessing.parent_process()
+    assert parent, "the restoring process is begun by a workshop"
+    wait([parent.sentinel])
+    os._exit(1)
 
 
 def _too_many(what: str, most_pixels: int) -> str:

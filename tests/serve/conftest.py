@@ -18,7 +18,7 @@ from PIL import Image
 
 from mirl.tickets import format as ticket_format
 
-STOPPED = (0, -signal.SIGTERM)
+STOPPED = (-signal.SIGTERM, -signal.SIGKILL)
 
 
 @dataclass(frozen=True)

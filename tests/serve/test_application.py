@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mirl.serve.formats import MEDIA_TYPES
 from mirl.serve.refusal import STATUS
 from mirl.tickets.format import read
 from tests.documented import run_against
@@ -151,7 +152,7 @@ def test_the_api_describes_itself(server: Server) -> None:
     described = json.loads(server.ask("/openapi.json").body)["paths"]
     assert set(described) == {"/restore", "/ticket", "/limits", "/health", "/ready", "/metrics"}
     restore = described["/restore"]["post"]
-    assert set(restore["requestBody"]["content"]) == {"image/png", "image/jpeg", "image/webp"}
+    assert set(restore["requestBody"]["content"]) == set(MEDIA_TYPES.values())
     assert {"200", "413", "415", "422", "503", "504"} <= set(restore["responses"])
 
 

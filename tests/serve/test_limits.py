@@ -14,13 +14,10 @@ import pytest
 
 from tests.serve.conftest import Answer, Server, decoded, encoded, noise
 
-SLOW = encoded(np.zeros((3000, 4000, 3), np.uint8))
-"""12 million pixels, which take the tiny ticket seconds, in few bytes."""
-
 
 @pytest.fixture(scope="module")
 def impatient(start: Callable[..., Server]) -> Server:
-    return start("--timeout", "1", "--queue", "1")
+    return start("--timeout", "2", "--queue", "1")
 
 
 def resident_kib(process: int) -> int:
@@ -126,7 +123,7 @@ def test_who_does_not_finish_asking_is_cut_off(sent: bytes, impatient: Server) -
     with opened(impatient) as client:
         client.sendall(sent)
         said, seconds = until_closed(client)
-        assert said == b"" and 0.5 < seconds < 5
+        assert said == b"" and 1 < seconds < 10
 
 
 def test_who_sends_the_picture_too_slowly_is_told_so(impatient: Server) -> None:
@@ -134,19 +131,29 @@ def test_who_sends_the_picture_too_slowly_is_told_so(impatient: Server) -> None:
     with opened(impatient) as client:
         client.sendall(b"POST /restore HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n12345")
         said, seconds = until_closed(client)
-        assert said.startswith(b"HTTP/1.1 408") and b"did not arrive within 1 s" in said
-        assert 0.5 < seconds < 5  # and is cut off when nothing more comes
+        assert said.startswith(b"HTTP/1.1 408") and b"did not arrive within 2 s" in said
+        assert 1 < seconds < 10  # and is cut off when nothing more comes
     assert impatient.outcomes()["slow"] == before + 1
+
+
+def misleading() -> bytes:
+    """A JPEG that costs its decoder ten seconds or more: its last scan, of a few bytes, comes 500 times."""
+    data = encoded(np.zeros((4000, 6000, 3), np.uint8), "JPEG", progressive=True)
+    last_scan = data[data.rindex(b"\xff\xda") : -2]
+    return data[:-2] + 500 * last_scan + data[-2:]
 
 
 def test_what_takes_too_long_is_given_up_and_the_next_is_restored(impatient: Server) -> None:
     before = impatient.metrics()["mirl_restarts_total"]
+    data = misleading()
     began = time.monotonic()
-    answer = impatient.restore(SLOW)
-    assert answer.status == 504 and "not restored within 1 s" in answer.error
-    assert time.monotonic() - began < 3
-    idle(impatient)  # the process was begun again
-    assert impatient.metrics()["mirl_restarts_total"] == before + 1
+    answer = impatient.restore(data)
+    assert answer.status == 504 and "not restored within 2 s" in answer.error
+    assert time.monotonic() - began < 6
+    wait_until(
+        lambda: impatient.metrics()["mirl_restarts_total"] == before + 1
+    )  # the process was begun again
+    idle(impatient)
     assert impatient.restore(encoded(noise(8, 8))).status == 200
 
 
@@ -181,12 +188,29 @@ def test_who_does_not_fetch_the_answer_gives_the_place_back(impatient: Server) -
         idle(impatient)
 
 
-def test_a_process_that_dies_is_begun_again(impatient: Server) -> None:
-    children = Path(f"/proc/{impatient.process.pid}/task").glob("*/children")
+def restoring_process(server: Server) -> int:
+    children = Path(f"/proc/{server.process.pid}/task").glob("*/children")
     pids = [int(pid) for path in children for pid in path.read_text().split()]
-    (restoring,) = [p for p in pids if b"spawn_main" in Path(f"/proc/{p}/cmdline").read_bytes()]
-    os.kill(restoring, signal.SIGKILL)
+    (found,) = [pid for pid in pids if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    return found
+
+
+def test_a_process_that_dies_is_begun_again(impatient: Server) -> None:
+    os.kill(restoring_process(impatient), signal.SIGKILL)
     answer = impatient.restore(encoded(noise(8, 8)))
     assert answer.status == 500 and "begun again" in answer.error
     idle(impatient)
     assert impatient.restore(encoded(noise(8, 8))).status == 200
+
+
+def test_a_busy_process_ends_with_a_server_that_is_killed(start: Callable[..., Server]) -> None:
+    server = start()
+    restoring = Path(f"/proc/{restoring_process(server)}")
+    with opened(server) as client:
+        data = misleading()
+        client.sendall(
+            f"POST /restore HTTP/1.1\r\nHost: x\r\nContent-Length: {len(data)}\r\n\r\n".encode() + data
+        )
+        wait_until(lambda: server.metrics()["mirl_wait_seconds_count"] == 1)
+        server.process.kill()
+        wait_until(lambda: not restoring.exists() or "\nState:\tZ" in (restoring / "status").read_text())
