@@ -57,12 +57,13 @@ function fit() {
 
 function busy(control) {
   const begun = performance.now();
-  const tick = () => { at("status").textContent = `Restoring… ${Math.floor((performance.now() - begun) / 1000)} s`; };
+  const tick = () => { at("clock").textContent = `${Math.floor((performance.now() - begun) / 1000)} s`; };
   const clock = setInterval(tick, 1000);
-  const set = (on) => { at("stage").classList.toggle("busy", on); at("progress").hidden = at("cancel").hidden = !on; };
+  const set = (on) => { at("stage").classList.toggle("busy", on); at("progress").hidden = at("cancel").hidden = at("clock").hidden = !on; };
+  at("status").textContent = "Restoring…"; // read aloud once; the clock is not
+  at("cancel").onclick = () => control.abort();
   tick();
   set(true);
-  at("cancel").onclick = () => control.abort();
   return () => { clearInterval(clock); if (running === control || running === null) set(false); };
 }
 
