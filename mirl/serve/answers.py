@@ -18,6 +18,7 @@ HEADERS = {
     "X-Content-Type-Options": "nosniff",
 }
 """Of every answer."""
+RESTORE = "/restore"
 SENTENCES = {
     404: "there is no {path} here; /openapi.json says what there is",
     405: "{path} does not take {method}",
@@ -36,13 +37,15 @@ def prepare(app: FastAPI, metrics: Metrics) -> None:
     @app.exception_handler(HTTPException)
     async def _misdirected(request: Request, error: HTTPException) -> JSONResponse:
         path = request.url.path
-        if path == "/restore":
+        if path == RESTORE:
             metrics.count("wrong_method")
         said = SENTENCES.get(error.status_code, str(error.detail)).format(path=path, method=request.method)
         return JSONResponse({"error": said}, error.status_code, error.headers)
 
     @app.exception_handler(Exception)
     async def _mistaken(request: Request, error: Exception) -> JSONResponse:
+        if request.url.path == RESTORE:
+            metrics.count("crashed")
         return JSONResponse({"error": "the server made a mistake; its log says which"}, 500, HEADERS)
 
 

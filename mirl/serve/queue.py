@@ -3,6 +3,7 @@
 import asyncio
 import math
 import sys
+import traceback
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,7 +17,7 @@ from mirl.serve.refusal import Refusal
 from mirl.serve.workshop import Workshop
 
 PAUSE_SECONDS = 1
-"""Between two attempts to begin a restoring process that cannot be begun."""
+"""Between two looks whether the restoring process is there, and two attempts to begin one."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -79,25 +80,29 @@ class Queue:
             ) from None
 
     async def run(self) -> None:
-        """Restore what waits, one after the other, until cancelled."""
-        loop = asyncio.get_running_loop()
+        """Restore what waits, one after the other, until cancelled; the process is begun again whenever it is gone."""
         while True:
-            waiting = await self._line.get()
-            began = loop.time()
-            if waiting.answer.done() or began >= waiting.deadline:  # nobody waits for it any more
-                continue
-            self._metrics.wait_seconds.observe(began - waiting.since)
-            await self._restore(waiting, waiting.deadline - began)
-            self._recent_seconds.append(loop.time() - began)
-            if not self._workshop.ready:  # now, not when the next one comes
-                await self._reopen()
+            coming = asyncio.create_task(self._line.get())
+            while not coming.done() or not self._workshop.ready:
+                if not self._workshop.ready:
+                    await self._reopen()
+                await asyncio.wait({coming}, timeout=PAUSE_SECONDS)
+            waiting, now = coming.result(), asyncio.get_running_loop().time()
+            if not waiting.answer.done() and now < waiting.deadline:  # somebody still waits for it
+                self._metrics.wait_seconds.observe(now - waiting.since)
+                await self._restore(waiting, waiting.deadline - now)
+                self._recent_seconds.append(asyncio.get_running_loop().time() - now)
 
     async def _restore(self, waiting: _Waiting, seconds: float) -> None:
         try:
             restored = await asyncio.to_thread(self._workshop.restore, waiting.wanted, seconds)
-        except Refusal as refusal:
+        except Exception as error:
+            if not isinstance(error, Refusal):  # such as no memory for the answer: the others go on
+                traceback.print_exc()
+                await asyncio.to_thread(self._workshop.close)  # what it may still say belongs to nobody
+                error = Refusal("crashed", "the picture could not be restored; the server's log says why")
             if not waiting.answer.done():
-                waiting.answer.set_exception(refusal)
+                waiting.answer.set_exception(error)
             return
         self._metrics.restore_seconds.observe(restored.seconds)
         self._metrics.pixels.inc(restored.pixels)

@@ -195,10 +195,22 @@ def restoring_process(server: Server) -> int:
     return found
 
 
-def test_a_process_that_dies_is_begun_again(impatient: Server) -> None:
-    os.kill(restoring_process(impatient), signal.SIGKILL)
-    answer = impatient.restore(encoded(noise(8, 8)))
-    assert answer.status == 500 and "begun again" in answer.error
+def test_a_process_that_dies_idle_is_begun_again(server: Server) -> None:
+    before = server.metrics()["mirl_restarts_total"]
+    os.kill(restoring_process(server), signal.SIGKILL)
+    wait_until(lambda: server.ask("/ready").status == 503)
+    wait_until(lambda: server.ask("/ready").status == 200)  # though nobody asks for a picture
+    assert server.metrics()["mirl_restarts_total"] == before + 1
+    assert server.restore(encoded(noise(8, 8))).status == 200
+
+
+def test_a_picture_that_kills_the_process_is_refused_alone(impatient: Server) -> None:
+    before = impatient.metrics()["mirl_wait_seconds_count"]
+    with ThreadPoolExecutor(1) as one:
+        deadly = one.submit(impatient.restore, misleading())
+        wait_until(lambda: impatient.metrics()["mirl_wait_seconds_count"] == before + 1)
+        os.kill(restoring_process(impatient), signal.SIGKILL)
+        assert deadly.result().status == 500 and "begun again" in deadly.result().error
     idle(impatient)
     assert impatient.restore(encoded(noise(8, 8))).status == 200
 
