@@ -1,11 +1,12 @@
-"""What every test gets: one torch thread, and tiny tickets.
+"""What every test gets: one torch thread, tiny tickets, and a browser.
 
 Tests share the cores with each other and with other programs: two threads that wait for each other are slower.
 """
 
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
@@ -14,6 +15,9 @@ from mirl.networks import NetworkSection, build, prunable
 from mirl.sparsity.mask import Mask, State
 from mirl.tickets import format as ticket_format
 from mirl.tickets.ticket import Lineage, Ticket
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
 
 torch.set_num_threads(1)
 
@@ -30,7 +34,7 @@ TINY: dict[str, dict[str, Any]] = {
 MakeTicket = Callable[..., Ticket]
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_ticket() -> MakeTicket:
     """An unpruned ticket; `change` sees the state before it is put in."""
 
@@ -49,7 +53,7 @@ def make_ticket() -> MakeTicket:
     return make
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def does_nothing(make_ticket: MakeTicket) -> MakeTicket:
     """A ticket whose output is its input: every tensor is zero, so the residual is."""
     return lambda name="nafnet": make_ticket(name, lambda state: [t.zero_() for t in state.values()])
@@ -60,3 +64,35 @@ def ticket_file(does_nothing: MakeTicket, tmp_path: Path) -> Path:
     path = tmp_path / "ticket.safetensors"
     ticket_format.write(does_nothing(), path)
     return path
+
+
+QUIET = [
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def browser() -> "Iterator[Browser]":
+    """The Chromium of this machine; a test that wants it is skipped where there is none."""
+    sync_api = pytest.importorskip("playwright.sync_api", reason="of the extra dev")
+    found = next(filter(None, map(shutil.which, ["chromium", "chromium-browser", "google-chrome"])), None)
+    if not found:
+        pytest.skip("no Chromium is installed here (Debian: apt install chromium)")
+    with sync_api.sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=found, args=QUIET)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def page(browser: "Browser") -> "Iterator[Page]":
+    """A tab of a fresh profile; whatever it complains of fails the test."""
+    complaints: list[str] = []
+    with browser.new_context(viewport={"width": 1000, "height": 800}) as context:
+        context.set_default_timeout(15_000)
+        opened = context.new_page()
+        opened.on("console", lambda said: complaints.append(f"{said.type}: {said.text}"))
+        opened.on("pageerror", lambda error: complaints.append(str(error)))
+        yield opened
+    assert complaints == []

@@ -21,6 +21,7 @@ ORDER = [
     {"promotion"},
     {"runtime"},
     {"restore"},
+    {"serve"},
     {"study"},
     {"command"},
 ]

@@ -1,4 +1,4 @@
-"""The `mirl` command: `restore`, `inspect`, `pack`, `export`, `data check`, `report`, `study`.
+"""The `mirl` command: `restore`, `serve`, `inspect`, `pack`, `export`, `data check`, `report`, `study`.
 
 What is heavy to import is imported by the subcommand that needs it, so that `mirl --help` is there at once.
 """
@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from mirl import __version__
+from mirl.serve.limits import Limits
 
 UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 STOPPED, BROKEN_PIPE, BAD_INPUT = 130, 141, 2
@@ -43,6 +44,7 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(required=True, metavar="COMMAND")
 
     _add_ticket_commands(commands)
+    _add_serve_command(commands)
     _add_study_commands(commands)
     return top
 
@@ -99,6 +101,33 @@ def _add_ticket_commands(commands: Any) -> None:
     export.set_defaults(run=_export)
 
 
+def _add_serve_command(commands: Any) -> None:
+    serve = commands.add_parser("serve", help="restore photographs over HTTP, with a page for people")
+    add = serve.add_argument
+    add(
+        "--ticket",
+        metavar="FILE",
+        help="a ticket file or models:/NAME@ALIAS (default: the registry's champion)",
+    )
+    add("--host", default="127.0.0.1", help="address to listen at; 0.0.0.0 is all (default: %(default)s)")
+    add("--port", type=int, default=8000, help="0 is a free one (default: %(default)s)")
+    add("--threads", type=whole, metavar="N", help="of the CPU (default: one for each core)")
+    add("--memory", type=size, metavar="SIZE", default="1G", help="how much to work in (default: 1G)")
+    add("--queue", type=whole, metavar="N", default=Limits.queue,
+        help="pictures that may wait (default: %(default)s)")  # fmt: skip
+    add(
+        "--max-bytes",
+        type=size,
+        metavar="SIZE",
+        default=Limits.bytes,
+        help="of a picture's file (default: 20M)",
+    )
+    add("--max-pixels", type=pixels, metavar="N", default=Limits.pixels, help="of a picture (default: 24M)")
+    add("--timeout", type=seconds, metavar="SECONDS", default=Limits.seconds,
+        help="for a picture to arrive, and for it to be restored (default: %(default)s)")  # fmt: skip
+    serve.set_defaults(run=_serve)
+
+
 def _add_study_commands(commands: Any) -> None:
     data = commands.add_parser("data", help="look at the data of a study")
     check = data.add_subparsers(required=True, metavar="COMMAND").add_parser(
@@ -131,6 +160,28 @@ def size(text: str) -> int:
     return int(float(found[1]) * UNITS[found[2]])
 
 
+def pixels(text: str) -> int:
+    """A number of pixels like `24M`: millions are decimal, as of cameras."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)(M?)", text.strip().upper())
+    if not found or not float(found[1]):
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of pixels; expected one like 24M or 500000")
+    return int(float(found[1]) * (10**6 if found[2] else 1))
+
+
+def whole(text: str) -> int:
+    """A number from 1 up."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 up")
+    return int(text)
+
+
+def seconds(text: str) -> float:
+    """A number of seconds over 0, as a fraction or not."""
+    if not re.fullmatch(r"\d+(\.\d+)?", text) or not float(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds over 0")
+    return float(text)
+
+
 class _Parser(argparse.ArgumentParser):
     """Says what is wrong in one sentence, like every other error of the command."""
 
@@ -143,6 +194,16 @@ def _restore(wanted: argparse.Namespace) -> int:
 
     ticket = wanted.ticket or address.CHAMPION
     return restore.run(wanted.inputs, wanted.out, ticket, wanted.memory, wanted.force)
+
+
+def _serve(wanted: argparse.Namespace) -> int:
+    from mirl.command import address, serve
+
+    limits = Limits(
+        bytes=wanted.max_bytes, pixels=wanted.max_pixels, seconds=wanted.timeout, queue=wanted.queue
+    )
+    ticket = wanted.ticket or address.CHAMPION
+    return serve.run(ticket, wanted.host, wanted.port, wanted.threads, wanted.memory, limits)
 
 
 def _inspect(wanted: argparse.Namespace) -> int:

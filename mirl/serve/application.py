@@ -1,0 +1,120 @@
+"""The HTTP API and the page, as an ASGI application."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from typing import Any
+from urllib.parse import quote
+
+from fastapi import APIRouter, Depends, FastAPI
+from fastapi.responses import JSONResponse, Response, StreamingResponse
+from starlette.requests import Request
+
+from mirl import __version__
+from mirl.serve import answers, body, formats
+from mirl.serve.limits import Limits
+from mirl.serve.messages import Restored, Wanted
+from mirl.serve.metrics import Metrics
+from mirl.serve.openapi import RESTORE
+from mirl.serve.page import page
+from mirl.serve.queue import Queue
+from mirl.serve.refusal import RESTORED
+from mirl.serve.workshop import Workshop
+
+PIECE = 256 * 2**10
+"""Bytes of an answer that are handed over at a time: the next ones once these have nearly been fetched."""
+
+
+def application(workshop: Workshop, ticket: dict[str, Any], limits: Limits) -> FastAPI:
+    """Serves the open `workshop`, whose facts are `ticket`."""
+    metrics = Metrics(ticket)
+    queue = Queue(workshop, limits, metrics)
+
+    @contextlib.asynccontextmanager
+    async def life(app: FastAPI) -> AsyncIterator[None]:
+        restoring = asyncio.create_task(queue.run())
+        try:
+            yield
+        finally:
+            restoring.cancel()
+            workshop.stop()
+
+    app = FastAPI(
+        title="mirl",
+        description="Restores photographs with a winning ticket.",
+        version=__version__,
+        lifespan=life,
+        docs_url=None,  # FastAPI's pages load their scripts from elsewhere
+        redoc_url=None,
+    )
+    answers.prepare(app, metrics)
+    app.include_router(_restore(queue, limits, metrics, ticket))
+    app.include_router(_look(queue, limits, metrics, ticket))
+    app.include_router(page())
+    return app
+
+
+def _restore(queue: Queue, limits: Limits, metrics: Metrics, ticket: dict[str, Any]) -> APIRouter:
+    router = APIRouter()
+    about = {
+        "X-Mirl-Ticket": quote(ticket["name"]),
+        "X-Mirl-Density": f"{ticket['density']['prunable']:.6g}",
+        "Cache-Control": "no-store",
+    }
+
+    async def place(request: Request) -> AsyncIterator[None]:
+        formats.refuse_other(request.headers.get("content-type", ""))
+        with queue.place():
+            yield  # until the answer has been sent
+
+    @router.post("/restore", dependencies=[Depends(place)], response_class=Response, **RESTORE)
+    async def restore(request: Request) -> Response:
+        """Restore the picture that is the body; it comes back in its own format, unless `Accept` leaves that out."""
+        wanted = Wanted(data=await body.read(request, limits), accept=request.headers.get("accept", ""))
+        restored = await body.unless_gone(request, queue.restored(wanted))
+        metrics.count(RESTORED)
+        headers = {
+            **about,
+            "X-Mirl-Seconds": f"{restored.seconds:.3f}",
+            "Content-Length": str(len(restored.data)),
+        }
+        return StreamingResponse(_pieces(restored), media_type=restored.media_type, headers=headers)
+
+    return router
+
+
+async def _pieces(restored: Restored) -> AsyncIterator[bytes]:
+    for start in range(0, len(restored.data), PIECE):
+        yield restored.data[start : start + PIECE]
+
+
+def _look(queue: Queue, limits: Limits, metrics: Metrics, ticket: dict[str, Any]) -> APIRouter:
+    router = APIRouter()
+
+    @router.get("/ticket")
+    async def _ticket() -> dict[str, Any]:
+        """The ticket that restores: name, arm, method, densities, network, sha256 and size of its file."""
+        return ticket
+
+    @router.get("/limits")
+    async def _limits() -> dict[str, int | float]:
+        """The most bytes and pixels of a picture, the seconds it may take, and how many may wait."""
+        return vars(limits)
+
+    @router.get("/health")
+    async def health() -> dict[str, str]:
+        """That the server is alive."""
+        return {"status": "alive"}
+
+    @router.get("/ready", responses={503: {"description": "The restoring process is being begun"}})
+    async def ready() -> JSONResponse:
+        """Whether a picture that is sent now can be restored at once, or after those that wait."""
+        status = "ready" if queue.ready else "starting"
+        return JSONResponse({"status": status}, status_code=200 if queue.ready else 503)
+
+    @router.get("/metrics", response_class=Response)
+    async def numbers() -> Response:
+        """Numbers for Prometheus."""
+        return Response(metrics.text(), media_type=metrics.media_type)
+
+    return router

@@ -1,0 +1,47 @@
+"""The formats that pictures come and go in, by their media types."""
+
+from mirl.restore.image_file import FORMATS
+from mirl.serve.refusal import Refusal
+
+MEDIA_TYPES = {format: f"image/{format.lower()}" for format in dict.fromkeys(FORMATS.values())}
+"""Pillow's name -> media type, like image/png."""
+KNOWN = ", ".join(MEDIA_TYPES.values())
+ANY_BYTES = ("", "application/octet-stream")
+"""Content types that say nothing."""
+
+
+def refuse_other(content_type: str) -> None:
+    """Refusal where a request says that its body is no picture; whether it is one, its bytes tell later."""
+    said = content_type.partition(";")[0].strip().lower()
+    if said not in ANY_BYTES and not said.startswith("image/"):
+        raise Refusal(
+            "wrong_type",
+            f"the body is said to be {said}, expected the bytes of a picture, with one of the content types {KNOWN}",
+        )
+
+
+def chosen(own: str, accept: str) -> str:
+    """The format of the answer: `own`, unless the Accept header leaves it out; Refusal where it leaves no other."""
+    ranges = _ranges(accept) or {"*/*": 1.0}
+    wish = {format: _wish(media_type, ranges) for format, media_type in MEDIA_TYPES.items()}
+    best = own if wish[own] > 0 else max(wish, key=lambda format: wish[format])
+    if wish[best] <= 0:
+        raise Refusal("no_such_format", f"the answer can be {KNOWN}, but Accept asks for {accept}")
+    return best
+
+
+def _ranges(accept: str) -> dict[str, float]:
+    """Media range -> q of an Accept header; what is malformed counts as not wanted."""
+    ranges = {}
+    for part in filter(None, (part.strip() for part in accept.split(","))):
+        media_range, *parameters = (piece.strip().lower() for piece in part.split(";"))
+        q = next((text[2:] for text in parameters if text.startswith("q=")), "1")
+        ranges[media_range] = float(q) if q.replace(".", "", 1).isdecimal() else 0.0
+    return ranges
+
+
+def _wish(media_type: str, ranges: dict[str, float]) -> float:
+    for media_range in (media_type, "image/*", "*/*"):  # the most exact counts
+        if media_range in ranges:
+            return ranges[media_range]
+    return 0.0
