@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 from mirl.command.address import ticket_file
+from mirl.networks import NetworkSection
 from mirl.tickets import format as ticket_format
 
 BAR = 24
@@ -21,10 +22,11 @@ def run(address: str, as_json: bool) -> int:
 def look(address: str) -> dict[str, Any]:
     """A ticket's header, its file's size and digest, and what each layer keeps: plain JSON data.
 
-    The file is read whole and checked: a changed weight is a UserError.
+    The file is read whole and checked: a changed weight, and a network that there is not, are UserErrors.
     """
     path = ticket_file(address)
     ticket = ticket_format.read(path)
+    NetworkSection.read(ticket.network, f"{path}: network")
     layers = {
         name: {"kept": int(keep.sum()), "total": keep.numel(), "density": int(keep.sum()) / keep.numel()}
         for name, keep in ticket.mask.items()

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from mirl.runtime.compiled import compiled
 from mirl.runtime.planes import (
     Norm,
     Tile,
@@ -16,7 +17,6 @@ from mirl.runtime.planes import (
     add_squares,
     add_sums,
     clear_outside,
-    compiled,
     gate_gelu,
     inner,
     keep_inside,

@@ -4,18 +4,16 @@
 `out` and `residual` are float32 of (channels, height, width).
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import numba
 import numpy as np
 
+from mirl.runtime.compiled import compiled
 from mirl.runtime.tiles import Grid
 from mirl.runtime.vectors import LANES, LINE, fetch
 
 AHEAD = 2
 """Channels by which reading from the main memory runs ahead: rows of a tile are too short for a processor to foresee."""
-
-compiled: Any = numba.njit(nogil=True, fastmath=True, cache=True)
 
 
 class Norm(NamedTuple):

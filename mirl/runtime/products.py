@@ -1,8 +1,8 @@
 """Dense products: of a matrix with pixels, and of planes with planes."""
 
-import numba
 import numpy as np
 
+from mirl.runtime.compiled import compiled
 from mirl.runtime.vectors import SIDE, STRIP, sum_block, sum_strip
 
 
@@ -16,7 +16,7 @@ def make_blocks(matrix_RK: np.ndarray, bias_R: np.ndarray | None = None) -> np.n
     return np.ascontiguousarray(filled.reshape(blocks, SIDE, 1 + columns).transpose(0, 2, 1))
 
 
-@numba.njit(nogil=True, fastmath=True)
+@compiled
 def multiply(
     matrix: tuple[np.ndarray, np.ndarray], memory: np.ndarray, read: int, write: tuple[int, int], length: int
 ) -> None:
@@ -33,7 +33,7 @@ def multiply(
             sum_strip(matrix, block, memory, read + done, (at, write[1]))  # type: ignore[call-arg]
 
 
-@numba.njit(nogil=True, fastmath=True)
+@compiled
 def add_products(
     memory: np.ndarray, left: tuple[int, int], right: tuple[int, int], length: int, dots: np.ndarray
 ) -> None:

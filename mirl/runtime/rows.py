@@ -8,9 +8,9 @@ time a weight.
 
 from typing import NamedTuple
 
-import numba
 import numpy as np
 
+from mirl.runtime.compiled import compiled
 from mirl.runtime.products import make_blocks, multiply
 from mirl.runtime.vectors import CHUNK, SIDE, sum_chunk
 
@@ -64,7 +64,7 @@ def make_sparse_rows(weight_RE: np.ndarray, offsets_RE: np.ndarray, bias_R: np.n
     )
 
 
-@numba.njit(nogil=True, fastmath=True)
+@compiled
 def sum_rows(
     rows: Rows, some: tuple[int, int], memory: np.ndarray, read: int, write: tuple[int, int], length: int
 ) -> None:

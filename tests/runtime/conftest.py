@@ -17,7 +17,7 @@ def prune(module: nn.Module, density: float) -> None:
                 layer.weight.mul_(torch.rand(layer.weight.shape, generator=generator) < density)
 
 
-@pytest.fixture(autouse=True, params=["tiles as usual", "tiny tiles"])
+@pytest.fixture(params=["tiles as usual", "tiny tiles"])
 def tile_size(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     if request.param == "tiny tiles":
         monkeypatch.setattr(tiles, "CACHE", 1)

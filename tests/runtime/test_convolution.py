@@ -9,6 +9,7 @@ from mirl.runtime.crew import Crew
 from tests.runtime.conftest import SIZES, prune
 
 
+@pytest.mark.usefixtures("tile_size")
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize(("side", "bias"), [(1, True), (1, False), (3, True), (3, False)])
 def test_a_convolution(size: tuple[int, int], side: int, bias: bool) -> None:

@@ -19,6 +19,7 @@ def random_block(channels: int) -> NafBlock:
     return block
 
 
+@pytest.mark.usefixtures("tile_size")
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("density", [1.0, 0.3, 0.0])
 def test_a_block(size: tuple[int, int], density: float) -> None:

@@ -9,6 +9,7 @@ from mirl.runtime.transformer import SparseTransformerBlock, living
 from tests.runtime.conftest import SIZES, prune
 
 
+@pytest.mark.usefixtures("tile_size")
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("density", [1.0, 0.3, 0.05, 0.0])
 @pytest.mark.parametrize("heads", [2, 4])
