@@ -3,6 +3,7 @@
 Dims: B batch, C channels, H height, W width.
 """
 
+import math
 import weakref
 from typing import Any
 
@@ -12,6 +13,7 @@ from torch.func import functional_call
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from mirl.restore.pad import round_up
+from mirl.restore.photograph import bytes_held
 
 PROBE = 128
 """Side of the imaginary picture that is measured, pixels: what is needed in all grows with the area."""
@@ -20,6 +22,31 @@ ALLOWANCE = 1.6
 
 Seen as the growth of the resident set on a CPU: 1.15 to 1.26 for the small net, 1.47 to 1.61 for PromptIR.
 """
+
+BAND = 16
+"""Bytes for each pixel of a row of tiles while it is put together: three float32 and their levels."""
+
+
+def pixels_in(memory: int, per_pixel: float, size: tuple[int, int], itemsize: int) -> int:
+    """Pixels that a network which takes `per_pixel` bytes for each can work on at a time, within `memory` bytes.
+
+    All of an image of `size` (height, width) if that fits, else those of an about square tile, beside a row of such
+    tiles. `itemsize`: bytes of a level.
+    """
+    height, width = size
+    rest = memory - bytes_held(height, width, itemsize)
+    if rest >= height * width * per_pixel:
+        return height * width
+    # side**2 * (per_pixel + BAND) + side * width * BAND = rest
+    half = width * BAND / (per_pixel + BAND) / 2
+    return int((math.sqrt(half**2 + max(rest, 0) / (per_pixel + BAND)) - half) ** 2)
+
+
+def least_memory(pixels: int, per_pixel: float, size: tuple[int, int], itemsize: int) -> float:
+    """Bytes with which `pixels_in` gives at least `pixels`."""
+    height, width = size
+    side = math.sqrt(pixels + 1)
+    return bytes_held(height, width, itemsize) + side**2 * (per_pixel + BAND) + side * width * BAND
 
 
 def bytes_per_pixel(network: nn.Module, multiple: int) -> float:
