@@ -25,7 +25,7 @@ MIB = 2**20
 MEMORY = 1024 * MIB
 """Bytes that restoring may take beside what the loaded ticket takes, unless told otherwise."""
 
-Advance = Callable[[float], None]
+Advance = Callable[[float], object]
 """Is told which share of the work has been done since it was told last."""
 
 
