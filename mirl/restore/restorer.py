@@ -114,16 +114,19 @@ class Restorer:
         """Looks at the whole image first, where the network asks about it."""
         times = looks(tiles, self.network.multiple, pixels) if self._onlooker.questions else []
         places = [place for batches in times for batch in batches for place in batch]
-        work = sum(area(place) for place in [*places, *tiles.places()])
+        tiled = sum(map(area, tiles.places()))
+        work, shares = sum(map(area, places)) + tiled, list[float]()
 
         def see(network: nn.Module, places: Sequence[Place], known: Known, found: Known | None) -> Tensor:
             tiles_BChw = torch.cat([picture.tile(*place) for place in places])
             with self._onlooker.looking(Look(size=tiles.size, places=places, known=known, found=found)):
                 out_BChw = self._run(network, tiles_BChw)
-            advance(len(places) * area(places[0]) / work)
+            shares.append(sum(map(area, places)) / work)
+            advance(shares[-1])
             return out_BChw
 
         known = learn(times, partial(see, self.network))
+        advance(max(0.0, 1 - sum(shares) - tiled / work))  # where it has learned enough sooner
 
         def run(row: Span, column: Span) -> Tensor:
             return see(self._forward_in_tiles, [(row, column)], known, None)

@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mirl.networks.whole import Spread, Summary, WholeImage
-from mirl.restore.tile import SMALLEST, Place, Tiles, grid
+from mirl.restore.tile import SMALLEST, Place, Tiles, cut, grid, smallest
 
 Known = dict[int, Tensor]
 """Number of a `WholeImage` of the network -> its summary of the image, for one image."""
@@ -29,18 +29,23 @@ Show = Callable[[Sequence[Place], Known, Known], Any]
 
 SIDE = 64
 """Of the pieces that are looked at first, pixels: small, so that many together stand for the whole image."""
-TIMES = 1
-"""How often the tiles are looked at then. What is found with little known is not yet what the whole is."""
+TIMES = 3
+"""How often the image is looked at in tiles then, at most. What is found with little known is not yet what the whole is."""
+STEADY = 0.005
+"""It is looked at no more when what is found has changed by less, as a share of it."""
+ROOM = 0.6
+"""Of the pixels that fit at once, those that are looked at: taking together copies what a network asks about."""
 MOST_PIXELS = 4 * 10**6
 """That are looked at each time; of a larger image a part stands for the whole."""
 
 
 def looks(tiles: Tiles, multiple: int, pixels: int) -> list[list[list[Place]]]:
     """Time after time, which pieces of an image are looked at together, where the network takes `pixels` at once."""
+    pixels = max(int(ROOM * pixels), smallest(*tiles.size, multiple))
     side = max(min(SIDE, math.isqrt(pixels)) // multiple, SMALLEST) * multiple
     small = spread(grid(*tiles.size, multiple, (side, side), even=True))
     turns = math.ceil(len(small) / max(1, pixels // area(small[0])))
-    large = [[place] for place in spread(tiles)]
+    large = [[place] for place in spread(cut(*tiles.size, multiple, pixels))]
     return [[small[turn::turns] for turn in range(turns)]] + [large] * TIMES
 
 
@@ -74,8 +79,15 @@ def learn(times: Sequence[Sequence[Sequence[Place]]], show: Show) -> Known:
             show(batch, known, found)
             for number, value in found.items():
                 total[number] = total.get(number, 0) + value * (pixels / sum(alone))
+        steady = bool(known) and all(_change(known[number], total[number]) < STEADY for number in total)
         known = total
+        if steady:
+            break
     return known
+
+
+def _change(before: Tensor, after: Tensor) -> float:
+    return float((after - before).norm() / after.norm().clamp(min=1e-12))
 
 
 @dataclass(frozen=True, kw_only=True)
