@@ -38,8 +38,12 @@ MakeTicket = Callable[..., Ticket]
 def make_ticket() -> MakeTicket:
     """An unpruned ticket; `change` sees the state before it is put in."""
 
-    def make(name: str = "nafnet", change: Callable[[State], Any] = lambda state: None) -> Ticket:
-        section = NetworkSection(name=name, options=TINY[name], seed=3)
+    def make(
+        name: str = "nafnet",
+        change: Callable[[State], Any] = lambda state: None,
+        options: dict[str, Any] | None = None,
+    ) -> Ticket:
+        section = NetworkSection(name=name, options=options or TINY[name], seed=3)
         network = build(section)
         state = {key: tensor.detach().clone() for key, tensor in network.state_dict().items()}
         change(state)

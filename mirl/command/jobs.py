@@ -1,5 +1,8 @@
 """Which photographs are restored to where."""
 
+import glob
+import itertools
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +12,9 @@ from PIL import Image
 from mirl.config import UserError
 from mirl.restore.image_file import FORMATS
 
+PIPE = Path("-")
+"""Standard input, or standard output; the file of that name is ./-."""
+
 
 @dataclass(frozen=True)
 class Job:
@@ -17,51 +23,104 @@ class Job:
     source: Path
     target: Path
 
+    @property
+    def name(self) -> str:
+        """Where it goes, in words."""
+        return "standard input to standard output" if self.target == PIPE else str(self.target)
 
-def plan(inputs: Sequence[Path], out: Path) -> list[Job]:
+
+def plan(inputs: Sequence[str], out: str) -> list[Job]:
     """What `mirl restore INPUTS -o OUT` does.
 
     One file goes to the file `out`, if that has the ending of an image; else `out` is a folder and gets every
-    photograph under its own name, those of a folder in the same sub-folders. UserError where a folder has no
-    photographs, two would get the same name, or several a single file.
+    photograph under its own name, those of a folder in the same sub-folders. Inputs may be globs; "-" is standard input or
+    output. UserError where there are no photographs, two would get the same name, or several a single file.
     """
-    to_file = not out.is_dir() and (out.is_file() or out.suffix.lower() in Image.registered_extensions())
-    if to_file and len(inputs) == 1 and not inputs[0].is_dir():
-        return [Job(inputs[0], out)]
+    target = _path(out)
+    to_file = target == PIPE or (
+        not target.is_dir() and (target.is_file() or target.suffix.lower() in Image.registered_extensions())
+    )
+    found = [source for given in inputs for source in _photographs(given, target)]
+    is_one = len(found) == 1 and not any(_path(given).is_dir() for given in inputs)
+    if to_file and is_one:
+        return [Job(found[0][0], target)]
     if to_file:
-        raise UserError(f"{out} is a file; name a folder for several photographs")
+        what = "standard output takes one photograph" if target == PIPE else f"{out} is a file"
+        raise UserError(f"{what}; name a folder for several photographs")
     jobs: dict[Path, Job] = {}
-    for given in inputs:
-        for source, name in _photographs(given, out):
-            job = jobs.setdefault(out / name, Job(source, out / name))
-            if not _same(job.source, source):
-                raise UserError(
-                    f"{job.source} and {source} would both be written to {job.target}; restore them apart"
-                )
+    for source, name in found:
+        if source == PIPE:
+            raise UserError(
+                f"standard input has no name to be written under in {out}; name a file, or - as output"
+            )
+        job = jobs.setdefault(target / name, Job(source, target / name))
+        if not _same(job.source, source):
+            raise UserError(
+                f"{job.source} and {source} would both be written to {job.target}; restore them apart"
+            )
     return list(jobs.values())
 
 
-def _photographs(given: Path, out: Path) -> Iterator[tuple[Path, Path]]:
+def _path(text: str) -> Path:
+    """`text` as a path; only "-" itself is the PIPE."""
+    return PIPE if text == "-" else Path(text) if Path(text) != PIPE else PIPE.absolute()
+
+
+def _photographs(given: str, out: Path) -> list[tuple[Path, Path]]:
     """Every photograph that `given` stands for, and its name below the folder `out`."""
-    if not given.is_dir():
-        yield given, Path(given.name)
-        return
-    found = [
-        path
-        for path in sorted(given.rglob("*"))
-        if path.suffix.lower() in FORMATS
-        and not any(part.startswith(".") for part in path.relative_to(given).parts)
-        and not (_below(path, out) and not _same(given, out))  # restored by an earlier run
-        and path.is_file()
-    ]
+    path = _path(given)
+    if path == PIPE or not (path.is_dir() or _is_glob(given)):
+        return [(path, Path(path.name))]
+    found = list(_matches(Path(given), out) if _is_glob(given) else _inside(path, out))
     if not found:
-        raise UserError(f"{given} holds no photographs; expected files that end in {', '.join(FORMATS)}")
-    yield from ((path, path.relative_to(given)) for path in found)
+        holds = "matches" if _is_glob(given) else "holds"
+        raise UserError(f"{given} {holds} no photographs; expected files that end in {', '.join(FORMATS)}")
+    return found
+
+
+def _is_glob(given: str) -> bool:
+    return glob.has_magic(given) and not Path(given).exists()
+
+
+def _matches(pattern: Path, out: Path) -> Iterator[tuple[Path, Path]]:
+    """What a glob matches, named from its first part with a wildcard on; ** is any folders."""
+    fixed = itertools.takewhile(lambda part: not glob.has_magic(part), pattern.parts)
+    base = Path(*fixed)
+    for path in map(Path, sorted(glob.glob(str(pattern), recursive=True))):  # noqa: PTH207 - knows absolute ones
+        name = path.relative_to(base)
+        if not path.is_dir():
+            if path.suffix.lower() in FORMATS and not _is_result(path, out, base):
+                yield path, name
+        elif "**" not in pattern.parts:  # which has matched what is inside as well
+            yield from ((inner, name / inside) for inner, inside in _inside(path, out))
+
+
+def _inside(folder: Path, out: Path) -> Iterator[tuple[Path, Path]]:
+    """The photographs in a folder and its sub-folders, without hidden ones."""
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder)
+        hidden = any(part.startswith(".") for part in name.parts)
+        if (
+            path.suffix.lower() in FORMATS
+            and not hidden
+            and not _is_result(path, out, folder)
+            and path.is_file()
+        ):
+            yield path, name
+
+
+def _is_result(path: Path, out: Path, given: Path) -> bool:
+    """Whether an earlier run has restored it."""
+    return _below(path, out) and not _same(given, out)
 
 
 def _below(path: Path, folder: Path) -> bool:
-    return path.resolve().is_relative_to(folder.resolve())
+    return _real(path).is_relative_to(_real(folder))
 
 
 def _same(one: Path, other: Path) -> bool:
-    return one.resolve() == other.resolve()
+    return _real(one) == _real(other)
+
+
+def _real(path: Path) -> Path:
+    return Path(os.path.realpath(path))  # Path's own raises where links lead in a circle

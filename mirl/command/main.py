@@ -19,6 +19,21 @@ UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 STOPPED, BROKEN_PIPE, BAD_INPUT = 130, 141, 2
 """Exit codes: as the shell gives for SIGINT and SIGPIPE; and what the user can mend."""
 
+RESTORE = """\
+Restore photographs: PNG, JPEG, WebP and TIFF; 8 and 16 bits; grey or RGB, with or without alpha.
+The ending of an output file chooses its format; colour profile, EXIF and alpha are kept where that can hold them.
+"""
+EXAMPLES = """\
+examples:
+  mirl restore photo.jpg -o restored.png            one photograph
+  mirl restore holiday/ -o restored/                a folder, with its sub-folders
+  mirl restore 'holiday/**/*.jpg' -o restored/      what a glob matches
+  mirl restore - -o - < in.jpg > out.jpg            standard input and output
+  mirl restore scan.tif -o out.tif --memory 4G      larger tiles, so faster
+
+exit codes: 0 all restored, 1 some failed (they are listed, the others are there), 2 nothing could be done
+"""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; its exit code: 0 done, 1 some photographs failed, 2 what the user can mend."""
@@ -50,10 +65,21 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _add_ticket_commands(commands: Any) -> None:
-    restore = commands.add_parser("restore", help="restore photographs with a ticket")
-    restore.add_argument("inputs", nargs="+", type=Path, metavar="IN", help="photographs, or folders of them")
+    restore = commands.add_parser(
+        "restore",
+        help="restore photographs with a ticket",
+        description=RESTORE,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     restore.add_argument(
-        "-o", "--out", required=True, type=Path, help="a folder, or a file for one photograph"
+        "inputs",
+        nargs="+",
+        metavar="IN",
+        help="photographs, folders, globs in quotes, or - for standard input",
+    )
+    restore.add_argument(
+        "-o", "--out", required=True, help="a folder; or for one photograph a file, or - for standard output"
     )
     restore.add_argument(
         "--ticket",
@@ -65,7 +91,12 @@ def _add_ticket_commands(commands: Any) -> None:
         type=size,
         metavar="SIZE",
         default="1G",
-        help="how much to work in, like 512M (default: 1G)",
+        help="how much to work in, like 512M, beside the ticket; what is larger is restored in tiles (default: 1G)",
+    )
+    restore.add_argument(
+        "--format",
+        choices=["png", "jpeg", "webp", "tiff"],
+        help="of standard output (default: that of the input)",
     )
     restore.add_argument("--force", action="store_true", help="write over files that exist")
     restore.set_defaults(run=_restore)
@@ -193,7 +224,8 @@ def _restore(wanted: argparse.Namespace) -> int:
     from mirl.command import address, restore
 
     ticket = wanted.ticket or address.CHAMPION
-    return restore.run(wanted.inputs, wanted.out, ticket, wanted.memory, wanted.force)
+    wish = restore.Wish(memory=wanted.memory, force=wanted.force, format=wanted.format)
+    return restore.run(wanted.inputs, wanted.out, ticket, wish)
 
 
 def _serve(wanted: argparse.Namespace) -> int:

@@ -4,60 +4,95 @@ import errno
 import sys
 import time
 from collections.abc import Sequence
-from pathlib import Path
+from dataclasses import dataclass
 
 from tqdm import tqdm
 
 from mirl.command.address import ticket_file
-from mirl.command.jobs import Job, plan
+from mirl.command.jobs import PIPE, Job, plan
 from mirl.config import UserError
 from mirl.restore import image_file
-from mirl.restore.restorer import Restorer
+from mirl.restore.restorer import Advance, Restorer
 from mirl.tickets import format as ticket_format
 
+BAR = "{desc}: {percentage:3.0f}%|{bar}| {elapsed} gone, {remaining} left"
 
-def run(inputs: Sequence[Path], out: Path, ticket: str, memory: int, force: bool) -> int:
+
+@dataclass(frozen=True, kw_only=True)
+class Wish:
+    """How photographs are restored and written."""
+
+    memory: int
+    force: bool = False
+    format: str | None = None
+    """Of what goes to standard output; None: that of the input."""
+
+
+def run(inputs: Sequence[str], out: str, ticket: str, wish: Wish) -> int:
     """Exit code 0, or 1 where some of several failed; UserError where the only one did."""
     jobs = plan(inputs, out)
-    if len(jobs) == 1:
-        image_file.check_target(jobs[0].target, force)  # before the ticket is fetched
+    to_pipe = jobs[0].target == PIPE
+    if wish.format and not to_pipe:
+        raise UserError(
+            "--format is for standard output (-o -); else the ending of the file chooses the format"
+        )
+    if to_pipe and sys.stdout.isatty():
+        raise UserError("a picture would be written to the terminal; send it on, as in `-o - > restored.png`")
+    if len(jobs) == 1 and not to_pipe:
+        image_file.check_target(jobs[0].target, wish.force)  # before the ticket is fetched
     loaded = ticket_format.read(ticket_file(ticket))
-    restorer = Restorer(loaded, memory=memory)
+    restorer = Restorer(loaded, memory=wish.memory)
     started = time.monotonic()
-    if len(jobs) == 1:
-        restore(restorer, jobs[0], force)
-        failures: list[str] = []
-    else:
-        failures = restore_all(restorer, jobs, force)
+    failures = restore_all(restorer, jobs, wish)
     seconds = time.monotonic() - started
-    done = len(jobs) - len(failures)
     name = f"the ticket {loaded.lineage.name} ({loaded.densities.prunable:.1%} of the weights)"
-    where = jobs[0].target if len(jobs) == 1 else f"{done} of {len(jobs)} photographs to {out}"
-    print(f"restored {where} with {name} in {seconds:.1f} s")
+    where = (
+        jobs[0].name if len(jobs) == 1 else f"{len(jobs) - len(failures)} of {len(jobs)} photographs to {out}"
+    )
+    print(f"restored {where} with {name} in {seconds:.1f} s", file=sys.stderr if to_pipe else sys.stdout)
     for sentence in failures:
         print(f"mirl: failed: {sentence}", file=sys.stderr)
     return 1 if failures else 0
 
 
-def restore_all(restorer: Restorer, jobs: Sequence[Job], force: bool) -> list[str]:
-    """Restore every job that can be; a sentence for each that cannot. A full disk stops it all: OSError."""
+def restore_all(restorer: Restorer, jobs: Sequence[Job], wish: Wish) -> list[str]:
+    """Restore every job that can be; a sentence for each of several that cannot. A full disk stops it all: OSError."""
     failures = []
-    for job in tqdm(jobs, desc="restore", unit="photo", disable=None, file=sys.stderr):
-        try:
-            restore(restorer, job, force)
-        except UserError as error:
-            failures.append(str(error))
-        except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                raise
-            failures.append(f"{error.filename or job.source}: {error.strerror}")
+    with tqdm(total=len(jobs), disable=None, file=sys.stderr, bar_format=BAR, leave=False) as bar:
+        for number, job in enumerate(jobs):
+            bar.set_description_str(f"{number + 1} of {len(jobs)}")
+            try:
+                restore(restorer, job, wish, bar.update)
+            except (UserError, OSError) as error:
+                if len(jobs) == 1 or _is_full(error):
+                    raise
+                failures.append(_sentence(error, job))
+            bar.update(number + 1 - bar.n)  # also past one that failed
     return failures
 
 
-def restore(restorer: Restorer, job: Job, force: bool) -> None:
+def restore(restorer: Restorer, job: Job, wish: Wish, advance: Advance) -> None:
     """Read, restore and write one photograph."""
-    image_file.check_target(job.target, force)
-    photograph = image_file.read(job.source)
-    restored = photograph.with_pixels(restorer(photograph.rgb_HWC))
-    job.target.parent.mkdir(parents=True, exist_ok=True)
-    image_file.write(restored, job.target, force)
+    if job.target != PIPE:
+        image_file.check_target(job.target, wish.force)
+    if job.source == PIPE:
+        photograph = image_file.decode(sys.stdin.buffer.read(), "standard input", wish.memory)
+    else:
+        photograph = image_file.read(job.source, wish.memory)
+    photograph = photograph.with_pixels(restorer(photograph.rgb_HWC, advance))
+    if job.target == PIPE:
+        format = image_file.FORMATS[f".{wish.format}"] if wish.format else photograph.format
+        sys.stdout.buffer.write(image_file.encode(photograph, format, "standard output"))
+    else:
+        job.target.parent.mkdir(parents=True, exist_ok=True)
+        image_file.write(photograph, job.target, wish.force)
+
+
+def _is_full(error: Exception) -> bool:
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
+def _sentence(error: UserError | OSError, job: Job) -> str:
+    if isinstance(error, UserError):
+        return str(error)
+    return f"{error.filename or job.source}: {(error.strerror or 'it cannot be used').lower()}"

@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mirl.networks.whole import WholeImage
+
 
 class ChannelNorm(nn.Module):
     """Layer normalisation over the channels of each pixel, with gain and bias; BCHW in, BCHW out."""
@@ -34,6 +36,7 @@ class ChannelAttention(nn.Module):
         assert channels % heads == 0, f"{channels} channels do not divide into {heads} heads"
         wide = 3 * channels
         self.heads = heads
+        self.whole = WholeImage()
         self.temperature = nn.Parameter(torch.ones(heads, 1, 1))
         self.project_in = nn.Conv2d(channels, wide, 1, bias=False)
         self.depthwise = nn.Conv2d(wide, wide, 3, padding=1, groups=wide, bias=False)
@@ -41,16 +44,24 @@ class ChannelAttention(nn.Module):
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
         B, C, H, W = x_BCHW.shape
-        qkv_BHWC = self.depthwise(self.project_in(x_BCHW)).permute(0, 2, 3, 1)
-        q_BhDN, k_BhDN, v_BhDN = qkv_BHWC.reshape(B, H * W, 3, self.heads, C // self.heads).permute(
-            2, 0, 3, 4, 1
-        )
-        # The norms divide the small D x D product instead of the two large D x N factors.
-        cosine_BhDD = (q_BhDN @ k_BhDN.mT) * _inverse_norm(q_BhDN) * _inverse_norm(k_BhDN).mT
+        qkv_BCHW = self.depthwise(self.project_in(x_BCHW))
+        cosine_BhDD = cosine(self.whole(self.products, qkv_BCHW))
         weight_BhDD = torch.softmax(cosine_BhDD * self.temperature, dim=-1)
-        y_BhND = v_BhDN.mT @ weight_BhDD.mT
+        y_BhND = self._heads(qkv_BCHW)[2].mT @ weight_BhDD.mT
         y_BHWC = y_BhND.transpose(1, 2).reshape(B, H, W, C)
         return self.project_out(y_BHWC.permute(0, 3, 1, 2))
+
+    def products(self, qkv_BCHW: Tensor) -> Tensor:
+        """Means over all pixels, for `cosine`: of each query times each key, and of their squares (B, h, D, D + 2)."""
+        q_BhDN, k_BhDN, _ = self._heads(qkv_BCHW)
+        squares_BhD1 = [torch.linalg.vector_norm(x, dim=-1, keepdim=True) ** 2 for x in (q_BhDN, k_BhDN)]
+        return torch.cat([q_BhDN @ k_BhDN.mT, *squares_BhD1], dim=-1) / q_BhDN.shape[-1]
+
+    def _heads(self, qkv_BCHW: Tensor) -> Tensor:
+        """Queries, keys, values: (3, B, h, D, N)."""
+        B, C, H, W = qkv_BCHW.shape
+        split = B, H * W, 3, self.heads, C // 3 // self.heads
+        return qkv_BCHW.permute(0, 2, 3, 1).reshape(split).permute(2, 0, 3, 4, 1)
 
 
 class GatedFeedForward(nn.Module):
@@ -101,11 +112,13 @@ def double(channels: int) -> nn.Sequential:
     return nn.Sequential(nn.Conv2d(channels, channels * 2, 3, padding=1, bias=False), nn.PixelShuffle(2))
 
 
-def _inverse_norm(x_BhDN: Tensor) -> Tensor:
-    """1 / L2 norm over the pixels, (B, h, D, 1); 0 where the norm is 0.
+def cosine(products_BhDE: Tensor) -> Tensor:
+    """Of each query with each key, from their `products` (E = D + 2): (B, h, D, D); 0 where one of them is 0.
 
-    Pruning leaves channels that are zero everywhere. Their cosine is 0 either way, but the usual floor under
-    the norm (1e-12) would send gradients of 1e12 back into them, and so into the clipping of all others.
+    The norms divide the small D x D product instead of two large D x N factors. Pruning leaves channels that are zero
+    everywhere. Their cosine is 0 either way, but the usual floor under the norm (1e-12) would send gradients of 1e12 back
+    into them, and so into the clipping of all others.
     """
-    norm_BhD1 = torch.linalg.vector_norm(x_BhDN, dim=-1, keepdim=True)
-    return torch.where(norm_BhD1 > 0, norm_BhD1, torch.inf).reciprocal()
+    dots_BhDD, squares_BhD2 = products_BhDE[..., :-2], products_BhDE[..., -2:]
+    q_BhD, k_BhD = torch.where(squares_BhD2 > 0, squares_BhD2, torch.inf).rsqrt().unbind(-1)
+    return dots_BhDD * q_BhD[..., None] * k_BhD[..., None, :]

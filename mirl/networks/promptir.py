@@ -8,12 +8,12 @@ Dims: B batch, C channels, H height, W width, K prompt components, P channels of
 from typing import Annotated
 
 import torch
-import torch.nn.functional as F
 from pydantic import Field, ValidationInfo, field_validator
 from torch import Tensor, nn
 
 from mirl.networks.layers import TransformerBlock
 from mirl.networks.restormer import TransformerOptions, TransformerU, arriving_channels
+from mirl.networks.whole import Spread, WholeImage, mean
 
 Positive = Annotated[int, Field(ge=1)]
 
@@ -71,17 +71,16 @@ class PromptBlock(nn.Module):
     def __init__(self, channels: int, components: int, prompt_channels: int, size: int) -> None:
         super().__init__()
         self.prompts = nn.Parameter(torch.rand(components, prompt_channels, size, size))
+        self.whole, self.spread = WholeImage(), Spread()
         self.mixer = nn.Linear(channels, components)
         self.smooth = nn.Conv2d(prompt_channels, prompt_channels, 3, padding=1, bias=False)
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
         """Prompt for the features `x_BCHW`: (B, P, H, W)."""
-        weight_BK = torch.softmax(self.mixer(x_BCHW.mean((2, 3))), dim=1)
+        weight_BK = torch.softmax(self.mixer(self.whole(mean, x_BCHW)), dim=1)
         prompt_BPSS = torch.einsum("bk,kpst->bpst", weight_BK, self.prompts)
         prompt_BPSS = prompt_BPSS.contiguous(memory_format=torch.channels_last)
-        return self.smooth(
-            F.interpolate(prompt_BPSS, x_BCHW.shape[-2:], mode="bilinear", align_corners=False)
-        )
+        return self.smooth(self.spread(prompt_BPSS, x_BCHW))
 
 
 class PromptGuide(nn.Module):

@@ -3,6 +3,7 @@
 Dims: B batch, C channels, H height, W width.
 """
 
+import math
 import weakref
 from typing import Any
 
@@ -12,14 +13,43 @@ from torch.func import functional_call
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from mirl.restore.pad import round_up
+from mirl.restore.photograph import bytes_held
 
 PROBE = 128
 """Side of the imaginary picture that is measured, pixels: what is needed in all grows with the area."""
-ALLOWANCE = 1.6
-"""What the kernels take for themselves (reordered inputs, buffers of products), as a factor of the tensors.
+ALLOWANCE = 2.1
+"""What the kernels take for themselves (reordered inputs, buffers of products), as a factor of the tensors, and what
+lies unused between them.
 
-Seen as the growth of the resident set on a CPU: 1.15 to 1.26 for the small net, 1.47 to 1.61 for PromptIR.
+Seen as the growth of the resident set on a CPU: 1.15 to 1.26 for the small net on one image, 1.47 to 1.61 for PromptIR; with
+many tiles one after the other up to 2.
 """
+ONCE = 64 * 2**20
+"""Bytes for what is loaded with the first photograph, and for what the allocator does not give back; seen: up to 55 MiB."""
+BAND = 16
+"""Bytes for each pixel of a row of tiles while it is put together: three float32 and their levels."""
+
+
+def pixels_in(memory: int, per_pixel: float, size: tuple[int, int], itemsize: int) -> int:
+    """Pixels that a network which takes `per_pixel` bytes for each can work on at a time, within `memory` bytes.
+
+    All of an image of `size` (height, width) if that fits, else those of an about square tile, beside a row of such
+    tiles. `itemsize`: bytes of a level.
+    """
+    height, width = size
+    rest = memory - ONCE - bytes_held(height, width, itemsize)
+    if rest >= height * width * per_pixel:
+        return height * width
+    # side**2 * (per_pixel + BAND) + side * width * BAND = rest
+    half = width * BAND / (per_pixel + BAND) / 2
+    return int((math.sqrt(half**2 + max(rest, 0) / (per_pixel + BAND)) - half) ** 2)
+
+
+def least_memory(pixels: int, per_pixel: float, size: tuple[int, int], itemsize: int) -> float:
+    """Bytes with which `pixels_in` gives at least `pixels`."""
+    height, width = size
+    side = math.sqrt(pixels + 1)
+    return ONCE + bytes_held(height, width, itemsize) + side**2 * (per_pixel + BAND) + side * width * BAND
 
 
 def bytes_per_pixel(network: nn.Module, multiple: int) -> float:

@@ -19,14 +19,15 @@ def pad(x_BCHW: Tensor, multiple: int) -> Tensor:
     The edge pixel is not repeated; a side of one pixel, which has nothing to reflect, is. `torch`'s own
     reflection refuses to reflect more than the image holds, a 1x1 image has to grow to a whole multiple.
     """
-    rows = reflected(x_BCHW.shape[2], multiple).to(x_BCHW.device)
-    columns = reflected(x_BCHW.shape[3], multiple).to(x_BCHW.device)
+    height, width = x_BCHW.shape[2:]
+    rows = reflected(height, 0, round_up(height, multiple)).to(x_BCHW.device)
+    columns = reflected(width, 0, round_up(width, multiple)).to(x_BCHW.device)
     return x_BCHW.index_select(2, rows).index_select(3, columns)
 
 
-def reflected(size: int, multiple: int) -> Tensor:
-    """Where each position of a padded side comes from: for 3 to 8 that is 0 1 2 1 0 1 2 1."""
+def reflected(size: int, start: int, stop: int) -> Tensor:
+    """Where the positions [start, stop) of a padded side come from: for 3 those up to 8 are 0 1 2 1 0 1 2 1."""
     # A tensor, not a number: an exported graph has to find it for sizes that are not known yet.
     period = torch.full((), 2 * (size - 1)).clamp(min=1)
-    place = torch.arange(round_up(size, multiple)) % period
+    place = torch.arange(start, stop) % period
     return torch.minimum(place, period - place)

@@ -1,12 +1,12 @@
 """A ticket as something that restores images of any size.
 
-Dims: B batch, C channels, H height, W width.
+Dims: B batch, C channels, H height, W width; h and w those of a tile.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 import torch
@@ -14,24 +14,28 @@ from torch import Tensor, nn
 
 from mirl.config import UserError
 from mirl.networks import NetworkSection, build
-from mirl.restore.memory import bytes_per_pixel
+from mirl.restore.memory import bytes_per_pixel, least_memory, pixels_in
 from mirl.restore.pad import pad
-from mirl.restore.tile import smallest, tiler
+from mirl.restore.picture import Picture
+from mirl.restore.tile import Place, Span, Tiles, cut, smallest, spans
+from mirl.restore.whole import Known, Look, Onlooker, area, learn, looks
 from mirl.tickets.ticket import Ticket
 
 MIB = 2**20
 MEMORY = 1024 * MIB
-"""Bytes that the network may take beside its weights, unless told otherwise."""
+"""Bytes that restoring may take beside what the loaded ticket takes, unless told otherwise."""
+
+Advance = Callable[[float], object]
+"""Is told which share of the work has been done since it was told last."""
 
 
 class Restorer:
-    """uint8 HWC RGB in, the same shape out, for every network and every size from 1x1 up.
+    """uint8 or uint16 HWC RGB in, the same out, for every network and every size from 1x1 up.
 
-    `threads`: of the CPU while it restores; None leaves torch's number. `memory`: bytes that the network may
-    take beside its weights; a larger image is restored in tiles. The image takes 18 bytes a pixel more.
-    `device`: where the network runs; images come from and go back to where they were. `skip_zeros`: whether on a
-    CPU layers that are faster so run in `mirl.runtime`, without their zeros; the same result to 1e-4 of 1.
-    UserError where the ticket's weights do not fit the network that it names.
+    `threads`: of the CPU while it restores; None leaves torch's number. `memory`: bytes that restoring may take, the
+    image's own included; a larger image is restored in tiles. `device`: where the network runs; images come from and go
+    back to where they were. `skip_zeros`: whether on a CPU layers that are faster so run in `mirl.runtime`, without their
+    zeros; the same result to 1e-4 of 1. UserError where the ticket's weights do not fit the network that it names.
     """
 
     def __init__(
@@ -52,6 +56,7 @@ class Restorer:
                 f"the ticket's weights do not fit its network ({reason}); make the ticket again"
             ) from None
         self.network.to(device).eval()
+        self._onlooker = Onlooker(self.network)
         self._forward: nn.Module = self.network
         if skip_zeros and device == "cpu":
             from mirl.runtime.engine import quicken  # with a compiler, which an evaluation need not wait for
@@ -61,22 +66,23 @@ class Restorer:
         self._memory = memory
         self._device = device
 
-    def __call__(self, image_HWC: np.ndarray) -> np.ndarray:
-        """The restored image: clamped, rounded to the nearest of 256 levels; tiled where it is large.
+    def __call__(self, image_HWC: np.ndarray, advance: Advance = lambda share: None) -> np.ndarray:
+        """The restored image: clamped, rounded to the nearest of its levels; tiled where it is large.
 
-        UserError where it is no uint8 RGB image, or the memory does not hold the smallest tile.
+        `advance` is called after each tile. UserError where it is no uint8 or uint16 RGB image, or the memory does not
+        hold the smallest tile.
         """
-        _refuse_other(image_HWC)
-        height, width = image_HWC.shape[:2]
-        tiled = tiler(height, width, self.network.multiple, self._pixels(height, width))
-        # Pillow's pixels are read-only, which torch warns of; only they are copied.
-        writable_HWC = np.require(image_HWC, requirements=["C", "W"])
-        image_BCHW = torch.from_numpy(writable_HWC).permute(2, 0, 1)[None]
+        picture = Picture(image_HWC)
+        pixels = self._pixels(picture, image_HWC.itemsize)
+        tiles = cut(picture.height, picture.width, self.network.multiple, pixels)
         with torch.no_grad(), _threads(self._threads):
-            # Only one tile at a time is widened to float.
-            out_BCHW = tiled(lambda tile_BCHW: self._pass(tile_BCHW.float().div_(255)), image_BCHW)
-            levels_BCHW = out_BCHW.mul_(255).round_().clamp_(0, 255).to(torch.uint8)
-        return np.ascontiguousarray(levels_BCHW[0].permute(1, 2, 0).numpy())
+            if len(tiles.places()) == 1:
+                out_BCHW = self._run(self._forward, picture.tile(tiles.rows[0], tiles.columns[0]))
+                picture.write(0, out_BCHW[..., : picture.height, : picture.width])
+                advance(1.0)
+            else:
+                self._restore_tiles(picture, tiles, pixels, advance)
+        return picture.restored_HWC
 
     def run(self, image_BCHW: Tensor) -> Tensor:
         """What the network says, not clamped: float32 in [0, 1] of any size to the same shape.
@@ -91,30 +97,61 @@ class Restorer:
         """Memory that the network takes for each pixel of the image or tile that it works on."""
         return bytes_per_pixel(self.network, self.network.multiple)
 
-    def _pixels(self, height: int, width: int) -> int:
+    def _pixels(self, picture: Picture, itemsize: int) -> int:
         """How many pixels fit into the memory at a time; UserError where that is not even one tile."""
-        least = smallest(height, width, self.network.multiple)
-        pixels = int(self._memory / self.bytes_per_pixel)
+        high, wide = picture.padded(self.network.multiple)
+        least = smallest(high, wide, self.network.multiple)
+        pixels = pixels_in(self._memory, self.bytes_per_pixel, (high, wide), itemsize)
         if pixels < least:
+            enough = least_memory(least, self.bytes_per_pixel, (high, wide), itemsize)
             raise UserError(
-                f"{self._memory / MIB:.1f} MiB of memory is too little for this network; "
-                f"give it at least {math.ceil(least * self.bytes_per_pixel / MIB)} MiB"
+                f"{self._memory / MIB:.1f} MiB of memory is too little for this network and image; "
+                f"give it at least {math.ceil(enough / MIB)} MiB"
             )
         return pixels
 
-    def _pass(self, tile_BCHW: Tensor) -> Tensor:
-        """One tile through the network: padded, run, cropped."""
-        height, width = tile_BCHW.shape[2:]
-        padded_BCHW = pad(tile_BCHW.to(self._device), self.network.multiple)
-        out_BCHW = self._forward(padded_BCHW.contiguous(memory_format=torch.channels_last))
-        return out_BCHW[..., :height, :width].to(tile_BCHW.device)
+    def _restore_tiles(self, picture: Picture, tiles: Tiles, pixels: int, advance: Advance) -> None:
+        """Looks at the whole image first, where the network asks about it."""
+        times = looks(tiles, self.network.multiple, pixels) if self._onlooker.questions else []
+        places = [place for batches in times for batch in batches for place in batch]
+        tiled = sum(map(area, tiles.places()))
+        work, shares = sum(map(area, places)) + tiled, list[float]()
 
+        def see(network: nn.Module, places: Sequence[Place], known: Known, found: Known | None) -> Tensor:
+            tiles_BChw = torch.cat([picture.tile(*place) for place in places])
+            with self._onlooker.looking(Look(size=tiles.size, places=places, known=known, found=found)):
+                out_BChw = self._run(network, tiles_BChw)
+            shares.append(sum(map(area, places)) / work)
+            advance(shares[-1])
+            return out_BChw
 
-def _refuse_other(image: np.ndarray) -> None:
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
-        raise UserError(
-            f"the image is {image.dtype} of shape {image.shape}; expected uint8, height x width x 3"
-        )
+        known = learn(times, partial(see, self.network))
+        advance(max(0.0, 1 - sum(shares) - tiled / work))  # where it has learned enough sooner
+
+        def run(row: Span, column: Span) -> Tensor:
+            return see(self._forward_in_tiles, [(row, column)], known, None)
+
+        for top, part_BChW in tiles.bands(run, (picture.height, picture.width)):
+            picture.write(top, part_BChW)
+
+    @cached_property
+    def _forward_in_tiles(self) -> nn.Module:
+        """Of the two forms of the network the faster one that asks all its questions about the whole image."""
+        side = self.network.multiple
+        (span,) = spans(side, side, side)
+        found: Known = {}
+        with self._onlooker.looking(Look(size=(side, side), places=[(span, span)], known={}, found=found)):
+            self._run(self._forward, torch.zeros(1, 3, side, side))
+        return self._forward if len(found) == self._onlooker.questions else self.network
+
+    def _pass(self, image_BCHW: Tensor) -> Tensor:
+        """A whole image through the network: padded, run, cropped."""
+        height, width = image_BCHW.shape[2:]
+        return self._run(self._forward, pad(image_BCHW, self.network.multiple))[..., :height, :width]
+
+    def _run(self, network: nn.Module, x_BCHW: Tensor) -> Tensor:
+        moved_BCHW = x_BCHW.to(self._device).contiguous(memory_format=torch.channels_last)
+        return network(moved_BCHW).to(x_BCHW.device)
 
 
 @contextmanager

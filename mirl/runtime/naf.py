@@ -29,10 +29,18 @@ class SparseNafBlock(nn.Module):
         self._feeding = lru_cache(SIZES)(self._make_feeding)
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
-        out_BCHW = empty(x_BCHW.shape)
-        for x, out in zip(x_BCHW.contiguous().numpy(), out_BCHW.numpy()):
-            gated = empty((len(self._gated), *x.shape[1:])).numpy()
-            self._feed(x, gated, self._weigh(self._gate(x, gated)), out)
+        B, C, H, W = x_BCHW.shape
+        x_BCHW, out_BCHW, gated_BJHW = (
+            x_BCHW.contiguous(),
+            empty(x_BCHW.shape),
+            empty((B, len(self._gated), H, W)),
+        )
+        own_BC = torch.zeros(B, C)  # of silent channels, which are not computed
+        for x, gated, own_C in zip(x_BCHW.numpy(), gated_BJHW.numpy(), own_BC):
+            own_C[self._gated] = self._gate(x, gated)
+        mean_BC = self._block.mix_whole(lambda _: own_BC, x_BCHW)
+        for x, gated, mean_C, out in zip(x_BCHW.numpy(), gated_BJHW.numpy(), mean_BC, out_BCHW.numpy()):
+            self._feed(x, gated, self._weigh(mean_C), out)
         return out_BCHW
 
     def _gate(self, x_CHW: np.ndarray, gated_JHW: np.ndarray) -> Tensor:
@@ -49,11 +57,10 @@ class SparseNafBlock(nn.Module):
         self._crew.run(work, grid, planes)
         return torch.from_numpy(sums_PJ.sum(0)) / (H * W)
 
-    def _weigh(self, mean_J: Tensor) -> Tensor:
-        """The weight of each gated channel, by the means of all; silent ones have the mean 0."""
+    def _weigh(self, mean_C: Tensor) -> Tensor:
+        """The weight of each gated channel, by the means of all."""
         attention = self._block.mix_attention
-        weight_CJ = attention.weight[:, self._gated, 0, 0]
-        return (weight_CJ @ mean_J + _bias(attention))[self._gated]
+        return (attention.weight.flatten(1) @ mean_C + _bias(attention))[self._gated]
 
     def _feed(self, x_CHW: np.ndarray, gated_JHW: np.ndarray, weight_J: Tensor, out_CHW: np.ndarray) -> None:
         C, H, W = x_CHW.shape

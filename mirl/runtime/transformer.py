@@ -1,6 +1,6 @@
 """Restormer's transformer block, made to skip zeros: attention in two passes over the image, feed-forward in one.
 
-Dims: B batch, C channels, D channels of a head, H height, W width, h heads; P parts of the image.
+Dims: B batch, C channels, D channels of a head, H height, W width, h heads, E = D + 2; P parts of the image.
 """
 
 from functools import lru_cache
@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mirl.networks.layers import ChannelAttention, ChannelNorm, GatedFeedForward, TransformerBlock
+from mirl.networks.layers import ChannelAttention, ChannelNorm, GatedFeedForward, TransformerBlock, cosine
 from mirl.runtime import kernels
 from mirl.runtime.convolution import SIZES, any_of, empty, norm_of, rows_of
 from mirl.runtime.crew import Crew
@@ -39,12 +39,15 @@ class SparseAttention(nn.Module):
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
         v_BCHW, out_BCHW = empty(x_BCHW.shape), empty(x_BCHW.shape)
-        for x, v, out in zip(x_BCHW.numpy(), v_BCHW.numpy(), out_BCHW.numpy()):
-            self._weigh(v, self._compare(x, v), out, x)
+        own_BhDE = torch.stack([self._compare(x, v) for x, v in zip(x_BCHW.numpy(), v_BCHW.numpy())])
+        told_BhDE = self._attention.whole(lambda _: own_BhDE, v_BCHW)
+        weight_BhDD = torch.softmax(cosine(told_BhDE) * self._attention.temperature, dim=-1)
+        for x, v, weight, out in zip(x_BCHW.numpy(), v_BCHW.numpy(), weight_BhDD, out_BCHW.numpy()):
+            self._weigh(v, weight, out, x)
         return out_BCHW
 
     def _compare(self, x_CHW: np.ndarray, v_CHW: np.ndarray) -> Tensor:
-        """Writes the values, returns the weights: (h, D, D)."""
+        """Writes the values, returns the means of queries times keys and of their squares: (h, D, D + 2)."""
         C, H, W = x_CHW.shape
         heads = self._attention.heads
         deep = C // heads
@@ -59,10 +62,8 @@ class SparseAttention(nn.Module):
             kernels.compare(x_CHW, tiles, layer, v_CHW, products, memory)
 
         self._crew.run(work, grid, planes)
-        q_hD, k_hD = torch.from_numpy(squares_P2hD.sum(0)).sqrt()
-        q_hD, k_hD = (torch.where(norm > 0, norm, torch.inf) for norm in (q_hD, k_hD))  # as inverse_norm does
-        cosine_hDD = torch.from_numpy(dots_PhDD.sum(0)) / q_hD[..., None] / k_hD[:, None]
-        return torch.softmax(cosine_hDD * self._attention.temperature, dim=-1)
+        squares_2hD, dots_hDD = torch.from_numpy(squares_P2hD.sum(0)), torch.from_numpy(dots_PhDD.sum(0))
+        return torch.cat([dots_hDD, *squares_2hD[..., None]], dim=-1) / (H * W)
 
     def _weigh(self, v_CHW: np.ndarray, weight_hDD: Tensor, out_CHW: np.ndarray, x_CHW: np.ndarray) -> None:
         """Sums of values by the weights and then the projection, which is one matrix: fewer steps than both."""

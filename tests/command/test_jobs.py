@@ -1,9 +1,15 @@
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
-from mirl.command.jobs import Job, plan
+from mirl.command.jobs import PIPE, Job
+from mirl.command.jobs import plan as plan_words
 from mirl.config import UserError
+
+
+def plan(inputs: Sequence[Path], out: Path) -> list[Job]:
+    return plan_words([str(path) for path in inputs], str(out))
 
 
 @pytest.fixture
@@ -25,7 +31,7 @@ def test_one_to_a_folder(album: Path, tmp_path: Path) -> None:
 
 
 def test_an_ending_that_cannot_be_written_is_still_meant_as_a_file(album: Path) -> None:
-    assert plan([album / "a.jpg"], album / "new.tif") == [Job(album / "a.jpg", album / "new.tif")]
+    assert plan([album / "a.jpg"], album / "new.gif") == [Job(album / "a.jpg", album / "new.gif")]
 
 
 def test_a_folder_keeps_its_sub_folders(album: Path, tmp_path: Path) -> None:
@@ -59,3 +65,36 @@ def test_several_to_a_file_are_refused(album: Path, tmp_path: Path) -> None:
 def test_a_folder_without_photographs_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="holds no photographs"):
         plan([tmp_path], tmp_path / "out")
+
+
+def test_globs(album: Path, tmp_path: Path) -> None:
+    def names(pattern: str, out: Path = tmp_path / "out") -> list[str]:
+        return [job.target.relative_to(out).as_posix() for job in plan([album / pattern], out)]
+
+    assert names("*.jpg") == ["a.jpg"]
+    assert names("**/*.jpg") == ["a.jpg", "sub/a.jpg"]
+    assert names("**") == names("**/*") == ["a.jpg", "b.PNG", "sub/a.jpg"]
+    assert names("../alb*") == ["album/a.jpg", "album/b.PNG", "album/sub/a.jpg"]
+    assert names("**/*.jpg", album / "sub") == ["a.jpg"]  # what an earlier run has put there is no photograph
+    assert plan([album / "b*"], album / "new.png") == [Job(album / "b.PNG", album / "new.png")]
+    with pytest.raises(UserError, match=r"\*\.webp matches no photographs"):
+        names("*.webp")
+
+
+def test_a_name_that_looks_like_a_glob(album: Path, tmp_path: Path) -> None:
+    odd = album / "[1] of\nmany.png"
+    odd.touch()
+    assert plan([odd], tmp_path / "out") == [Job(odd, tmp_path / "out" / odd.name)]
+
+
+def test_pipes(album: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert plan_words(["-"], "-") == [Job(PIPE, PIPE)]
+    assert plan_words(["-"], str(tmp_path / "x.png")) == [Job(PIPE, tmp_path / "x.png")]
+    assert plan_words([str(album / "a.jpg")], "-") == [Job(album / "a.jpg", PIPE)]
+    with pytest.raises(UserError, match="standard output takes one photograph"):
+        plan_words([str(album)], "-")
+    with pytest.raises(UserError, match="standard input has no name"):
+        plan_words(["-"], str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "-").touch()
+    assert plan_words(["./-"], "-") == [Job(tmp_path / "-", PIPE)]  # a file of that name

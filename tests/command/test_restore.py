@@ -1,4 +1,6 @@
 import errno
+import io
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -91,3 +93,92 @@ def test_a_damaged_ticket(album: Path, ticket_file: Path, tmp_path: Path, capsys
     said = capsys.readouterr().err
     assert said.startswith("mirl: error: ") and said.count("\n") == 1 and str(ticket_file) in said
     assert not (tmp_path / "out").exists()
+
+
+class Pipe:
+    """Standard input or output of a process."""
+
+    def __init__(self, content: bytes = b"", is_terminal: bool = False) -> None:
+        self.buffer = io.BytesIO(content)
+        self.isatty = lambda: is_terminal
+        self.flush = lambda: None
+
+
+@pytest.mark.parametrize(("format", "expected"), [(None, "WEBP"), ("png", "PNG"), ("tiff", "TIFF")])
+def test_through_pipes(
+    format: str | None, expected: str, ticket_file: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    picture, file = Image.fromarray(np.full((5, 6, 3), 40, np.uint8)), io.BytesIO()
+    picture.save(file, "WEBP", lossless=True)
+    out = Pipe()
+    monkeypatch.setattr(sys, "stdin", Pipe(file.getvalue()))
+    monkeypatch.setattr(sys, "stdout", out)
+    command = ["restore", "-", "-o", "-", "--ticket", str(ticket_file)]
+    assert main([*command, *(["--format", format] if format else [])]) == 0
+    restored = Image.open(out.buffer)
+    assert restored.format == expected and np.array_equal(restored, picture)
+    assert "restored standard input to standard output" in capsys.readouterr().err
+
+
+def test_no_picture_goes_to_a_terminal(
+    album: Path, ticket_file: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    monkeypatch.setattr(sys, "stdout", Pipe(is_terminal=True))
+    assert main(["restore", str(album / "a.png"), "-o", "-", "--ticket", str(ticket_file)]) == 2
+    assert "to the terminal" in capsys.readouterr().err
+
+
+def test_a_format_is_for_standard_output_only(album: Path, ticket_file: Path, capsys: Any) -> None:
+    command = ["restore", str(album / "a.png"), "-o", str(album / "new.png"), "--ticket", str(ticket_file)]
+    assert main([*command, "--format", "png"]) == 2
+    assert "--format is for standard output" in capsys.readouterr().err
+
+
+def test_the_same_file_in_and_out(album: Path, ticket_file: Path, capsys: Any) -> None:
+    before = (album / "a.png").read_bytes()
+    command = ["restore", str(album / "a.png"), "-o", str(album / "a.png"), "--ticket", str(ticket_file)]
+    assert main(command) == 2 and (album / "a.png").read_bytes() == before
+    assert "exists; --force" in capsys.readouterr().err
+    assert main([*command, "--force"]) == 0
+
+
+def test_odd_files_are_named_and_passed_over(
+    album: Path, ticket_file: Path, tmp_path: Path, capsys: Any
+) -> None:
+    (album / "empty.png").touch()
+    (album / "loop.png").symlink_to(album / "loop.png")
+    (album / "cut off.png").write_bytes((album / "a.png").read_bytes()[:60])
+    out = tmp_path / "out"
+    given = [str(album), str(album / "loop.png"), "--ticket", str(ticket_file), "-o", str(out)]
+    assert main(["restore", *given]) == 1
+    said = capsys.readouterr()
+    assert "restored 3 of 6 photographs" in said.out
+    assert [name in said.err for name in ("empty.png is empty", "loop.png", "cut off.png is broken")] == [
+        True
+    ] * 3
+
+
+def test_out_below_a_file(album: Path, ticket_file: Path, capsys: Any) -> None:
+    (album / "notes").touch()
+    command = ["restore", str(album / "a.png"), "--ticket", str(ticket_file)]
+    for out in ("notes/new.png", "notes/sub/"):
+        assert main([*command, "-o", str(album / out)]) == 2
+        said = capsys.readouterr().err
+        assert said.startswith("mirl: error: ") and said.count("\n") == 1 and "notes" in said
+
+
+def test_progress_is_for_terminals_and_reaches_the_end(
+    album: Path, ticket_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    (album / "b.png").touch()
+    assert main(["restore", str(album), "-o", str(tmp_path / "out"), "--ticket", str(ticket_file)]) == 1
+    said = capsys.readouterr().err
+    assert "1 of 4:   0%" in said and "left" in said
+
+
+def test_help_has_examples(capsys: Any) -> None:
+    with pytest.raises(SystemExit):
+        main(["restore", "--help"])
+    said = capsys.readouterr().out
+    assert "mirl restore - -o - < in.jpg > out.jpg" in said and "exit codes: 0" in said

@@ -1,9 +1,20 @@
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import nn
 
 from mirl.networks import NETWORKS, NetworkSection, build
-from mirl.restore.memory import ALLOWANCE, bytes_per_pixel
+from mirl.restore.memory import ALLOWANCE, bytes_per_pixel, least_memory, pixels_in
+from mirl.restore.photograph import bytes_held
+from mirl.tickets import format as ticket_format
+
+THIN = {"width": 2, "encoder": [1], "middle": 1, "decoder": [1], "shuffle": 8}
 
 
 def floats(network: nn.Module) -> float:
@@ -43,3 +54,28 @@ def test_weights_stay_where_they_are(name: str) -> None:
     assert bytes_per_pixel(network, network.multiple) > 2 * 3 * 4
     after = network.state_dict()
     assert all(torch.equal(before[key], after[key]) for key in before)
+
+
+@given(
+    size=st.tuples(st.integers(1, 9000), st.integers(1, 9000)),
+    pixels=st.integers(1, 10**6),
+    per_pixel=st.floats(10, 10_000),
+    itemsize=st.sampled_from([1, 2]),
+)
+def test_the_least_memory_is_enough(
+    size: tuple[int, int], pixels: int, per_pixel: float, itemsize: int
+) -> None:
+    memory = int(least_memory(pixels, per_pixel, size, itemsize)) + 1
+    assert pixels_in(memory, per_pixel, size, itemsize) >= min(pixels, size[0] * size[1])
+    found = pixels_in(memory, per_pixel, size, itemsize)
+    assert found * per_pixel + bytes_held(*size, itemsize) <= memory
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel's high-water mark is read from /proc")
+def test_a_photograph_of_24_megapixels_stays_within_the_budget(make_ticket: Any, tmp_path: Path) -> None:
+    ticket, root = tmp_path / "ticket.safetensors", Path(__file__).parents[2]
+    ticket_format.write(make_ticket("nafnet", options=THIN), ticket)
+    command = [sys.executable, "-m", "benchmarks.memory", str(ticket), "--memory", "400M"]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "6000 x 4000, 8 bits" in done.stdout

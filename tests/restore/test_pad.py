@@ -17,7 +17,8 @@ from mirl.restore.pad import pad, reflected, round_up
     ],
 )
 def test_reflects_as_often_as_needed(size: int, multiple: int, places: list[int]) -> None:
-    assert reflected(size, multiple).tolist() == places
+    assert reflected(size, 0, round_up(size, multiple)).tolist() == places
+    assert reflected(size, 1, 3).tolist() == places[1:3]
 
 
 @settings(deadline=None)

@@ -6,6 +6,8 @@ import torch
 
 from mirl.config import UserError
 from mirl.networks import NETWORKS
+from mirl.restore.memory import least_memory
+from mirl.restore.picture import Picture
 from mirl.restore.restorer import Restorer
 from mirl.sparsity.mask import State
 
@@ -24,6 +26,12 @@ def count_passes(restorer: Restorer) -> list[tuple[int, ...]]:
     return shapes
 
 
+def enough(restorer: Restorer, image_HWC: np.ndarray, pixels: int) -> int:
+    """Bytes with which the image is restored in tiles of up to about `pixels` pixels."""
+    padded = Picture(image_HWC).padded(restorer.network.multiple)
+    return int(least_memory(pixels, restorer.bytes_per_pixel, padded, image_HWC.itemsize)) - 1
+
+
 @pytest.mark.parametrize("name", NETWORKS)
 def test_every_network_takes_every_size(name: str, does_nothing: Any) -> None:
     restorer = Restorer(does_nothing(name))
@@ -35,10 +43,11 @@ def test_every_network_takes_every_size(name: str, does_nothing: Any) -> None:
 @pytest.mark.parametrize("name", NETWORKS)
 def test_every_network_can_be_tiled(name: str, does_nothing: Any) -> None:
     whole = Restorer(does_nothing(name))
-    restorer = Restorer(does_nothing(name), memory=int(whole.bytes_per_pixel * 40 * 40))
-    shapes, image_HWC = count_passes(restorer), photograph(90, 61)
+    image_HWC = photograph(90, 61)
+    restorer = Restorer(does_nothing(name), memory=enough(whole, image_HWC, 40 * 40))
+    shapes = count_passes(restorer)
     assert np.array_equal(restorer(image_HWC), image_HWC)
-    assert len(shapes) > 1 and max(shape[2] * shape[3] for shape in shapes) <= 40 * 40
+    assert len(shapes) > 1 and max(shape[0] * shape[2] * shape[3] for shape in shapes) <= 40 * 40
 
 
 def test_is_the_network_on_the_padded_image(make_ticket: Any) -> None:
@@ -81,12 +90,30 @@ def test_tiles_say_nearly_what_the_whole_says(make_ticket: Any) -> None:
             if "mix_attention" in name:
                 tensor.fill_(1.0 if name.endswith("bias") else 0.0)
 
-    whole = Restorer(make_ticket(change=local))
-    tiled = Restorer(make_ticket(change=local), memory=int(whole.bytes_per_pixel * 96 * 96))
-    image_HWC = photograph(200, 150)
+    whole, image_HWC = Restorer(make_ticket(change=local)), photograph(200, 150)
+    tiled = Restorer(make_ticket(change=local), memory=enough(whole, image_HWC, 96 * 96))
     difference = np.abs(whole(image_HWC).astype(int) - tiled(image_HWC))
     assert difference.max() <= 2  # at seams, where a tile does not see beyond its border
     assert (difference == 0).mean() > 0.95
+
+
+def test_16_bits_stay_16_bits(make_ticket: Any, does_nothing: Any) -> None:
+    deep_HWC = np.random.default_rng(0).integers(0, 2**16, (24, 32, 3), dtype=np.uint16)
+    assert np.array_equal(Restorer(does_nothing())(deep_HWC), deep_HWC)
+    restorer = Restorer(make_ticket())
+    expected_BCHW = restorer.run(torch.from_numpy(deep_HWC / 65535).float().permute(2, 0, 1)[None])
+    expected = (expected_BCHW[0].permute(1, 2, 0) * 65535).clamp(0, 65535).round().numpy()
+    found = restorer(deep_HWC)
+    assert found.dtype == np.uint16 and np.abs(found - expected).max() <= 1
+
+
+@pytest.mark.parametrize("tiled", [False, True])
+def test_progress_adds_up_to_one(tiled: bool, does_nothing: Any) -> None:
+    restorer, image_HWC, shares = Restorer(does_nothing()), photograph(90, 61), []
+    if tiled:
+        restorer = Restorer(does_nothing(), memory=enough(restorer, image_HWC, 40 * 40))
+    restorer(image_HWC, shares.append)
+    assert sum(shares) == pytest.approx(1) and (len(shares) > 5) == tiled
 
 
 def test_too_little_memory_is_said_with_what_is_enough(does_nothing: Any) -> None:
@@ -103,6 +130,7 @@ def test_too_little_memory_is_said_with_what_is_enough(does_nothing: Any) -> Non
         np.zeros((4, 4), np.uint8),
         np.zeros((4, 4, 4), np.uint8),
         np.zeros((4, 4, 3)),
+        np.zeros((4, 4, 3), np.uint32),
         np.zeros((0, 4, 3), np.uint8),
     ],
 )

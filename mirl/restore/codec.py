@@ -1,0 +1,176 @@
+"""Image files as bytes, by libvips: which there are, what each can hold, and what of it is restored.
+
+Dims: H height, W width, C channels.
+"""
+
+from typing import Any
+
+import numpy as np
+import pyvips
+
+from mirl.config import UserError
+from mirl.restore.photograph import Photograph, bytes_held
+
+FORMATS = {
+    ".png": "PNG",
+    ".jpg": "JPEG",
+    ".jpeg": "JPEG",
+    ".webp": "WEBP",
+    ".tif": "TIFF",
+    ".tiff": "TIFF",
+}
+"""Suffix, in small letters -> name of the format."""
+KNOWN = "PNG, JPEG, WebP and TIFF"
+DEEP = frozenset({"PNG", "TIFF"})
+"""Formats that hold 16 bits; the others get 8."""
+OPTIONS: dict[str, dict[str, Any]] = {
+    "PNG": {"bitdepth": 8, "filter": pyvips.enums.ForeignPngFilter.ALL, "palette": False},
+    "JPEG": {"Q": 95, "subsample_mode": "off", "optimize_coding": True},
+    "WEBP": {"lossless": True, "exact": True},
+    "TIFF": {"compression": "deflate", "predictor": "horizontal"},
+}
+"""Little of what was restored is lost again; `exact` keeps the colours below full transparency."""
+MEMORY = 2**30
+"""Bytes that a picture may take while it is restored, unless told otherwise: a file of some KB can claim any size."""
+
+_BEGINNINGS = {
+    b"\x89PNG\r\n\x1a\n": "PNG",
+    b"\xff\xd8\xff": "JPEG",
+    b"RIFF": "WEBP",
+    b"II*\0": "TIFF",
+    b"MM\0*": "TIFF",
+    b"II+\0": "TIFF",
+    b"MM\0+": "TIFF",
+}
+_BLOBS = ("icc-profile-data", "exif-data", "xmp-data", "iptc-data")
+_GREY, _COLOUR = frozenset({"b-w", "grey16"}), frozenset({"srgb", "rgb16"})
+
+pyvips.cache_set_max(0)  # it would keep whole pictures for a second use that never comes
+
+
+def decode(data: bytes, name: str, memory: int = MEMORY) -> Photograph:
+    """The photograph that `data` encodes, decoded to its last row and turned upright; errors speak of `name`.
+
+    UserError where it is not a whole PNG, JPEG, WebP or TIFF, too large for `memory` bytes (known before it is
+    decoded), of other levels than 8 or 16 bits, of other colours than grey or RGB, or of several pictures.
+    """
+    format = _format(data, name)
+    try:
+        load = getattr(pyvips.Image, f"{format.lower()}load_buffer")
+        image = load(data, access="sequential", fail_on="error")
+        _refuse(name, image)
+        _refuse_large(name, image, memory)
+        _refuse_film(name, image, format, data)
+        if _field(image, "orientation", 1) != 1:
+            image = image.copy_memory().autorot()  # what is read row by row cannot be turned
+        samples_HWC = image.numpy().reshape(image.height, image.width, image.bands)
+    except pyvips.Error as error:
+        reason = _last_line(error) or "no reason is given"
+        raise UserError(
+            f"{name} is broken or cut off, or of a rare kind ({reason}); get a whole copy of it, or save it anew"
+        ) from None
+    return _photograph(image, samples_HWC, format)
+
+
+def encode(photograph: Photograph, format: str, name: str) -> bytes:
+    """A whole file in one of the FORMATS; errors speak of `name`. UserError where that cannot hold the photograph."""
+    if format == "JPEG" and photograph.alpha_HW is not None:
+        raise UserError(f"{name}: JPEG cannot hold transparency; write a .png, .webp or .tif")
+    if format == "WEBP" and photograph.grey and "icc-profile-data" in photograph.extras:
+        raise UserError(
+            f"{name}: WebP cannot hold the profile of a grey photograph; write a .png, .jpg or .tif"
+        )
+    samples_HWC, options = photograph.samples_HWC(), dict(OPTIONS[format])
+    if samples_HWC.dtype == np.uint16:
+        options |= {"bitdepth": 16} if format == "PNG" else {}
+        samples_HWC = samples_HWC if format in DEEP else _to_8_bits(samples_HWC)
+    image = _image(samples_HWC, photograph)
+    try:
+        encoded: bytes = getattr(image, f"{format.lower()}save_buffer")(**options)
+    except pyvips.Error as error:
+        raise UserError(
+            f"{name} cannot be written as {format} ({_last_line(error)}); write a .png or .tif"
+        ) from None
+    return encoded
+
+
+def _format(data: bytes, name: str) -> str:
+    if not data:
+        raise UserError(f"{name} is empty; get a whole copy of it")
+    found = next((format for start, format in _BEGINNINGS.items() if data.startswith(start)), None)
+    if found is None or (found == "WEBP" and data[8:12] != b"WEBP"):
+        raise UserError(f"{name} is not an image that can be read; {KNOWN} can")
+    return found
+
+
+def _refuse_large(name: str, image: pyvips.Image, memory: int) -> None:
+    held = bytes_held(image.height, image.width, 1 if image.format == "uchar" else 2)
+    if held > memory:
+        raise UserError(
+            f"{name} has {image.width} x {image.height} = {image.width * image.height / 1e6:.1f} megapixels, which take "
+            f"{held / 2**30:.2f} GiB; allow more than {memory / 2**30:.2f} GiB with --memory, or cut it"
+        )
+
+
+def _refuse(name: str, image: pyvips.Image) -> None:
+    if image.format not in ("uchar", "ushort"):
+        kind = "floating point" if image.format in ("float", "double") else image.format
+        raise UserError(
+            f"{name} has {kind} levels; only 8 and 16 bits can be restored, so save it with 16 bits"
+        )
+    grey, colour = image.interpretation in _GREY, image.interpretation in _COLOUR
+    if not (grey and image.bands <= 2) and not (colour and 3 <= image.bands <= 4):
+        what = f"{image.interpretation.upper()} of {image.bands} channels"
+        raise UserError(f"{name} is {what}; only grey and RGB can be restored, so save it as RGB first")
+
+
+def _refuse_film(name: str, image: pyvips.Image, format: str, data: bytes) -> None:
+    frames = _field(image, "n-pages", 1)
+    if format == "PNG" and b"acTL" in data[: data.find(b"IDAT")]:
+        raise UserError(f"{name} holds moving frames; only still pictures can be restored")
+    if frames > 1:
+        what = "pages" if format == "TIFF" else "moving frames"
+        raise UserError(
+            f"{name} holds {frames} {what}; only single pictures can be restored, so save one of them"
+        )
+
+
+def _photograph(image: pyvips.Image, samples_HWC: np.ndarray, format: str) -> Photograph:
+    grey = image.interpretation in _GREY
+    alpha_HW = samples_HWC[..., -1] if image.hasalpha() else None
+    rgb_HWC = samples_HWC[..., :1].repeat(3, axis=2) if grey else samples_HWC[..., :3]
+    extras = {key: image.get(key) for key in _BLOBS if image.get_typeof(key)}
+    return Photograph(
+        rgb_HWC=np.ascontiguousarray(rgb_HWC),
+        grey=grey,
+        alpha_HW=None if alpha_HW is None else np.ascontiguousarray(alpha_HW),
+        extras={**extras, "xres": image.xres, "yres": image.yres},
+        format=format,
+    )
+
+
+def _image(samples_HWC: np.ndarray, photograph: Photograph) -> pyvips.Image:
+    height, width, channels = samples_HWC.shape
+    kind = "uchar" if samples_HWC.dtype == np.uint8 else "ushort"
+    colours = {"uchar": ("b-w", "srgb"), "ushort": ("grey16", "rgb16")}[kind][channels > 2]
+    image = pyvips.Image.new_from_memory(samples_HWC.data, width, height, channels, kind)
+    resolution = {key: value for key, value in photograph.extras.items() if key in ("xres", "yres")}
+    image = image.copy(interpretation=colours, **resolution)
+    for key in _BLOBS:
+        if key in photograph.extras:
+            image.set_type(pyvips.GValue.blob_type, key, photograph.extras[key])
+    image.set_type(pyvips.GValue.gint_type, "orientation", 1)  # what EXIF says of it has been done
+    return image
+
+
+def _to_8_bits(samples: np.ndarray) -> np.ndarray:
+    """65535 is 255: the nearest of 256 levels."""
+    return ((samples.astype(np.uint32) + 128) // 257).astype(np.uint8)
+
+
+def _field(image: pyvips.Image, key: str, otherwise: int) -> int:
+    return int(image.get(key)) if image.get_typeof(key) else otherwise
+
+
+def _last_line(error: pyvips.Error) -> str:
+    return str(error.detail).strip().rpartition("\n")[2]

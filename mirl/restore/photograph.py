@@ -1,0 +1,46 @@
+"""A photograph between two files: its pixels, and what came with them."""
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+SAMPLES = 8
+"""That are held for a pixel while it is restored: three in, three out, its alpha, and one to spare."""
+
+
+def bytes_held(height: int, width: int, itemsize: int) -> int:
+    """Memory that the pixels of a photograph take without a network; `itemsize`: bytes of a level."""
+    return height * width * SAMPLES * itemsize
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Photograph:
+    """Upright pixels of 8 or 16 bits, and what came with them."""
+
+    rgb_HWC: np.ndarray
+    """uint8 or uint16; of a grey photograph three equal channels."""
+    grey: bool = False
+    alpha_HW: np.ndarray | None = None
+    """Of the type of the pixels; None where nothing is see-through."""
+    extras: dict[str, Any] = field(default_factory=dict)
+    """What libvips knows of it, by its names: colour profile, EXIF, XMP, IPTC, pixels per mm."""
+    format: str = "PNG"
+    """Of the file that it came from."""
+
+    def with_pixels(self, rgb_HWC: np.ndarray) -> "Photograph":
+        """The same photograph of other pixels; what came with them stays."""
+        return replace(self, rgb_HWC=rgb_HWC)
+
+    def samples_HWC(self) -> np.ndarray:
+        """As a file has them: 1 to 4 channels. The grey level is the mean of the three channels."""
+        colour_HWC = self._grey_HW1() if self.grey else self.rgb_HWC
+        if self.alpha_HW is None:
+            return np.ascontiguousarray(colour_HWC)
+        assert self.alpha_HW.dtype == self.rgb_HWC.dtype, "pixels and alpha have as many bits"
+        return np.concatenate([colour_HWC, self.alpha_HW[..., None]], axis=2)
+
+    def _grey_HW1(self) -> np.ndarray:
+        # What went in three times came out as three estimates of one level; the mean of three never ends in .5.
+        wide = np.uint16 if self.rgb_HWC.dtype == np.uint8 else np.uint32
+        return ((self.rgb_HWC.sum(2, wide, keepdims=True) + 1) // 3).astype(self.rgb_HWC.dtype)

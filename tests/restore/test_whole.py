@@ -1,0 +1,95 @@
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mirl.networks import NETWORKS
+from mirl.networks.whole import Spread, WholeImage, mean
+from mirl.restore.memory import least_memory
+from mirl.restore.picture import Picture
+from mirl.restore.restorer import Restorer
+from mirl.restore.tile import grid
+from mirl.restore.whole import MOST_PIXELS, Look, Onlooker, area, learn, looks
+
+
+class Brightness(nn.Module):
+    """Takes away the mean of the image and then asks again."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = WholeImage(), WholeImage()
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        y_BCHW = x_BCHW - self.first(mean, x_BCHW)[..., None, None]
+        return y_BCHW - self.second(mean, y_BCHW**2)[..., None, None]
+
+
+def test_a_tile_is_told_of_the_whole() -> None:
+    image_BCHW = torch.rand(1, 3, 200, 160, generator=torch.Generator().manual_seed(0))
+    image_BCHW[..., :70] += 1
+    network = Brightness()
+    expected_BCHW, onlooker = network(image_BCHW), Onlooker(network)
+    tiles = grid(200, 160, 8, (96, 80))
+
+    def show(places: Any, known: Any, found: Any) -> Tensor:
+        parts = [image_BCHW[..., row.start : row.stop, column.start : column.stop] for row, column in places]
+        with onlooker.looking(Look(size=(200, 160), places=places, known=known, found=found)):
+            return network(torch.cat(parts))
+
+    known = learn(looks(tiles, 8, 96 * 80), show)
+    assert torch.allclose(known[0], image_BCHW.mean((2, 3)), atol=1e-6)  # each pixel counted once
+    row, column = tiles.places()[0]
+    part_BCHW = show([(row, column)], known, None)
+    assert torch.allclose(part_BCHW, expected_BCHW[..., : row.stop, : column.stop], atol=1e-3)
+    assert torch.equal(network(image_BCHW), expected_BCHW)  # nobody looks on any more
+
+
+def test_tiles_see_their_part_of_what_is_spread_over_the_image() -> None:
+    module, plane_BPSS = Spread(), torch.rand(1, 2, 5, 5, generator=torch.Generator().manual_seed(0))
+    whole_BPHW, onlooker = module(plane_BPSS, torch.empty(1, 1, 60, 40)), Onlooker(module)
+    assert torch.equal(whole_BPHW, F.interpolate(plane_BPSS, (60, 40), mode="bilinear"))
+    tiles = grid(120, 80, 4, (64, 48))  # this layer works at half the resolution
+    for row, column in tiles.places():
+        high, wide = (row.stop - row.start) // 2, (column.stop - column.start) // 2
+        with onlooker.looking(Look(size=tiles.size, places=[(row, column)], known={})):
+            part_BPhw = module(plane_BPSS, torch.empty(1, 1, high, wide))
+        part = (
+            slice(row.start // 2, row.start // 2 + high),
+            slice(column.start // 2, column.start // 2 + wide),
+        )
+        seen_BPhw = whole_BPHW[..., part[0], part[1]]
+        part_BPhw = part_BPhw[..., : seen_BPhw.shape[2], : seen_BPhw.shape[3]]
+        assert torch.allclose(part_BPhw, seen_BPhw, atol=1e-5)
+
+
+def test_of_a_huge_image_a_part_is_looked_at() -> None:
+    times = looks(grid(6000, 4000, 8, (1000, 1000)), 8, 10**6)
+    for batches in times:
+        seen = [place for batch in batches for place in batch]
+        assert 0.5 * MOST_PIXELS < sum(map(area, seen)) <= MOST_PIXELS
+        assert all(sum(map(area, batch)) <= 10**6 for batch in batches)
+        rows = [row.start for row, _ in seen]
+        assert min(rows) < 1500 and max(rows) > 4500
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_every_network_is_told(name: str, make_ticket: Any) -> None:
+    """The image is dark on one side and bright on the other: what tiles see is not what the whole is."""
+    chance = np.random.default_rng(0)
+    image_HWC = chance.integers(0, 60, (160, 208, 3), dtype=np.uint8)
+    image_HWC[:, 100:] += 180
+    ticket = make_ticket(name)
+    whole = Restorer(ticket)
+    padded = Picture(image_HWC).padded(whole.network.multiple)
+    memory = int(least_memory(112 * 112, whole.bytes_per_pixel, padded, 1))
+    expected_HWC, told = whole(image_HWC), Restorer(ticket, memory=memory)
+    untold = Restorer(ticket, memory=memory)
+    untold._onlooker.looking = lambda look: torch.no_grad()  # type: ignore[assignment, return-value]
+    untold._onlooker.questions = 0
+    error, before = (
+        np.abs(restorer(image_HWC).astype(int) - expected_HWC).mean() for restorer in (told, untold)
+    )
+    assert error < 0.1 * before or before < 0.02
