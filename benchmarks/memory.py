@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mirl.command.main import size
+from mirl.command.amounts import size
 from mirl.restore import image_file
 from mirl.restore.photograph import Photograph
 from mirl.restore.restorer import MIB, Restorer

@@ -6,16 +6,15 @@ What is heavy to import is imported by the subcommand that needs it, so that `mi
 import argparse
 import errno
 import os
-import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
 from mirl import __version__
+from mirl.command.amounts import pixels, seconds, size, whole
 from mirl.serve.limits import Limits
 
-UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 STOPPED, BROKEN_PIPE, BAD_INPUT = 130, 141, 2
 """Exit codes: as the shell gives for SIGINT and SIGPIPE; and what the user can mend."""
 
@@ -58,13 +57,14 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--version", action="version", version=f"mirl {__version__}")
     commands = top.add_subparsers(required=True, metavar="COMMAND")
 
+    _add_restore_command(commands)
     _add_ticket_commands(commands)
     _add_serve_command(commands)
     _add_study_commands(commands)
     return top
 
 
-def _add_ticket_commands(commands: Any) -> None:
+def _add_restore_command(commands: Any) -> None:
     restore = commands.add_parser(
         "restore",
         help="restore photographs with a ticket",
@@ -101,6 +101,8 @@ def _add_ticket_commands(commands: Any) -> None:
     restore.add_argument("--force", action="store_true", help="write over files that exist")
     restore.set_defaults(run=_restore)
 
+
+def _add_ticket_commands(commands: Any) -> None:
     inspect = commands.add_parser("inspect", help="verify a ticket and show what it is")
     inspect.add_argument("ticket", metavar="TICKET", help="a ticket file or models:/NAME@ALIAS")
     inspect.add_argument("--json", action="store_true", help="for programs")
@@ -179,38 +181,6 @@ def _add_study_commands(commands: Any) -> None:
     study.add_argument("name", nargs="?", metavar="NAME", help="left out: list them")
     study.add_argument("--force", action="store_true", help="write over a params.yaml that was edited")
     study.set_defaults(run=_study)
-
-
-def size(text: str) -> int:
-    """Bytes of `512M`, `1.5G`, `1GiB` or a plain number; the units are powers of 1024."""
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)([KMGT]?)(?:I?B)?", text.strip().upper())
-    if not found:
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is not an amount of memory; expected one like 512M or 1.5G"
-        )
-    return int(float(found[1]) * UNITS[found[2]])
-
-
-def pixels(text: str) -> int:
-    """A number of pixels like `24M`: millions are decimal, as of cameras."""
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)(M?)", text.strip().upper())
-    if not found or not float(found[1]):
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of pixels; expected one like 24M or 500000")
-    return int(float(found[1]) * (10**6 if found[2] else 1))
-
-
-def whole(text: str) -> int:
-    """A number from 1 up."""
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 up")
-    return int(text)
-
-
-def seconds(text: str) -> float:
-    """A number of seconds over 0, as a fraction or not."""
-    if not re.fullmatch(r"\d+(\.\d+)?", text) or not float(text):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds over 0")
-    return float(text)
 
 
 class _Parser(argparse.ArgumentParser):

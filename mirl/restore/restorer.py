@@ -57,14 +57,15 @@ class Restorer:
             ) from None
         self.network.to(device).eval()
         self._onlooker = Onlooker(self.network)
+        self._threads = threads
+        self._memory = memory
+        self._device = device
         self._forward: nn.Module = self.network
         if skip_zeros and device == "cpu":
             from mirl.runtime.engine import quicken  # with a compiler, which an evaluation need not wait for
 
             self._forward = quicken(self.network, threads or torch.get_num_threads())
-        self._threads = threads
-        self._memory = memory
-        self._device = device
+        self._forward_in_tiles = self._asking()
 
     def __call__(self, image_HWC: np.ndarray, advance: Advance = lambda share: None) -> np.ndarray:
         """The restored image: clamped, rounded to the nearest of its levels; tiled where it is large.
@@ -134,13 +135,19 @@ class Restorer:
         for top, part_BChW in tiles.bands(run, (picture.height, picture.width)):
             picture.write(top, part_BChW)
 
-    @cached_property
-    def _forward_in_tiles(self) -> nn.Module:
-        """Of the two forms of the network the faster one that asks all its questions about the whole image."""
+    def _asking(self) -> nn.Module:
+        """Of the two forms of the network the faster one that asks all its questions about the whole image.
+
+        What is compiled or loaded once is so now: it is no part of what restoring takes.
+        """
         side = self.network.multiple
         (span,) = spans(side, side, side)
         found: Known = {}
-        with self._onlooker.looking(Look(size=(side, side), places=[(span, span)], known={}, found=found)):
+        with (
+            torch.no_grad(),
+            _threads(self._threads),
+            self._onlooker.looking(Look(size=(side, side), places=[(span, span)], known={}, found=found)),
+        ):
             self._run(self._forward, torch.zeros(1, 3, side, side))
         return self._forward if len(found) == self._onlooker.questions else self.network
 

@@ -10,7 +10,7 @@ import pytest
 from mirl import __version__
 from mirl.command import main as command
 from mirl.command import study
-from mirl.command.main import main, size
+from mirl.command.main import main
 from mirl.config import UserError
 
 
@@ -19,14 +19,6 @@ def failing(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
         raise error
 
     monkeypatch.setattr(study, "run", run)
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [("512", 512), ("2K", 2048), ("1.5g", 3 * 2**29), ("3MB", 3 * 2**20), ("1GiB", 2**30), ("1T", 2**40)],
-)
-def test_amounts_of_memory(text: str, expected: int) -> None:
-    assert size(text) == expected
 
 
 @pytest.mark.parametrize("text", ["", "G", "-1G", "1X", "1 2"])
