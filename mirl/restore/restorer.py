@@ -126,7 +126,7 @@ class Restorer:
             advance(shares[-1])
             return out_BChw
 
-        known = learn(times, partial(see, self.network))
+        known = learn(times, partial(see, self._forward_in_tiles))
         advance(max(0.0, 1 - sum(shares) - tiled / work))  # where it has learned enough sooner
 
         def run(row: Span, column: Span) -> Tensor:

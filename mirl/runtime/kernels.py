@@ -11,6 +11,7 @@ import numpy as np
 from mirl.runtime.compiled import compiled
 from mirl.runtime.planes import (
     Norm,
+    Part,
     Tile,
     Tiles,
     add_image,
@@ -19,7 +20,7 @@ from mirl.runtime.planes import (
     clear_outside,
     gate_gelu,
     inner,
-    keep_inside,
+    keep_counted,
     load,
     multiply_pairs,
     normalise,
@@ -48,12 +49,21 @@ class FeedForward(NamedTuple):
 
 
 class Products(NamedTuple):
-    """What channel attention needs to know of all pixels: h heads of D channels each."""
+    """What channel attention needs to know of all pixels that count: h heads of D channels each."""
+
+    counted: Part
 
     dots: np.ndarray
     """(h, D, D): of each query with each key."""
     squares: np.ndarray
     """(2, h, D): of each query, and of each key, with itself."""
+
+
+class Total(NamedTuple):
+    """The sum of each channel over all pixels that count."""
+
+    counted: Part
+    sums: np.ndarray
 
 
 class Feeding(NamedTuple):
@@ -96,10 +106,12 @@ def compare(
 ) -> None:
     """Write the values of channel attention, add up the products of its queries and keys; a third of `layer` is each.
 
-    Beside the image's planes one head of queries, and three BATCHes.
+    Where nothing counts, no query or key is made. Beside the image's planes one head of queries, and three BATCHes.
     """
     grid, channels = tiles.grid, image.shape[0]
     heads, deep = products.dots.shape[:2]
+    if products.counted.bottom == 0:
+        heads = 0
     keys, free = channels + deep, channels + deep + BATCH
     for number in range(tiles.first, tiles.last):
         tile = load(image, grid, number, memory)
@@ -108,12 +120,12 @@ def compare(
             for j in range(0, deep, BATCH):
                 more = min(BATCH, deep - j)
                 deepen(layer, (head * deep + j, more), tile, memory, free, channels + j)
-                keep_inside(tile, memory, channels + j, more)
+                keep_counted(tile, products.counted, memory, channels + j, more)
                 add_squares(grid, memory, channels + j, products.squares[0, head, j : j + more])
             for j in range(0, deep, BATCH):
                 more = min(BATCH, deep - j)
                 deepen(layer, (channels + head * deep + j, more), tile, memory, free, keys)
-                keep_inside(tile, memory, keys, more)
+                keep_counted(tile, products.counted, memory, keys, more)
                 add_squares(grid, memory, keys, products.squares[1, head, j : j + more])
                 add_products(
                     memory,
@@ -178,9 +190,9 @@ def feed_forward(
 
 @compiled
 def gate_neighbours(
-    image: np.ndarray, tiles: Tiles, layer: Mixing, gated: np.ndarray, sums: np.ndarray, memory: np.ndarray
+    image: np.ndarray, tiles: Tiles, layer: Mixing, gated: np.ndarray, total: Total, memory: np.ndarray
 ) -> None:
-    """Write the products of rows 2 j and 2 j + 1 of a `Mixing`, and add up the pixels of each.
+    """Write the products of rows 2 j and 2 j + 1 of a `Mixing`, and add up the pixels of each that count.
 
     Two BATCHes beside the image's planes.
     """
@@ -194,9 +206,9 @@ def gate_neighbours(
             more = min(BATCH, rows - j)
             deepen(layer, (j, more), tile, memory, free, pairs)
             multiply_pairs(grid, memory, pairs, more // 2)
-            keep_inside(tile, memory, pairs, more // 2)
-            add_sums(grid, memory, pairs, sums[j // 2 : (j + more) // 2])
             store(tile, memory, (pairs, j // 2, more // 2), gated, gated[:0])
+            keep_counted(tile, total.counted, memory, pairs, more // 2)
+            add_sums(grid, memory, pairs, total.sums[j // 2 : (j + more) // 2])
 
 
 @compiled

@@ -3,6 +3,7 @@
 Dims: B batch, C channels, H height, W width, J hidden channels; P parts of the image.
 """
 
+from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -14,8 +15,9 @@ from mirl.runtime import kernels
 from mirl.runtime.convolution import SIZES, any_of, empty, norm_of, rows_from, rows_of
 from mirl.runtime.crew import Crew
 from mirl.runtime.kernels import BATCH
-from mirl.runtime.planes import Tiles
+from mirl.runtime.planes import Part, Tiles
 from mirl.runtime.tiles import Grid, cut
+from mirl.runtime.whole import mean_over
 
 
 class SparseNafBlock(nn.Module):
@@ -29,22 +31,20 @@ class SparseNafBlock(nn.Module):
         self._feeding = lru_cache(SIZES)(self._make_feeding)
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
-        B, C, H, W = x_BCHW.shape
-        x_BCHW, out_BCHW, gated_BJHW = (
-            x_BCHW.contiguous(),
-            empty(x_BCHW.shape),
-            empty((B, len(self._gated), H, W)),
-        )
-        own_BC = torch.zeros(B, C)  # of silent channels, which are not computed
-        for x, gated, own_C in zip(x_BCHW.numpy(), gated_BJHW.numpy(), own_BC):
-            own_C[self._gated] = self._gate(x, gated)
-        mean_BC = self._block.mix_whole(lambda _: own_BC, x_BCHW)
+        x_BCHW, out_BCHW = x_BCHW.contiguous(), empty(x_BCHW.shape)
+        gated_BJHW = empty((len(x_BCHW), len(self._gated), *x_BCHW.shape[2:]))
+
+        def sums(counted: Sequence[Part]) -> list[Tensor]:
+            each = zip(x_BCHW.numpy(), gated_BJHW.numpy(), counted, strict=True)
+            return [self._gate(x, gated, part) for x, gated, part in each]
+
+        mean_BC = mean_over(self._block.mix_whole, x_BCHW.shape, sums)
         for x, gated, mean_C, out in zip(x_BCHW.numpy(), gated_BJHW.numpy(), mean_BC, out_BCHW.numpy()):
             self._feed(x, gated, self._weigh(mean_C), out)
         return out_BCHW
 
-    def _gate(self, x_CHW: np.ndarray, gated_JHW: np.ndarray) -> Tensor:
-        """Writes the gated channels, returns their means over the image."""
+    def _gate(self, x_CHW: np.ndarray, gated_JHW: np.ndarray, counted: Part) -> Tensor:
+        """Writes the gated channels, returns the sums of all channels (C); silent ones, which are not computed, have 0."""
         C, H, W = x_CHW.shape
         planes = C + 2 * BATCH
         grid = cut(H, W, planes, 1)
@@ -52,10 +52,11 @@ class SparseNafBlock(nn.Module):
         sums_PJ = np.zeros((self._crew.parts(grid), len(gated_JHW)), np.float32)
 
         def work(part: int, tiles: Tiles, memory: np.ndarray) -> None:
-            kernels.gate_neighbours(x_CHW, tiles, layer, gated_JHW, sums_PJ[part], memory)
+            total = kernels.Total(counted, sums_PJ[part])
+            kernels.gate_neighbours(x_CHW, tiles, layer, gated_JHW, total, memory)
 
         self._crew.run(work, grid, planes)
-        return torch.from_numpy(sums_PJ.sum(0)) / (H * W)
+        return torch.zeros(C).index_put((self._gated,), torch.from_numpy(sums_PJ.sum(0)))
 
     def _weigh(self, mean_C: Tensor) -> Tensor:
         """The weight of each gated channel, by the means of all."""

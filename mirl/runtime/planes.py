@@ -24,6 +24,15 @@ class Norm(NamedTuple):
     epsilon: float
 
 
+class Part(NamedTuple):
+    """Pixels of an image: rows [top, bottom), columns [left, right)."""
+
+    top: int
+    bottom: int
+    left: int
+    right: int
+
+
 class Tiles(NamedTuple):
     """Which tiles of a grid are to be done."""
 
@@ -142,16 +151,22 @@ def clear_outside(tile: Tile, memory: np.ndarray, plane: int, count: int) -> Non
 
 
 @compiled
-def keep_inside(tile: Tile, memory: np.ndarray, plane: int, count: int) -> None:
-    """Make 0 what is no pixel of the image, from the first inner pixel to the end of the last one's vector."""
+def keep_counted(tile: Tile, counted: Part, memory: np.ndarray, plane: int, count: int) -> None:
+    """Make 0 what does not count, from the first inner pixel to the end of the last one's vector."""
     grid = tile.grid
-    columns, rows = min(grid.columns, tile.width - tile.left), min(grid.rows, tile.height - tile.top)
+    top, bottom = max(counted.top - tile.top, 0), min(counted.bottom - tile.top, grid.rows)
+    left = min(max(counted.left - tile.left, 0), grid.columns)
+    right = max(min(counted.right - tile.left, grid.columns), left)
     for number in range(count):
         start = (plane + number) * grid.plane + grid.start
-        for row in range(rows):
-            end = start + row * grid.pitch + columns
-            memory[end : end + grid.pitch - columns] = 0
-        memory[start + rows * grid.pitch : start + inner(grid) + LANES] = 0
+        for row in range(grid.rows):
+            line = start + row * grid.pitch
+            if top <= row < bottom:
+                memory[line : line + left] = 0
+                memory[line + right : line + grid.pitch] = 0
+            else:
+                memory[line : line + grid.pitch] = 0
+        memory[start + inner(grid) : start + inner(grid) + LANES] = 0
 
 
 @compiled

@@ -3,6 +3,7 @@
 Dims: B batch, C channels, D channels of a head, H height, W width, h heads, E = D + 2; P parts of the image.
 """
 
+from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -14,11 +15,12 @@ from mirl.runtime import kernels
 from mirl.runtime.convolution import SIZES, any_of, empty, norm_of, rows_of
 from mirl.runtime.crew import Crew
 from mirl.runtime.kernels import BATCH
-from mirl.runtime.planes import Tiles
+from mirl.runtime.planes import Part, Tiles
 from mirl.runtime.products import make_blocks
 from mirl.runtime.rows import DENSE
 from mirl.runtime.tiles import cut
 from mirl.runtime.vectors import SIDE
+from mirl.runtime.whole import mean_over
 
 
 class SparseAttention(nn.Module):
@@ -39,15 +41,19 @@ class SparseAttention(nn.Module):
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
         v_BCHW, out_BCHW = empty(x_BCHW.shape), empty(x_BCHW.shape)
-        own_BhDE = torch.stack([self._compare(x, v) for x, v in zip(x_BCHW.numpy(), v_BCHW.numpy())])
-        told_BhDE = self._attention.whole(lambda _: own_BhDE, v_BCHW)
-        weight_BhDD = torch.softmax(cosine(told_BhDE) * self._attention.temperature, dim=-1)
+
+        def products(counted: Sequence[Part]) -> list[Tensor]:
+            each = zip(x_BCHW.numpy(), v_BCHW.numpy(), counted, strict=True)
+            return [self._compare(x, v, part) for x, v, part in each]
+
+        products_BhDE = mean_over(self._attention.whole, x_BCHW.shape, products)
+        weight_BhDD = torch.softmax(cosine(products_BhDE) * self._attention.temperature, dim=-1)
         for x, v, weight, out in zip(x_BCHW.numpy(), v_BCHW.numpy(), weight_BhDD, out_BCHW.numpy()):
             self._weigh(v, weight, out, x)
         return out_BCHW
 
-    def _compare(self, x_CHW: np.ndarray, v_CHW: np.ndarray) -> Tensor:
-        """Writes the values, returns the means of queries times keys and of their squares: (h, D, D + 2)."""
+    def _compare(self, x_CHW: np.ndarray, v_CHW: np.ndarray, counted: Part) -> Tensor:
+        """Writes the values, returns the sums of queries times keys and of their squares: (h, D, D + 2)."""
         C, H, W = x_CHW.shape
         heads = self._attention.heads
         deep = C // heads
@@ -58,12 +64,12 @@ class SparseAttention(nn.Module):
         squares_P2hD = np.zeros((parts, 2, heads, deep), np.float32)
 
         def work(part: int, tiles: Tiles, memory: np.ndarray) -> None:
-            products = kernels.Products(dots_PhDD[part], squares_P2hD[part])
+            products = kernels.Products(counted, dots_PhDD[part], squares_P2hD[part])
             kernels.compare(x_CHW, tiles, layer, v_CHW, products, memory)
 
         self._crew.run(work, grid, planes)
         squares_2hD, dots_hDD = torch.from_numpy(squares_P2hD.sum(0)), torch.from_numpy(dots_PhDD.sum(0))
-        return torch.cat([dots_hDD, *squares_2hD[..., None]], dim=-1) / (H * W)
+        return torch.cat([dots_hDD, *squares_2hD[..., None]], dim=-1)
 
     def _weigh(self, v_CHW: np.ndarray, weight_hDD: Tensor, out_CHW: np.ndarray, x_CHW: np.ndarray) -> None:
         """Sums of values by the weights and then the projection, which is one matrix: fewer steps than both."""

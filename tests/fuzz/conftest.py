@@ -17,7 +17,7 @@ from mirl.tickets import format as ticket_format
 SECONDS = 10
 """A case that takes longer has hung, also on a busy machine."""
 MIB = 300
-"""By which a case may make the process grow: the budget it is given is 64 MiB beside the decoder's and the file's."""
+"""By which a case may make the process grow: the budget it is given is 128 MiB beside the decoder's and the file's."""
 
 
 @contextmanager

@@ -22,7 +22,7 @@ def test_each_is_refused_in_a_sentence_or_comes_back(
         spoilt.write_bytes(data)
         with within_bounds(name):
             code = main(
-                ["restore", str(spoilt), "-o", str(out), "--ticket", str(ticket_file), "--memory", "64M"]
+                ["restore", str(spoilt), "-o", str(out), "--ticket", str(ticket_file), "--memory", "128M"]
             )
         said_clearly(name, code, capsys.readouterr())
         assert out.exists() == (code == 0), name

@@ -23,7 +23,7 @@ def test_each_is_refused_in_a_sentence_or_works(
         with within_bounds(name):
             looked = main(["inspect", str(spoilt)])
             said_clearly(name, looked, capsys.readouterr())
-            code = main(["restore", str(photo), "-o", str(out), "--ticket", str(spoilt), "--memory", "64M"])
+            code = main(["restore", str(photo), "-o", str(out), "--ticket", str(spoilt), "--memory", "128M"])
             said_clearly(name, code, capsys.readouterr())
         assert out.exists() == (code == 0), name
         assert code == 2 or looked == 0, f"{name} restores, but cannot be inspected"

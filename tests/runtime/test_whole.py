@@ -1,0 +1,52 @@
+"""What the kernels say of pieces of an image is what the network says of them."""
+
+import pytest
+import torch
+
+from mirl.networks import NETWORKS, NetworkSection, build
+from mirl.restore.restorer import Restorer
+from mirl.restore.tile import grid
+from mirl.restore.whole import Known, Look, Onlooker
+from mirl.runtime.engine import quicken
+from tests.conftest import TINY, MakeTicket
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_only_the_cores_of_tiles_count(name: str) -> None:
+    network = build(NetworkSection(name=name, options=TINY[name], seed=1)).eval().requires_grad_(False)
+    onlooker, side = Onlooker(network), 8 * network.multiple
+    tiles = grid(3 * side, 2 * side, network.multiple, (side, side), even=True)
+    places = tiles.places()[:3]
+    assert any(span.core != (0, span.stop - span.start) for place in places for span in place)
+    x_Bchw = torch.rand(
+        3, 3, *(span.stop - span.start for span in places[0]), generator=torch.Generator().manual_seed(0)
+    )
+    told: list[Known] = []
+    for form in (network, quicken(network, threads=1)):
+        found: Known = {}
+        with onlooker.looking(Look(size=tiles.size, places=places, known={}, found=found)):
+            form(x_Bchw)
+        told.append(found)
+    assert len(told[0]) == onlooker.questions > 0
+    torch.testing.assert_close(told[1], told[0], atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_tiles_are_restored_by_the_kernels(name: str, make_ticket: MakeTicket) -> None:
+    restorer = Restorer(make_ticket(name))
+    assert restorer._forward_in_tiles is restorer._forward is not restorer.network
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_tile_that_is_told_gives_what_the_network_gives(name: str) -> None:
+    network = build(NetworkSection(name=name, options=TINY[name], seed=1)).eval().requires_grad_(False)
+    onlooker, side = Onlooker(network), 4 * network.multiple
+    tiles = grid(2 * side, 2 * side, network.multiple, (2 * side, 2 * side), even=True)
+    known: Known = {}
+    with onlooker.looking(Look(size=tiles.size, places=tiles.places(), known={}, found=known)):
+        network(torch.rand(1, 3, 2 * side, 2 * side))
+    part = grid(2 * side, 2 * side, network.multiple, (side, side), even=True)
+    look = Look(size=part.size, places=part.places()[:1], known=known)
+    x_Bchw = torch.rand(1, 3, *(span.stop - span.start for span in look.places[0]))
+    with onlooker.looking(look):
+        torch.testing.assert_close(quicken(network, 1)(x_Bchw), network(x_Bchw), atol=1e-5, rtol=0)
