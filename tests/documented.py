@@ -1,4 +1,4 @@
-"""The commands of docs/serving.md, run word for word."""
+"""The commands of README.md and docs/, run word for word."""
 
 import os
 import re
@@ -6,14 +6,16 @@ import subprocess
 import sys
 from pathlib import Path
 
-DOCS = Path(__file__).parents[1] / "docs" / "serving.md"
+ROOT = Path(__file__).parents[1]
 
 
 def documented(title: str) -> str:
-    """The commands that stand in docs/serving.md below a comment."""
-    found = re.search(rf"<!-- {re.escape(title)} -->\n```\n(.*?)\n```", DOCS.read_text(), re.DOTALL)
-    assert found, f"{DOCS.name} has no commands below {title!r}"
-    return found[1]
+    """The commands that stand below a comment; where several pages have them, they must be the same."""
+    pages = {path.name: path.read_text() for path in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]}
+    lines = re.compile(rf"<!-- {re.escape(title)} -->\n```\n(.*?)\n```", re.DOTALL)
+    found = {match[1]: name for name, text in pages.items() for match in lines.finditer(text)}
+    assert len(found) == 1, f"{title!r} has {len(found)} texts, expected one, in {sorted(found.values())}"
+    return next(iter(found))
 
 
 def environment(**more: str) -> dict[str, str]:

@@ -65,6 +65,7 @@ class Restorer:
             from mirl.runtime.engine import quicken  # with a compiler, which an evaluation need not wait for
 
             self._forward = quicken(self.network, threads or torch.get_num_threads())
+            self._threads = 1  # of torch: others would wait busily where the kernels' threads work
         self._forward_in_tiles = self._asking()
 
     def __call__(self, image_HWC: np.ndarray, advance: Advance = lambda share: None) -> np.ndarray:

@@ -1,29 +1,78 @@
-"""How kernels are compiled, and kept for the next process."""
+"""How kernels are compiled, and kept for the next process.
+
+Numba keeps what it compiles beside each source file, and looks only at that file to see whether it is still right. Here
+kernels call each other across files, and a registered model carries a copy of them all: so they are kept in one place of the
+user, under a digest of all sources.
+"""
 
 import hashlib
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numba
 
+config: Any = numba.config
+"""Its attributes are made when it is imported."""
+
 
 def compiled(function: Callable[..., Any]) -> Any:
-    """`function` as machine code that lets go of the interpreter; kept beside the modules.
+    """`function` as machine code that lets go of the interpreter; kept in `FOLDER`, where that can be written."""
+    before = getattr(config, "CACHE_LOCATOR_CLASSES", "")
+    config.CACHE_LOCATOR_CLASSES = f"{__name__}.{Place.__name__}"
+    try:
+        # Where a division by 0 is an exception, the compiler makes no vectors of it.
+        compiler = numba.njit(nogil=True, fastmath=True, error_model="numpy", cache=KEPT)
+        return compiler(function)
+    finally:
+        config.CACHE_LOCATOR_CLASSES = before
 
-    Numba looks at a function's own file to see whether what it kept is still right, not at the files of what the function
-    calls. So the name under which it is kept tells of all files here.
-    """
-    function.__qualname__ += f".{SOURCES}"
-    # Where a division by 0 is an exception, the compiler makes no vectors of it.
-    return numba.njit(nogil=True, fastmath=True, cache=True, error_model="numpy")(function)
+
+class Place:
+    """Where numba keeps the machine code of one function."""
+
+    def __init__(self, line: int) -> None:
+        self._line = line
+
+    @classmethod
+    def from_function(cls, function: Any, file: str) -> "Place":
+        """Of a function of this package."""
+        return cls(function.__code__.co_firstlineno)
+
+    def ensure_cache_path(self) -> None:
+        FOLDER.mkdir(parents=True, exist_ok=True)
+
+    def get_cache_path(self) -> str:
+        return str(FOLDER)
+
+    def get_source_stamp(self) -> str:
+        """What must be the same for kept code to be right; the processor and numba's version are looked at besides."""
+        return SOURCES
+
+    def get_disambiguator(self) -> str:
+        """Tells functions of one name apart."""
+        return str(self._line)
 
 
 def _digest(folder: Path) -> str:
     digest = hashlib.sha256()
     for path in sorted(folder.glob("*.py")):
         digest.update(path.read_bytes())
-    return digest.hexdigest()[:12]
+    return digest.hexdigest()[:16]
+
+
+def _writable(folder: Path) -> bool:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return False
+    return os.access(folder, os.W_OK)
 
 
 SOURCES = _digest(Path(__file__).parent)
+FOLDER = (
+    Path(config.CACHE_DIR or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "mirl"))
+    / f"kernels-{SOURCES}"
+)
+KEPT = _writable(FOLDER)

@@ -41,8 +41,10 @@ def mean_over(whole: WholeImage, shape: torch.Size, sums: Sums) -> Tensor:
 
 def _parts(place: Tensor, width: int, area: int) -> dict[int, Part]:
     """Of each image that is seen the rectangle of the places; they come in order."""
-    parts = {}
     place_N = place.flatten()
+    if len(place_N) == area:  # most often: all of one
+        return {int(place_N[0]) // area: Part(0, area // width, 0, width)}
+    parts = {}
     for item in torch.unique_consecutive(place_N // area).tolist():
         own = place_N[place_N // area == item] % area
         first, last = int(own[0]), int(own[-1])

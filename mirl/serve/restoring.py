@@ -47,7 +47,7 @@ def serve(means: Means, pipe: Connection) -> None:
     while True:
         try:
             wanted = pipe.recv()
-            pipe.send(answer(restorer, wanted, means.pixels))
+            pipe.send(answer(restorer, wanted, means))
         except (EOFError, BrokenPipeError):
             return
 
@@ -65,13 +65,13 @@ def facts(ticket: Ticket, path: Path) -> dict[str, Any]:
     }
 
 
-def answer(restorer: Restorer, wanted: Wanted, most_pixels: int) -> Restored | Refusal:
+def answer(restorer: Restorer, wanted: Wanted, means: Means) -> Restored | Refusal:
     """The restored picture, or why there is none."""
     started = time.perf_counter()
     try:
-        own, pixels = header(wanted.data, most_pixels)
+        own, pixels = header(wanted.data, means.pixels)
         target = chosen(own, wanted.accept)
-        photograph = decode(wanted.data, "the picture")
+        photograph = decode(wanted.data, "the picture", means.memory)
         restored = photograph.with_pixels(restorer(photograph.rgb_HWC))
         encoded = encode(restored, target, "the picture")
     except Refusal as refusal:

@@ -1,6 +1,5 @@
 """Whole files to spoil, and what holds for whatever comes of them."""
 
-import io
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -9,10 +8,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from mirl.restore.restorer import Restorer
 from mirl.tickets import format as ticket_format
+from tests.fuzz.pictures import whole_pictures
 
 SECONDS = 10
 """A case that takes longer has hung, also on a busy machine."""
@@ -40,22 +39,7 @@ def said_clearly(name: str, code: int, captured: Any) -> None:
 
 @pytest.fixture(scope="session")
 def pictures() -> list[bytes]:
-    """Of every format and mode that people have."""
-    rng = np.random.default_rng(0)
-    rgb_HWC = rng.integers(0, 256, (24, 40, 3), dtype=np.uint8)
-    image = Image.fromarray(rgb_HWC)
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    made = [
-        _saved(image, "PNG"), _saved(image, "JPEG", exif=exif), _saved(image, "WEBP", lossless=True),
-        _saved(image, "JPEG", progressive=True), _saved(image.convert("L"), "PNG"), _saved(image.convert("P"), "PNG"),
-        _saved(image.convert("RGBA"), "PNG"),
-        _saved(Image.fromarray(rng.integers(0, 2**16, (9, 7), dtype=np.uint16)), "PNG"),
-    ]  # fmt: skip
-    made += [
-        _saved(image, "TIFF", compression=compression) for compression in ("raw", "tiff_lzw", "tiff_deflate")
-    ]
-    return made
+    return whole_pictures()
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -75,12 +59,6 @@ def tickets(
         ticket_format.write(ticket, folder / f"{number}.safetensors")
         files.append((folder / f"{number}.safetensors").read_bytes())
     return files
-
-
-def _saved(image: Image.Image, format: str, **options: Any) -> bytes:
-    file = io.BytesIO()
-    image.save(file, format, **options)
-    return file.getvalue()
 
 
 def _status(field: str) -> int:

@@ -144,17 +144,18 @@ def test_weights_of_another_network_are_refused(make_ticket: Any) -> None:
         Restorer(make_ticket(change=lambda state: state.pop("tail.bias")))
 
 
-def test_threads_and_no_gradients_only_inside(does_nothing: Any) -> None:
+@pytest.mark.parametrize("kernels", [True, False])
+def test_threads_and_no_gradients_only_inside(does_nothing: Any, kernels: bool) -> None:
     before = torch.get_num_threads()
     seen = []
-    restorer = Restorer(does_nothing(), threads=before + 1)
+    restorer = Restorer(does_nothing(), threads=before + 1, skip_zeros=kernels)
     assert restorer.bytes_per_pixel > 0  # measures before the hook is there
     restorer.network.register_forward_pre_hook(
         lambda *_: seen.append((torch.get_num_threads(), torch.is_grad_enabled()))
     )
     restorer(photograph(8, 8))
     restorer.run(torch.zeros(1, 3, 8, 8))
-    assert seen == [(before + 1, False)] * 2
+    assert seen == [(1 if kernels else before + 1, False)] * 2  # kernels have threads of their own
     assert torch.get_num_threads() == before and torch.is_grad_enabled()
 
 
