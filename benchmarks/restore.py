@@ -97,9 +97,9 @@ def compare(names: list[str], side: int, wanted: argparse.Namespace) -> None:
         "\n|" + "---|" * (5 + len(_yardsticks(names))),
     )
     for name in names:
-        each = " ".join(f"{value:.2f}" for value in sorted(seconds[name]))
+        each = " ".join(f"{value:.3g}" for value in sorted(seconds[name]))
         ratios = " | ".join(f"{middle[other] / middle[name]:.2f}" for other in _yardsticks(names))
-        row = (name, f"{middle[name]:.2f}", each, f"{facts[name]['mib']:.0f}", facts[name]["gmac"], ratios)
+        row = (name, f"{middle[name]:.3g}", each, f"{facts[name]['mib']:.0f}", facts[name]["gmac"], ratios)
         print("|", " | ".join(row), "|", flush=True)
     print(flush=True)
 

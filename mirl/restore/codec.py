@@ -54,10 +54,9 @@ def decode(data: bytes, name: str, memory: int = MEMORY) -> Photograph:
     UserError where it is not a whole PNG, JPEG, WebP or TIFF, too large for `memory` bytes (known before it is
     decoded), of other levels than 8 or 16 bits, of other colours than grey or RGB, or of several pictures.
     """
-    format = _format(data, name)
+    format = format_of(data, name)
     try:
-        load = getattr(pyvips.Image, f"{format.lower()}load_buffer")
-        image = load(data, access="sequential", fail_on="error")
+        image = _opened(data, format)
         _refuse(name, image)
         _refuse_large(name, image, memory)
         _refuse_film(name, image, format, data)
@@ -65,11 +64,27 @@ def decode(data: bytes, name: str, memory: int = MEMORY) -> Photograph:
             image = image.copy_memory().autorot()  # what is read row by row cannot be turned
         samples_HWC = image.numpy().reshape(image.height, image.width, image.bands)
     except pyvips.Error as error:
-        reason = _last_line(error) or "no reason is given"
-        raise UserError(
-            f"{name} is broken or cut off, or of a rare kind ({reason}); get a whole copy of it, or save it anew"
-        ) from None
+        raise _broken(name, error) from None
     return _photograph(image, samples_HWC, format)
+
+
+def size_of(data: bytes, name: str) -> tuple[int, int]:
+    """Height and width of a picture, by its header; nothing is decoded. UserError where it has none that can be read."""
+    try:
+        image = _opened(data, format_of(data, name))
+    except pyvips.Error as error:
+        raise _broken(name, error) from None
+    return image.height, image.width
+
+
+def format_of(data: bytes, name: str) -> str:
+    """The format that a picture begins like; UserError where that is none of FORMATS."""
+    if not data:
+        raise UserError(f"{name} is empty; get a whole copy of it")
+    found = next((format for start, format in _BEGINNINGS.items() if data.startswith(start)), None)
+    if found is None or (found == "WEBP" and data[8:12] != b"WEBP"):
+        raise UserError(f"{name} is not an image that can be read; {KNOWN} can")
+    return found
 
 
 def encode(photograph: Photograph, format: str, name: str) -> bytes:
@@ -94,13 +109,16 @@ def encode(photograph: Photograph, format: str, name: str) -> bytes:
     return encoded
 
 
-def _format(data: bytes, name: str) -> str:
-    if not data:
-        raise UserError(f"{name} is empty; get a whole copy of it")
-    found = next((format for start, format in _BEGINNINGS.items() if data.startswith(start)), None)
-    if found is None or (found == "WEBP" and data[8:12] != b"WEBP"):
-        raise UserError(f"{name} is not an image that can be read; {KNOWN} can")
-    return found
+def _opened(data: bytes, format: str) -> pyvips.Image:
+    load = getattr(pyvips.Image, f"{format.lower()}load_buffer")
+    return load(data, access="sequential", fail_on="error")
+
+
+def _broken(name: str, error: pyvips.Error) -> UserError:
+    reason = _last_line(error) or "no reason is given"
+    return UserError(
+        f"{name} is broken or cut off, or of a rare kind ({reason}); get a whole copy of it, or save it anew"
+    )
 
 
 def _refuse_large(name: str, image: pyvips.Image, memory: int) -> None:
@@ -164,8 +182,11 @@ def _image(samples_HWC: np.ndarray, photograph: Photograph) -> pyvips.Image:
 
 
 def _to_8_bits(samples: np.ndarray) -> np.ndarray:
-    """65535 is 255: the nearest of 256 levels."""
-    return ((samples.astype(np.uint32) + 128) // 257).astype(np.uint8)
+    """65535 is 255: the nearest of 256 levels. Row by row, as it takes more memory between."""
+    levels = np.empty(samples.shape, np.uint8)
+    for row, level in zip(samples, levels, strict=True):
+        level[:] = (row.astype(np.uint32) + 128) // 257
+    return levels
 
 
 def _field(image: pyvips.Image, key: str, otherwise: int) -> int:

@@ -4,9 +4,7 @@ Dims: B batch, C channels, H height, W width; h and w those of a tile.
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from functools import cached_property, partial
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -17,6 +15,7 @@ from mirl.networks import NetworkSection, build
 from mirl.restore.memory import bytes_per_pixel, least_memory, pixels_in
 from mirl.restore.pad import pad
 from mirl.restore.picture import Picture
+from mirl.restore.threads import outside, torch_threads
 from mirl.restore.tile import Place, Span, Tiles, cut, smallest, spans
 from mirl.restore.whole import Known, Look, Onlooker, area, learn, looks
 from mirl.tickets.ticket import Ticket
@@ -32,10 +31,10 @@ Advance = Callable[[float], object]
 class Restorer:
     """uint8 or uint16 HWC RGB in, the same out, for every network and every size from 1x1 up.
 
-    `threads`: of the CPU while it restores; None leaves torch's number. `memory`: bytes that restoring may take, the
+    `threads`: of the CPU while it restores; None is torch's number. `memory`: bytes that restoring may take, the
     image's own included; a larger image is restored in tiles. `device`: where the network runs; images come from and go
-    back to where they were. `skip_zeros`: whether on a CPU layers that are faster so run in `mirl.runtime`, without their
-    zeros; the same result to 1e-4 of 1. UserError where the ticket's weights do not fit the network that it names.
+    back to where they were. `skip_zeros`: whether on a CPU the layers run in `mirl.runtime`, without their zeros;
+    the same result to 1e-4 of 1. UserError where the ticket's weights do not fit the network that it names.
     """
 
     def __init__(
@@ -60,13 +59,16 @@ class Restorer:
         self._threads = threads
         self._memory = memory
         self._device = device
+        # Now, while nobody restores: it puts other weights into the network for a moment.
+        self.bytes_per_pixel = bytes_per_pixel(self.network, self.network.multiple)
+        """Memory that the network takes for each pixel of the image or tile that it works on."""
         self._forward: nn.Module = self.network
         if skip_zeros and device == "cpu":
             from mirl.runtime.engine import quicken  # with a compiler, which an evaluation need not wait for
 
-            self._forward = quicken(self.network, threads or torch.get_num_threads())
+            self._forward = quicken(self.network, threads or outside())
             self._threads = 1  # of torch: others would wait busily where the kernels' threads work
-        self._forward_in_tiles = self._asking()
+            self._warm_up()
 
     def __call__(self, image_HWC: np.ndarray, advance: Advance = lambda share: None) -> np.ndarray:
         """The restored image: clamped, rounded to the nearest of its levels; tiled where it is large.
@@ -77,9 +79,9 @@ class Restorer:
         picture = Picture(image_HWC)
         pixels = self._pixels(picture, image_HWC.itemsize)
         tiles = cut(picture.height, picture.width, self.network.multiple, pixels)
-        with torch.no_grad(), _threads(self._threads):
+        with torch.no_grad(), torch_threads(self._threads):
             if len(tiles.places()) == 1:
-                out_BCHW = self._run(self._forward, picture.tile(tiles.rows[0], tiles.columns[0]))
+                out_BCHW = self._run(picture.tile(tiles.rows[0], tiles.columns[0]))
                 picture.write(0, out_BCHW[..., : picture.height, : picture.width])
                 advance(1.0)
             else:
@@ -91,13 +93,8 @@ class Restorer:
 
         Never tiled, whatever the memory: published figures are measured on whole images.
         """
-        with torch.no_grad(), _threads(self._threads):
+        with torch.no_grad(), torch_threads(self._threads):
             return self._pass(image_BCHW)
-
-    @cached_property
-    def bytes_per_pixel(self) -> float:
-        """Memory that the network takes for each pixel of the image or tile that it works on."""
-        return bytes_per_pixel(self.network, self.network.multiple)
 
     def _pixels(self, picture: Picture, itemsize: int) -> int:
         """How many pixels fit into the memory at a time; UserError where that is not even one tile."""
@@ -119,55 +116,39 @@ class Restorer:
         tiled = sum(map(area, tiles.places()))
         work, shares = sum(map(area, places)) + tiled, list[float]()
 
-        def see(network: nn.Module, places: Sequence[Place], known: Known, found: Known | None) -> Tensor:
+        def see(places: Sequence[Place], known: Known, found: Known | None) -> Tensor:
             tiles_BChw = torch.cat([picture.tile(*place) for place in places])
             with self._onlooker.looking(Look(size=tiles.size, places=places, known=known, found=found)):
-                out_BChw = self._run(network, tiles_BChw)
+                out_BChw = self._run(tiles_BChw)
             shares.append(sum(map(area, places)) / work)
             advance(shares[-1])
             return out_BChw
 
-        known = learn(times, partial(see, self._forward_in_tiles))
+        known = learn(times, see)
         advance(max(0.0, 1 - sum(shares) - tiled / work))  # where it has learned enough sooner
 
         def run(row: Span, column: Span) -> Tensor:
-            return see(self._forward_in_tiles, [(row, column)], known, None)
+            return see([(row, column)], known, None)
 
         for top, part_BChW in tiles.bands(run, (picture.height, picture.width)):
             picture.write(top, part_BChW)
 
-    def _asking(self) -> nn.Module:
-        """Of the two forms of the network the faster one that asks all its questions about the whole image.
-
-        What is compiled or loaded once is so now: it is no part of what restoring takes.
-        """
+    def _warm_up(self) -> None:
+        """What is compiled or loaded once is so now: it is no part of what restoring takes."""
         side = self.network.multiple
         (span,) = spans(side, side, side)
-        found: Known = {}
-        with (
-            torch.no_grad(),
-            _threads(self._threads),
-            self._onlooker.looking(Look(size=(side, side), places=[(span, span)], known={}, found=found)),
-        ):
-            self._run(self._forward, torch.zeros(1, 3, side, side))
-        return self._forward if len(found) == self._onlooker.questions else self.network
+        look = Look(size=(side, side), places=[(span, span)], known={}, found={})
+        with torch.no_grad(), torch_threads(self._threads), self._onlooker.looking(look):
+            self._run(torch.zeros(1, 3, side, side))
+        assert len(look.found or {}) == self._onlooker.questions, (
+            "kernels leave a question about the whole unasked"
+        )
 
     def _pass(self, image_BCHW: Tensor) -> Tensor:
         """A whole image through the network: padded, run, cropped."""
         height, width = image_BCHW.shape[2:]
-        return self._run(self._forward, pad(image_BCHW, self.network.multiple))[..., :height, :width]
+        return self._run(pad(image_BCHW, self.network.multiple))[..., :height, :width]
 
-    def _run(self, network: nn.Module, x_BCHW: Tensor) -> Tensor:
+    def _run(self, x_BCHW: Tensor) -> Tensor:
         moved_BCHW = x_BCHW.to(self._device).contiguous(memory_format=torch.channels_last)
-        return network(moved_BCHW).to(x_BCHW.device)
-
-
-@contextmanager
-def _threads(count: int | None) -> Iterator[None]:
-    """Torch works with `count` CPU threads inside, with as many as before afterwards."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(count or before)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
+        return self._forward(moved_BCHW).to(x_BCHW.device)

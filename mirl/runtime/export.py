@@ -18,6 +18,8 @@ from mirl.config import UserError
 
 Run = Callable[[Tensor], Tensor]
 """float32 BCHW to the same shape."""
+OPSET = 20
+"""Of ONNX: what a runtime must be able to read."""
 DYNAMIC = {0: "batch", 2: "height", 3: "width"}
 
 
@@ -63,6 +65,7 @@ def _onnx(module: nn.Module, picture_BCHW: Tensor, facts: Mapping[str, str]) -> 
             input_names=["image"],
             output_names=["restored"],
             dynamic_shapes=(DYNAMIC,),
+            opset_version=OPSET,
             dynamo=True,
             verbose=False,
         )

@@ -42,7 +42,7 @@ def mean_over(whole: WholeImage, shape: torch.Size, sums: Sums) -> Tensor:
 def _parts(place: Tensor, width: int, area: int) -> dict[int, Part]:
     """Of each image that is seen the rectangle of the places; they come in order."""
     place_N = place.flatten()
-    if len(place_N) == area:  # most often: all of one
+    if len(place_N) == area and int(place_N[-1] - place_N[0]) == area - 1:  # most often: all of one
         return {int(place_N[0]) // area: Part(0, area // width, 0, width)}
     parts = {}
     for item in torch.unique_consecutive(place_N // area).tolist():

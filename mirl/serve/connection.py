@@ -10,7 +10,7 @@ def connections(seconds: float) -> type[asyncio.Protocol]:
     """A protocol for uvicorn that gives each connection `seconds` to ask, and the same to take what it is given."""
 
     class Connection(H11Protocol):
-        """Two clocks: one runs while no request is being answered, one while the answer is not being fetched."""
+        """Two clocks: one while no request is answered, one from when an answer is first not fetched until it is sent."""
 
         def __init__(self, *given: Any, **named: Any) -> None:
             super().__init__(*given, **named)
@@ -34,6 +34,9 @@ def connections(seconds: float) -> type[asyncio.Protocol]:
                 self._asking = None
 
         def on_response_complete(self) -> None:
+            if self._fetching:
+                self._fetching.cancel()
+                self._fetching = None
             # Before uvicorn, which may begin with the next request at once.
             if not self.transport.is_closing():
                 self._asking = self.loop.call_later(seconds, self.transport.abort)
@@ -41,12 +44,7 @@ def connections(seconds: float) -> type[asyncio.Protocol]:
 
         def pause_writing(self) -> None:
             super().pause_writing()
-            self._fetching = self.loop.call_later(seconds, self.transport.abort)
-
-        def resume_writing(self) -> None:
-            super().resume_writing()
-            if self._fetching:
-                self._fetching.cancel()
-                self._fetching = None
+            if not self._fetching:  # one clock for the whole answer, however often it stops and goes on
+                self._fetching = self.loop.call_later(seconds, self.transport.abort)
 
     return Connection

@@ -4,7 +4,7 @@ from mirl.restore.image_file import FORMATS
 from mirl.serve.refusal import Refusal
 
 MEDIA_TYPES = {format: f"image/{format.lower()}" for format in dict.fromkeys(FORMATS.values())}
-"""Pillow's name -> media type, like image/png."""
+"""Name of the format -> media type, like image/png."""
 KNOWN = ", ".join(MEDIA_TYPES.values())
 ANY_BYTES = ("", "application/octet-stream")
 """Content types that say nothing."""

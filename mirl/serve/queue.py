@@ -114,6 +114,8 @@ class Queue:
             self._metrics.restarts.inc()
             try:
                 await asyncio.to_thread(self._workshop.open)
-            except (UserError, OSError) as error:
+            except Exception as error:  # whatever it is, pictures wait, and the next attempt may succeed
+                if not isinstance(error, UserError | OSError):
+                    traceback.print_exc()
                 print(f"mirl: error: {error}", file=sys.stderr, flush=True)
                 await asyncio.sleep(PAUSE_SECONDS)

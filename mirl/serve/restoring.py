@@ -4,23 +4,20 @@ It has a process of its own because nothing else can be stopped: neither a decod
 network on a picture that is too much for it lets itself be interrupted in a thread.
 """
 
-import io
 import multiprocessing
 import os
 import signal
 import threading
 import time
 import traceback
-import warnings
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
 
 from mirl.config import UserError
-from mirl.restore.image_file import decode, encode
+from mirl.restore.codec import decode, encode, format_of, size_of
 from mirl.restore.restorer import Restorer
 from mirl.serve.formats import KNOWN, MEDIA_TYPES, chosen
 from mirl.serve.messages import Means, Restored, Wanted
@@ -69,7 +66,7 @@ def answer(restorer: Restorer, wanted: Wanted, means: Means) -> Restored | Refus
     """The restored picture, or why there is none."""
     started = time.perf_counter()
     try:
-        own, pixels = header(wanted.data, means.pixels)
+        own = header(wanted.data, means.pixels)
         target = chosen(own, wanted.accept)
         photograph = decode(wanted.data, "the picture", means.memory)
         restored = photograph.with_pixels(restorer(photograph.rgb_HWC))
@@ -82,25 +79,24 @@ def answer(restorer: Restorer, wanted: Wanted, means: Means) -> Restored | Refus
         traceback.print_exc()
         return Refusal("crashed", "the picture could not be restored; the server's log says why")
     seconds = time.perf_counter() - started
-    return Restored(data=encoded, media_type=MEDIA_TYPES[target], pixels=pixels, seconds=seconds)
+    return Restored(
+        data=encoded, media_type=MEDIA_TYPES[target], pixels=photograph.rgb_HWC[..., 0].size, seconds=seconds
+    )
 
 
-def header(data: bytes, most_pixels: int) -> tuple[str, int]:
-    """A picture's format and number of pixels, read without decoding it; Refusal where either is not taken."""
+def header(data: bytes, most_pixels: int) -> str:
+    """A picture's format; Refusal where it is none, or has too many pixels, which is read without decoding it."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own limit is below
-            with Image.open(io.BytesIO(data), formats=list(MEDIA_TYPES)) as image:
-                format, (width, height) = str(image.format), image.size
-    except UnidentifiedImageError:
+        format = format_of(data, "the body")
+    except UserError:
         raise Refusal("wrong_type", f"the body is no picture that can be read; {KNOWN} can") from None
-    except Image.DecompressionBombError:
-        raise Refusal("too_large", _too_many("far too many pixels", most_pixels)) from None
-    except (OSError, SyntaxError, ValueError, EOFError) as error:
-        raise Refusal("broken", f"the picture is broken or cut off ({error}); get a whole copy") from None
+    height, width = size_of(data, "the picture")
     if width * height > most_pixels:
-        raise Refusal("too_large", _too_many(f"{width} x {height} pixels", most_pixels))
-    return ("JPEG" if format == "MPO" else format), width * height  # MPO: JPEG, as some telephones write it
+        raise Refusal(
+            "too_large",
+            f"the picture has {width} x {height} pixels, expected at most {most_pixels / 1e6:g} million; make it smaller",
+        )
+    return format
 
 
 def _end_with_parent() -> None:
@@ -109,7 +105,3 @@ def _end_with_parent() -> None:
     assert parent, "the restoring process is begun by a workshop"
     wait([parent.sentinel])
     os._exit(1)
-
-
-def _too_many(what: str, most_pixels: int) -> str:
-    return f"the picture has {what}, expected at most {most_pixels / 1e6:g} million; make it smaller"

@@ -25,7 +25,8 @@ class Workshop:
 
     @property
     def ready(self) -> bool:
-        return self._pipe is not None and self._process is not None and self._process.is_alive()
+        process = self._process  # another thread may end it meanwhile
+        return self._pipe is not None and process is not None and process.is_alive()
 
     def __enter__(self) -> Self:
         return self
@@ -78,8 +79,9 @@ class Workshop:
 
     def stop(self) -> None:
         """Kill the process, from any thread: what it was restoring is refused."""
-        if self._process is not None:
-            self._process.kill()
+        process = self._process
+        if process is not None:
+            process.kill()
 
     def close(self) -> None:
         """End the process, busy or not."""

@@ -4,11 +4,12 @@ import pytest
 import torch
 
 from mirl.networks import NETWORKS, NetworkSection, build
-from mirl.restore.restorer import Restorer
 from mirl.restore.tile import grid
 from mirl.restore.whole import Known, Look, Onlooker
 from mirl.runtime.engine import quicken
-from tests.conftest import TINY, MakeTicket
+from mirl.runtime.planes import Part
+from mirl.runtime.whole import _parts
+from tests.conftest import TINY
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -31,10 +32,9 @@ def test_only_the_cores_of_tiles_count(name: str) -> None:
     torch.testing.assert_close(told[1], told[0], atol=1e-5, rtol=1e-4)
 
 
-@pytest.mark.parametrize("name", NETWORKS)
-def test_tiles_are_restored_by_the_kernels(name: str, make_ticket: MakeTicket) -> None:
-    restorer = Restorer(make_ticket(name))
-    assert restorer._forward_in_tiles is restorer._forward is not restorer.network
+def test_cores_that_together_are_as_large_as_an_image_are_not_one() -> None:
+    place = torch.cat([torch.arange(8).view(2, 4)[:1], torch.arange(8, 16).view(2, 4)[1:]])
+    assert _parts(place, width=4, area=8) == {0: Part(0, 1, 0, 4), 1: Part(1, 2, 0, 4)}
 
 
 @pytest.mark.parametrize("name", NETWORKS)

@@ -10,7 +10,7 @@ CASES, SEED = 200, 3
 
 
 def test_each_is_refused_in_a_sentence_or_comes_back(server: Server) -> None:
-    statuses = []
+    statuses, before = [], server.metrics()["mirl_restarts_total"]
     for name, data in mutations(whole_pictures(), CASES, SEED):
         answer = server.restore(data)
         statuses.append(answer.status)
@@ -21,4 +21,4 @@ def test_each_is_refused_in_a_sentence_or_comes_back(server: Server) -> None:
             assert list(json.loads(answer.body)) == ["error"], name
     assert 0.02 < statuses.count(200) / CASES < 0.7, "most damage is found, and some does none"
     assert server.ask("/ready").status == 200
-    assert server.metrics()["mirl_restarts_total"] == 0, "no picture has killed the restoring process"
+    assert server.metrics()["mirl_restarts_total"] == before, "no picture has killed the restoring process"
