@@ -14,8 +14,6 @@ from pathlib import Path
 import numpy as np
 import skimage.data
 
-from mirl.restore.memory import least_memory
-from mirl.restore.picture import Picture
 from mirl.restore.restorer import Restorer
 from mirl.tickets import format as ticket_format
 
@@ -43,8 +41,7 @@ def main() -> None:
     for name in ("astronaut", "coffee", "chelsea", "rocket"):
         clean_HWC = getattr(skimage.data, name)()
         for kind, image_HWC in degraded(clean_HWC).items():
-            padded = Picture(image_HWC).padded(whole.network.multiple)
-            memory = math.ceil(least_memory(wanted.side**2, whole.bytes_per_pixel, padded, 1))
+            memory = whole.memory_for(wanted.side**2, image_HWC.shape[:2], itemsize=1)
             times, found = [time.monotonic()], []
             for restorer in (whole, Restorer(ticket, memory=memory)):
                 found.append(psnr_db(restorer(image_HWC), clean_HWC))

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from mirl.config import UserError
-from mirl.restore.pad import reflected, round_up
+from mirl.restore.pad import reflected
 from mirl.restore.tile import Span
 
 
@@ -26,10 +26,6 @@ class Picture:
         self._top = int(np.iinfo(image_HWC.dtype).max)
         self.height, self.width = image_HWC.shape[:2]
         self.restored_HWC = np.empty((self.height, self.width, 3), image_HWC.dtype)
-
-    def padded(self, multiple: int) -> tuple[int, int]:
-        """Height and width, rounded up to `multiple`."""
-        return round_up(self.height, multiple), round_up(self.width, multiple)
 
     def tile(self, row: Span, column: Span) -> Tensor:
         """float32 1 x 3 x h x w in channels-last memory; what lies beyond the picture is its reflection."""

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from mirl.config import UserError
 from mirl.networks import NetworkSection, build
 from mirl.restore.memory import bytes_per_pixel, least_memory, pixels_in
-from mirl.restore.pad import pad
+from mirl.restore.pad import pad, round_up
 from mirl.restore.picture import Picture
 from mirl.restore.threads import outside, torch_threads
 from mirl.restore.tile import Place, Span, Tiles, cut, smallest, spans
@@ -58,15 +58,19 @@ class Restorer:
         self._onlooker = Onlooker(self.network)
         self._threads = threads
         self._memory = memory
+        self._held = 0
+        """Bytes of it that the kernels keep."""
         self._device = device
         # Now, while nobody restores: it puts other weights into the network for a moment.
         self.bytes_per_pixel = bytes_per_pixel(self.network, self.network.multiple)
         """Memory that the network takes for each pixel of the image or tile that it works on."""
         self._forward: nn.Module = self.network
         if skip_zeros and device == "cpu":
-            from mirl.runtime.engine import quicken  # with a compiler, which an evaluation need not wait for
+            # With a compiler, which an evaluation need not wait for.
+            from mirl.runtime.engine import bytes_held, quicken
 
             self._forward = quicken(self.network, threads or outside())
+            self._held = bytes_held(self.network)
             self._threads = 1  # of torch: others would wait busily where the kernels' threads work
             self._warm_up()
 
@@ -77,7 +81,7 @@ class Restorer:
         hold the smallest tile.
         """
         picture = Picture(image_HWC)
-        pixels = self._pixels(picture, image_HWC.itemsize)
+        pixels = self.pixels(picture.height, picture.width, image_HWC.itemsize)
         tiles = cut(picture.height, picture.width, self.network.multiple, pixels)
         with torch.no_grad(), torch_threads(self._threads):
             if len(tiles.places()) == 1:
@@ -96,18 +100,28 @@ class Restorer:
         with torch.no_grad(), torch_threads(self._threads):
             return self._pass(image_BCHW)
 
-    def _pixels(self, picture: Picture, itemsize: int) -> int:
-        """How many pixels fit into the memory at a time; UserError where that is not even one tile."""
-        high, wide = picture.padded(self.network.multiple)
-        least = smallest(high, wide, self.network.multiple)
-        pixels = pixels_in(self._memory, self.bytes_per_pixel, (high, wide), itemsize)
-        if pixels < least:
-            enough = least_memory(least, self.bytes_per_pixel, (high, wide), itemsize)
+    def pixels(self, height: int, width: int, itemsize: int) -> int:
+        """How many pixels of a picture with levels of `itemsize` bytes fit into the memory at a time.
+
+        UserError where that is not even one tile.
+        """
+        size = self._padded(height, width)
+        least = smallest(*size, self.network.multiple)
+        found = pixels_in(self._memory - self._held, self.bytes_per_pixel, size, itemsize)
+        if found < least:
             raise UserError(
                 f"{self._memory / MIB:.1f} MiB of memory is too little for this network and image; "
-                f"give it at least {math.ceil(enough / MIB)} MiB"
+                f"give it at least {math.ceil(self.memory_for(least, (height, width), itemsize) / MIB)} MiB"
             )
-        return pixels
+        return found
+
+    def memory_for(self, pixels: int, size: tuple[int, int], itemsize: int) -> int:
+        """Bytes with which at least `pixels` of a picture of (height, width) fit at a time."""
+        padded = self._padded(*size)
+        return self._held + math.ceil(least_memory(pixels, self.bytes_per_pixel, padded, itemsize))
+
+    def _padded(self, height: int, width: int) -> tuple[int, int]:
+        return round_up(height, self.network.multiple), round_up(width, self.network.multiple)
 
     def _restore_tiles(self, picture: Picture, tiles: Tiles, pixels: int, advance: Advance) -> None:
         """Looks at the whole image first, where the network asks about it."""

@@ -45,7 +45,8 @@ def looks(tiles: Tiles, multiple: int, pixels: int) -> list[list[list[Place]]]:
     side = max(min(SIDE, math.isqrt(pixels)) // multiple, SMALLEST) * multiple
     small = spread(grid(*tiles.size, multiple, (side, side), even=True))
     turns = math.ceil(len(small) / max(1, pixels // area(small[0])))
-    large = [[place] for place in spread(cut(*tiles.size, multiple, pixels))]
+    # Tiles of one size after the other: kernels keep what they prepare for a size.
+    large = [[place] for place in sorted(spread(cut(*tiles.size, multiple, pixels)), key=area)]
     return [[small[turn::turns] for turn in range(turns)]] + [large] * TIMES
 
 

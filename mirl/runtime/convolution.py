@@ -31,21 +31,19 @@ class SparseConv(nn.Module):
         self._conv, self._crew, self._border = conv, crew, conv.kernel_size[0] // 2
         self._rows = lru_cache(SIZES)(lambda grid: rows_of(conv, grid))
 
-    def forward(self, x_BCHW: Tensor, residual_BCHW: Tensor | None = None) -> Tensor:
-        """The convolution, on top of `residual_BCHW` if there is one."""
+    def forward(self, x_BCHW: Tensor) -> Tensor:
         B, C, H, W = x_BCHW.shape
         grid = cut(H, W, C + BATCH, self._border)
         out_BCHW = empty((B, self._conv.out_channels, H, W))
-        below_BCHW = torch.empty(B, 0, H, W) if residual_BCHW is None else residual_BCHW
-        for x, out, below in zip(x_BCHW.contiguous().numpy(), out_BCHW.numpy(), below_BCHW.numpy()):
-            self._run(x, out, below, grid)
+        for x, out in zip(x_BCHW.contiguous().numpy(), out_BCHW.numpy()):
+            self._run(x, out, grid)
         return out_BCHW
 
-    def _run(self, x_CHW: np.ndarray, out_OHW: np.ndarray, below_OHW: np.ndarray, grid: Grid) -> None:
+    def _run(self, x_CHW: np.ndarray, out_OHW: np.ndarray, grid: Grid) -> None:
         rows = self._rows(grid)
 
         def work(part: int, tiles: Tiles, memory: np.ndarray) -> None:
-            kernels.convolve(x_CHW, tiles, rows, out_OHW, below_OHW, memory)
+            kernels.convolve(x_CHW, tiles, rows, out_OHW, memory)
 
         self._crew.run(work, grid, len(x_CHW) + BATCH)
 

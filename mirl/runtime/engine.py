@@ -4,13 +4,15 @@ import copy
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from torch import nn
 
 from mirl.networks.layers import TransformerBlock
 from mirl.networks.nafnet import NafBlock
-from mirl.runtime.convolution import SparseConv
+from mirl.runtime.convolution import SIZES, SparseConv
 from mirl.runtime.crew import Crew
 from mirl.runtime.naf import SparseNafBlock
+from mirl.runtime.rows import DENSE
 from mirl.runtime.transformer import SparseTransformerBlock
 
 QUICK: dict[type[nn.Module], Callable[[Any, Crew], nn.Module]] = {
@@ -30,6 +32,13 @@ def quicken(network: nn.Module, threads: int) -> nn.Module:
     quick = copy.copy(network)
     _exchange(quick, Crew(threads))
     return quick
+
+
+def bytes_held(network: nn.Module) -> int:
+    """What the kernels' forms of the weights take at most, for the picture sizes that are kept."""
+    weights = [layer.weight for layer in network.modules() if isinstance(layer, nn.Conv2d)]
+    kept = [(int(torch.count_nonzero(weight)), weight.numel()) for weight in weights]
+    return SIZES * sum(8 * some if some <= DENSE * whole else 4 * whole for some, whole in kept)
 
 
 def _exchange(module: nn.Module, crew: Crew) -> None:

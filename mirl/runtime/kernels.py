@@ -88,16 +88,11 @@ BATCH = 8
 
 
 @compiled
-def convolve(
-    image: np.ndarray, tiles: Tiles, layer: Rows, out: np.ndarray, residual: np.ndarray, memory: np.ndarray
-) -> None:
-    """A convolution of stride 1 with zero padding, on top of `residual` where that is not empty.
-
-    BATCH planes beside those of the image.
-    """
+def convolve(image: np.ndarray, tiles: Tiles, layer: Rows, out: np.ndarray, memory: np.ndarray) -> None:
+    """A convolution of stride 1 with zero padding. BATCH planes beside those of the image."""
     for number in range(tiles.first, tiles.last):
         tile = load(image, tiles.grid, number, memory)
-        project(layer, tile, (0, image.shape[0]), out, residual, memory)
+        project(layer, tile, (0, image.shape[0]), out, out[:0], memory)
 
 
 @compiled
@@ -106,7 +101,7 @@ def compare(
 ) -> None:
     """Write the values of channel attention, add up the products of its queries and keys; a third of `layer` is each.
 
-    Where nothing counts, no query or key is made. Beside the image's planes one head of queries, and three BATCHes.
+    Where nothing counts, no query or key is made. Beside the image's planes one head of queries, and two BATCHes.
     """
     grid, channels = tiles.grid, image.shape[0]
     heads, deep = products.dots.shape[:2]
@@ -171,7 +166,7 @@ def feed_forward(
     """
     grid, channels = tiles.grid, image.shape[0]
     rows = 2 * layer.hidden
-    gates, free = channels + rows // 2, channels + rows // 2 + BATCH // 2
+    gates, free = channels + rows // 2, channels + rows // 2 + BATCH
     for number in range(tiles.first, tiles.last):
         tile = load(image, grid, number, memory)
         normalise(memory, channels, grid, layer.mixing.norm, gates)

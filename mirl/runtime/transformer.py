@@ -57,7 +57,7 @@ class SparseAttention(nn.Module):
         C, H, W = x_CHW.shape
         heads = self._attention.heads
         deep = C // heads
-        planes = C + deep + 3 * BATCH
+        planes = C + deep + 2 * BATCH
         grid = cut(H, W, planes, 1)
         layer, parts = self._mixing(grid), self._crew.parts(grid)
         dots_PhDD = np.zeros((parts, heads, deep, deep), np.float32)

@@ -4,6 +4,7 @@ It has a process of its own because nothing else can be stopped: neither a decod
 network on a picture that is too much for it lets itself be interrupted in a thread.
 """
 
+import math
 import multiprocessing
 import os
 import signal
@@ -14,8 +15,6 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from mirl.config import UserError
 from mirl.restore.codec import decode, encode, format_of, size_of
 from mirl.restore.restorer import Restorer
@@ -25,9 +24,6 @@ from mirl.serve.refusal import Refusal
 from mirl.tickets import format as ticket_format
 from mirl.tickets.ticket import Ticket
 
-FIRST = 64
-"""Side in pixels of the picture that is restored before all others: then compilers have run."""
-
 
 def serve(means: Means, pipe: Connection) -> None:
     """Answer on `pipe` until it is closed: first the ticket's facts (or a UserError), then an answer for each wanted."""
@@ -36,7 +32,8 @@ def serve(means: Means, pipe: Connection) -> None:
     try:
         ticket = ticket_format.read(means.ticket)
         restorer = Restorer(ticket, threads=means.threads, memory=means.memory)
-        restorer(np.zeros((FIRST, FIRST, 3), np.uint8))
+        side = math.isqrt(means.pixels)
+        restorer.pixels(side, side, itemsize=2)  # the largest picture: told now, and not who sends it
     except (UserError, OSError) as error:
         pipe.send(error)
         return

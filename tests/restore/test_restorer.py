@@ -6,8 +6,6 @@ import torch
 
 from mirl.config import UserError
 from mirl.networks import NETWORKS
-from mirl.restore.memory import least_memory
-from mirl.restore.picture import Picture
 from mirl.restore.restorer import Restorer
 from mirl.sparsity.mask import State
 
@@ -28,8 +26,7 @@ def count_passes(restorer: Restorer) -> list[tuple[int, ...]]:
 
 def enough(restorer: Restorer, image_HWC: np.ndarray, pixels: int) -> int:
     """Bytes with which the image is restored in tiles of up to about `pixels` pixels."""
-    padded = Picture(image_HWC).padded(restorer.network.multiple)
-    return int(least_memory(pixels, restorer.bytes_per_pixel, padded, image_HWC.itemsize)) - 1
+    return restorer.memory_for(pixels, image_HWC.shape[:2], image_HWC.itemsize) - 2
 
 
 @pytest.mark.parametrize("name", NETWORKS)

@@ -8,8 +8,6 @@ from torch import Tensor, nn
 
 from mirl.networks import NETWORKS
 from mirl.networks.whole import Spread, WholeImage, mean
-from mirl.restore.memory import least_memory
-from mirl.restore.picture import Picture
 from mirl.restore.restorer import Restorer
 from mirl.restore.tile import grid
 from mirl.restore.whole import MOST_PIXELS, Look, Onlooker, area, learn, looks
@@ -83,8 +81,7 @@ def test_every_network_is_told(name: str, make_ticket: Any) -> None:
     image_HWC[:, 100:] += 180
     ticket = make_ticket(name)
     whole = Restorer(ticket)
-    padded = Picture(image_HWC).padded(whole.network.multiple)
-    memory = int(least_memory(112 * 112, whole.bytes_per_pixel, padded, 1))
+    memory = whole.memory_for(112 * 112, image_HWC.shape[:2], 1)
     expected_HWC, told = whole(image_HWC), Restorer(ticket, memory=memory)
     untold = Restorer(ticket, memory=memory)
     untold._onlooker.looking = lambda look: torch.no_grad()  # type: ignore[assignment, return-value]
