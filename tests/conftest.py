@@ -76,9 +76,12 @@ QUIET = [
 ]  # fmt: skip
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> "Iterator[Browser]":
-    """The Chromium of this machine; a test that wants it is skipped where there is none."""
+    """The Chromium of this machine; a test that wants it is skipped where there is none.
+
+    Of a module: while it is there an event loop runs, in which other tests would find themselves.
+    """
     sync_api = pytest.importorskip("playwright.sync_api", reason="of the extra dev")
     found = next(filter(None, map(shutil.which, ["chromium", "chromium-browser", "google-chrome"])), None)
     if not found:

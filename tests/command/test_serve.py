@@ -94,7 +94,14 @@ def test_what_was_begun_is_finished_when_told_to_stop(
         "0",
     ]
     picture = encoded(np.zeros((1500, 1500, 3), np.uint8))
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # What a script begins in the background ignores SIGINT, and what that begins as well.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    ) as process:
         assert process.stdout and process.stderr
         found = re.search(r"http://([\d.]+):(\d+);", process.stdout.readline())
         assert found
