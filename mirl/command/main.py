@@ -96,7 +96,7 @@ def _add_restore_command(commands: Any) -> None:
     restore.add_argument(
         "--format",
         choices=["png", "jpeg", "webp", "tiff"],
-        help="of standard output (default: that of the input)",
+        help="of what goes to standard output (default: that of the input)",
     )
     restore.add_argument("--force", action="store_true", help="write over files that exist")
     restore.set_defaults(run=_restore)
@@ -128,7 +128,7 @@ def _add_ticket_commands(commands: Any) -> None:
         required=True,
         type=Path,
         metavar="FILE",
-        help="its ending, .onnx or .pt2, says as what",
+        help="the file to write; its ending, .onnx or .pt2, chooses the format",
     )
     export.add_argument("--force", action="store_true", help="write over a file that exists")
     export.set_defaults(run=_export)
