@@ -9,7 +9,7 @@ import numpy as np
 import pyvips
 
 from mirl.config import UserError
-from mirl.restore.photograph import Photograph, bytes_held
+from mirl.restore.photograph import MEMORY, Photograph, bytes_held
 
 FORMATS = {
     ".png": "PNG",
@@ -30,8 +30,6 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "TIFF": {"compression": "deflate", "predictor": "horizontal"},
 }
 """Little of what was restored is lost again; `exact` keeps the colours below full transparency."""
-MEMORY = 2**30
-"""Bytes that a picture may take while it is restored, unless told otherwise: a file of some KB can claim any size."""
 
 _BEGINNINGS = {
     b"\x89PNG\r\n\x1a\n": "PNG",

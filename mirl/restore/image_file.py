@@ -4,8 +4,8 @@ import os
 from pathlib import Path
 
 from mirl.config import UserError
-from mirl.restore.codec import FORMATS, KNOWN, MEMORY, decode, encode
-from mirl.restore.photograph import Photograph
+from mirl.restore.codec import FORMATS, KNOWN, decode, encode
+from mirl.restore.photograph import MEMORY, Photograph
 
 __all__ = ["FORMATS", "KNOWN", "Photograph", "check_target", "decode", "encode", "read", "write"]
 

@@ -7,6 +7,8 @@ import numpy as np
 
 SAMPLES = 8
 """That are held for a pixel while it is restored: three in, three out, its alpha, and one to spare."""
+MEMORY = 2**30
+"""Bytes that restoring may take beside the loaded ticket, unless told otherwise: a file of some KB can claim any size."""
 
 
 def bytes_held(height: int, width: int, itemsize: int) -> int:

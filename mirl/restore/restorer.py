@@ -14,6 +14,7 @@ from mirl.config import UserError
 from mirl.networks import NetworkSection, build
 from mirl.restore.memory import bytes_per_pixel, least_memory, pixels_in
 from mirl.restore.pad import pad, round_up
+from mirl.restore.photograph import MEMORY
 from mirl.restore.picture import Picture
 from mirl.restore.threads import outside, torch_threads
 from mirl.restore.tile import Place, Span, Tiles, cut, smallest, spans
@@ -21,8 +22,6 @@ from mirl.restore.whole import Known, Look, Onlooker, area, learn, looks
 from mirl.tickets.ticket import Ticket
 
 MIB = 2**20
-MEMORY = 1024 * MIB
-"""Bytes that restoring may take beside what the loaded ticket takes, unless told otherwise."""
 
 Advance = Callable[[float], object]
 """Is told which share of the work has been done since it was told last."""

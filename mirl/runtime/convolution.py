@@ -73,6 +73,11 @@ def rows_from(weight_OIkk: Tensor, bias_O: Tensor | None, grid: Grid, dense: flo
     return make_rows(weight_OIkk.detach().flatten(2).numpy(), offsets_IT, bias, dense)
 
 
+def pairs_of(some: Tensor, conv: nn.Conv2d) -> Tensor:
+    """Outputs j and J + j of a `conv` of 2 J outputs behind one another, for each j of `some`."""
+    return torch.stack([some, some + conv.out_channels // 2], 1).flatten()
+
+
 def empty(shape: Sequence[int]) -> Tensor:
     """An image to be written; numpy asks for large pages, of which fewer have to be made ready."""
     return torch.from_numpy(np.empty(shape, np.float32))

@@ -27,7 +27,7 @@ def quicken(network: nn.Module, threads: int) -> nn.Module:
     """A copy of `network` with the same result to 1e-4 that skips zeros; float32 on the CPU, BCHW in and out.
 
     What has no kernel here stays torch's, and its weights are shared with `network`. Give torch one thread while it runs:
-    torch's others wait busily, for a fifth of the time, where those of the kernels work.
+    torch's others wait busily where those of the kernels work.
     """
     quick = copy.copy(network)
     _exchange(quick, Crew(threads))

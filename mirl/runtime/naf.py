@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from mirl.networks.nafnet import NafBlock
 from mirl.runtime import kernels
-from mirl.runtime.convolution import SIZES, any_of, empty, norm_of, rows_from, rows_of
+from mirl.runtime.convolution import SIZES, any_of, empty, norm_of, pairs_of, rows_from, rows_of
 from mirl.runtime.crew import Crew
 from mirl.runtime.kernels import BATCH
 from mirl.runtime.planes import Part, Tiles
@@ -78,7 +78,7 @@ class SparseNafBlock(nn.Module):
         self._crew.run(work, grid, planes)
 
     def _make_mixing(self, grid: Grid) -> kernels.Mixing:
-        block, pairs = self._block, _pairs(self._gated, self._block.mix_in)
+        block, pairs = self._block, pairs_of(self._gated, self._block.mix_in)
         return kernels.Mixing(
             norm_of(block.mix_norm),
             rows_of(block.mix_in, grid, pairs),
@@ -90,7 +90,7 @@ class SparseNafBlock(nn.Module):
         weight_CJ11 = block.feed_out.weight[:, self._hidden] * scale_C111
         return kernels.Feeding(
             norm_of(block.feed_norm),
-            rows_of(block.feed_in, grid, _pairs(self._hidden, block.feed_in)),
+            rows_of(block.feed_in, grid, pairs_of(self._hidden, block.feed_in)),
             rows_from(weight_CJ11, _bias(block.feed_out) * scale_C111.flatten(), grid),
             len(self._hidden),
         )
@@ -114,11 +114,6 @@ def _speaks(conv: nn.Conv2d, input_speaks: Tensor | None = None) -> Tensor:
     """Of each output whether it can differ from 0."""
     heard = any_of(conv.weight)
     return (heard if input_speaks is None else heard & input_speaks) | (_bias(conv) != 0)
-
-
-def _pairs(some: Tensor, conv: nn.Conv2d) -> Tensor:
-    """Outputs j and J + j of `conv` behind one another, for each j of `some`."""
-    return torch.stack([some, some + conv.out_channels // 2], 1).flatten()
 
 
 def _bias(conv: nn.Conv2d) -> Tensor:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from mirl.networks.layers import ChannelAttention, ChannelNorm, GatedFeedForward, TransformerBlock, cosine
 from mirl.runtime import kernels
-from mirl.runtime.convolution import SIZES, any_of, empty, norm_of, rows_of
+from mirl.runtime.convolution import SIZES, any_of, empty, norm_of, pairs_of, rows_of
 from mirl.runtime.crew import Crew
 from mirl.runtime.kernels import BATCH
 from mirl.runtime.planes import Part, Tiles
@@ -94,7 +94,7 @@ class SparseFeedForward(nn.Module):
         self._crew = crew
         alive = living(feed)
         self._hidden = len(alive)
-        pairs = torch.stack([alive, alive + feed.project_out.in_channels], 1).flatten()
+        pairs = pairs_of(alive, feed.project_in)
         self._layer = lru_cache(SIZES)(
             lambda grid: kernels.FeedForward(
                 kernels.Mixing(
