@@ -1,6 +1,6 @@
-"""The stream of training batches: a pure function of (seed, step).
+"""The stream of training samples: each is a pure function of (seed, its number), and a batch is a range of numbers.
 
-Resuming is asking for the next step.
+Resuming is asking for the next step; a process that trains a part of each batch asks for its own samples only.
 
 Legend: B batch, C 3 colours, H and W the patch's sides.
 """
@@ -53,17 +53,22 @@ class BatchStream:
         self._refuse_small(self._order)
 
     def batch(self, step: int) -> Batch:
-        """The batch of optimiser step `step` (from 0), whatever was asked for before.
+        """The batch of optimiser step `step` (from 0), whatever was asked for before."""
+        size = self._section.batch
+        return self.samples(range(step * size, (step + 1) * size))
+
+    def samples(self, numbers: Sequence[int]) -> Batch:
+        """The samples of these numbers (from 0).
 
         Patches: random place, flipped, turned by 90 degrees. Noise is added in float and NOT clipped.
         """
-        rng = np.random.default_rng(np.random.SeedSequence([self._seed, step]))
-        size, side = self._section.batch, self._section.patch
-        tasks = [self._order[n % len(self._order)] for n in range(step * size, (step + 1) * size)]
-        clean_BHWC = np.empty((size, side, side, 3), np.float32)
+        side = self._section.patch
+        tasks = [self._order[number % len(self._order)] for number in numbers]
+        clean_BHWC = np.empty((len(numbers), side, side, 3), np.float32)
         degraded_BHWC = np.empty_like(clean_BHWC)
         images = []
-        for place, task in enumerate(tasks):
+        for place, (number, task) in enumerate(zip(numbers, tasks)):
+            rng = np.random.default_rng(np.random.SeedSequence([self._seed, number]))
             clean_BHWC[place], degraded_BHWC[place], image = self._sample(task, rng)
             images.append(image)
         return Batch(

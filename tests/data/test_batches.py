@@ -141,3 +141,10 @@ def test_photographs_alone_train_every_task(tmp_path, draw, save):
     assert len(set(batch.tasks)) == 5
     changed = (batch.degraded_BCHW - batch.clean_BCHW).abs().amax(dim=(1, 2, 3))
     assert torch.all(changed > 0.01)
+
+
+def test_a_part_of_a_batch_holds_the_samples_that_the_whole_holds(packed: PackedImages) -> None:
+    stream = BatchStream(packed, BatchSection(batch=6, patch=16), seed=3)
+    whole, part = stream.batch(2), stream.samples(range(15, 18))
+    assert part.images == whole.images[3:]
+    assert torch.equal(part.degraded_BCHW, whole.degraded_BCHW[3:])
