@@ -1,4 +1,4 @@
-"""The stream of training samples: each is a pure function of (seed, its number), and a batch is a range of numbers.
+"""The stream of training samples: each is a pure function of (seed, part, its number), and a batch is a range of numbers.
 
 Resuming is asking for the next step; a process that trains a part of each batch asks for its own samples only.
 
@@ -38,9 +38,12 @@ class Batch:
 class BatchStream:
     """Draws task-balanced batches from the training split."""
 
-    def __init__(self, packed: PackedImages, section: BatchSection, seed: int) -> None:
-        """Raises UserError where a task has nothing to train on, or a picture is smaller than the patch."""
-        self._packed, self._section, self._seed = packed, section, seed
+    def __init__(self, packed: PackedImages, section: BatchSection, seed: int, part: int = 0) -> None:
+        """Streams of one seed that differ in `part` (from 0) have other samples in the same order of tasks.
+
+        Raises UserError where a task has nothing to train on, or a picture is smaller than the patch.
+        """
+        self._packed, self._section, self._seed, self._part = packed, section, seed, part
         shares = section.balance or dict.fromkeys(TASKS, 1.0)
         self._order = task_order({task: share for task, share in shares.items() if share > 0}, _SLOTS)
         self._photographs = packed.photographs("train")
@@ -68,7 +71,7 @@ class BatchStream:
         degraded_BHWC = np.empty_like(clean_BHWC)
         images = []
         for place, (number, task) in enumerate(zip(numbers, tasks)):
-            rng = np.random.default_rng(np.random.SeedSequence([self._seed, number]))
+            rng = np.random.default_rng(np.random.SeedSequence([self._seed, number, self._part]))
             clean_BHWC[place], degraded_BHWC[place], image = self._sample(task, rng)
             images.append(image)
         return Batch(

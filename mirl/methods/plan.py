@@ -1,7 +1,7 @@
 """The method contract: a method is a planner. It sees weights and masks, no data, training, files or logs."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from torch import Tensor
@@ -25,6 +25,29 @@ class Parent:
     origin_step: int
 
 
+class Watch(Protocol):
+    """Looks at a training now and then, and may end it early. What it remembers is a state, kept by checkpoints."""
+
+    every_steps: int
+
+    def look(self, weights: State, seen: State) -> tuple[State, bool]:
+        """(what to remember, whether the training has done its work), from the weights now and what it remembered.
+
+        `seen` is empty at the first look.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Unwatched(Watch):
+    """Trains to the end."""
+
+    every_steps: int = 1 << 62
+
+    def look(self, weights: State, seen: State) -> tuple[State, bool]:
+        return seen, False
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Plan:
     """The next round. It shares no memory with the parent: training may write into it."""
@@ -33,7 +56,12 @@ class Plan:
     """Complete; masked elements are exactly 0."""
     mask: Mask
     start_step: int
-    """Step of the schedule at which training begins."""
+    """Step of the whole schedule at which training begins."""
+    length: float = 1.0
+    """Share, in (0, 1], of the schedule's steps that it is shortened to: the same warm-up and cosine in fewer steps."""
+    new_samples: bool = False
+    """Whether to train on other samples than the rounds before: for weights that have been trained on those."""
+    watch: Watch = Unwatched()
     frozen: Mapping[str, Tensor] = field(default_factory=dict)
     """Bool per element, True = frozen; any parameter, prunable or not."""
     origin: State | None = None
@@ -58,6 +86,13 @@ class Method(Protocol):
 def rewound(origin: State, origin_step: int, mask: Mask) -> Plan:
     """Every parameter and buffer as at the origin, then masked; nothing frozen."""
     return Plan(start=mask.apply(origin), mask=mask, start_step=origin_step, origin=copied(origin))
+
+
+def continued(parent: Parent, mask: Mask) -> Plan:
+    """The parent's weights, masked; only the learning rate goes back, to where it was at the origin."""
+    return replace(
+        rewound(parent.origin, parent.origin_step, mask), start=mask.apply(parent.weights), new_samples=True
+    )
 
 
 def copied(state: Mapping[str, Tensor]) -> State:

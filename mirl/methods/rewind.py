@@ -1,13 +1,15 @@
-"""MIR-L's iterative pruning with rewinding (2510.14463), one round of it."""
+"""Iterative pruning with rewinding, one round of it: MIR-L's (2510.14463), and what is known to make its search short."""
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from mirl.config import Section
-from mirl.methods.plan import Fresh, Method, Parent, Plan, rewound
-from mirl.sparsity.schedule import keep_after
+from mirl.config import Section, UserError
+from mirl.methods.plan import Fresh, Method, Parent, Plan, Unwatched, Watch, continued, rewound
+from mirl.methods.settled import Settled, SettledSection
+from mirl.sparsity.mask import Mask, State
+from mirl.sparsity.schedule import keep_after, keep_at, slowing
 from mirl.sparsity.scope import SCOPES
 from mirl.sparsity.scores import SCORES
 
@@ -15,26 +17,81 @@ ScopeName = Literal["global", "layerwise"]
 ScoreName = Literal["magnitude", "relative", "lamp"]
 
 
+class Slowing(Section):
+    """A fraction that falls with the density: pruning is nearly free while much is left."""
+
+    first: float = Field(gt=0, lt=1)
+    """Share that is removed from a whole network."""
+    last: float = Field(gt=0, lt=1)
+    """Share that is removed at density `until` and below."""
+    until: float = Field(default=0.1, gt=0, lt=1)
+
+
 class RewindArm(Section):
     """The defaults are the authors': a fifth of the survivors goes, by magnitude over all layers."""
 
     method: Literal["imp"]
-    fraction: float = Field(default=0.2, gt=0, lt=1)
+    fraction: Annotated[float, Field(gt=0, lt=1)] | Slowing = 0.2
     """Share of the surviving weights that a round removes."""
+    target: float | None = Field(default=None, gt=0, lt=1)
+    """Density over the prunable weights at which the search ends: the last round removes only what is left to remove."""
     scope: ScopeName = "global"
     score: ScoreName = "magnitude"
     floor: float = Field(default=0.0, ge=0, lt=1)
     """Share of its weights that every layer keeps, come what may: prevents collapse. Ours."""
+    rewind: Literal["weights", "learning_rate"] = "weights"
+    """What goes back before training: the weights to their origin, or only the learning rate (2003.02389)."""
+    length: float = Field(default=1.0, gt=0, le=1)
+    """Share of the schedule that a round before the target trains: it ranks the weights sooner."""
+    settled: SettledSection | None = None
+    """When to end a round before the target, because its ranking has settled; none: train to the end."""
+
+    @model_validator(mode="after")
+    def _ends(self) -> Self:
+        if self.target is None and (self.length < 1 or self.settled):
+            raise ValueError(
+                "`length` and `settled` shorten the rounds before the target; name that `target`, whose round trains in full"
+            )
+        return self
 
 
 @dataclass(frozen=True)
 class Rewind(Method):
-    """Remove the least of the survivors, put everything else back to the origin."""
+    """Remove the least of the survivors, put everything else back."""
 
     arm: RewindArm
 
     def plan(self, parent: Parent, fresh: Fresh) -> Plan:
-        keep = keep_after(parent.mask.kept, self.arm.fraction)
-        scores = SCORES[self.arm.score](parent.weights, parent.origin, parent.mask)
-        mask = SCOPES[self.arm.scope](scores, parent.mask, keep, self.arm.floor)
-        return rewound(parent.origin, parent.origin_step, mask)
+        mask = self._cut(parent.weights, parent.origin, parent.mask)
+        if self.arm.rewind == "learning_rate":
+            plan = continued(parent, mask)
+        else:
+            plan = rewound(parent.origin, parent.origin_step, mask)
+        if mask.kept == self._least(mask):
+            return plan
+        return replace(plan, length=self.arm.length, watch=self._watch(parent.origin, mask))
+
+    def _watch(self, origin: State, mask: Mask) -> Watch:
+        if self.arm.settled is None:
+            return Unwatched()
+        return Settled(self.arm.settled, mask, lambda weights: self._cut(weights, origin, mask))
+
+    def _cut(self, weights: State, origin: State, mask: Mask) -> Mask:
+        """What a round after these weights keeps of `mask`."""
+        scores = SCORES[self.arm.score](weights, origin, mask)
+        return SCOPES[self.arm.scope](scores, mask, self._keep(mask), self.arm.floor)
+
+    def _keep(self, mask: Mask) -> int:
+        pace, least = self.arm.fraction, self._least(mask)
+        if mask.kept <= least:
+            raise UserError(
+                f"nothing is left to remove: {mask.density:.4%} of the weights are kept, and the arm's target is "
+                f"{self.arm.target:.4%}; leave out this round, or lower the target"
+            )
+        if isinstance(pace, Slowing):
+            pace = slowing(mask.density, pace.first, pace.last, pace.until)
+        return max(keep_after(mask.kept, pace), least)
+
+    def _least(self, mask: Mask) -> int:
+        """Weights that the target keeps; 0 where there is none."""
+        return 0 if self.arm.target is None else keep_at(mask.total, self.arm.target)

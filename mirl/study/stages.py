@@ -166,7 +166,8 @@ def _train(
 ) -> Trained:
     section = study.params.train
     before, packed = given
-    stream = BatchStream(packed, section.batches, section.seed)
+    part = before.ticket.lineage.round if plan.new_samples else 0
+    stream = BatchStream(packed, section.batches, section.seed, part)
     sink = study.open_sink(mark, key, study.params.study)
     around = Surroundings(
         checkpoint=study.files.checkpoint(mark),

@@ -7,9 +7,9 @@ from mirl.config import UserError
 from mirl.sparsity.mask import State
 from mirl.tickets.container import Kind, load_header, load_tensors, save_sealed
 
-KIND = Kind(format="mirl-checkpoint", version=1)
-GROUPS = ("weights", "moments", "origin")
-PLAIN = ("step", "made_with", "history", "loss_sum", "train_seconds")
+KIND = Kind(format="mirl-checkpoint", version=2)
+GROUPS = ("weights", "moments", "origin", "watched")
+PLAIN = ("step", "made_with", "ended", "history", "loss_sum", "train_seconds")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,6 +23,10 @@ class Progress:
     """The state at the rewind step, once it has passed; empty before, and in rounds, which are given theirs."""
     made_with: str
     """Device type and precision: a training goes on where it began, or its bytes would depend on where it was killed."""
+    watched: State = field(default_factory=dict)
+    """What the plan's watch remembers."""
+    ended: bool = False
+    """Whether that watch has seen enough."""
     history: list[dict[str, float]] = field(default_factory=list)
     loss_sum: float = 0.0
     """Sum of the losses since the last record."""

@@ -56,12 +56,15 @@ class Surroundings:
 def train(
     network: nn.Module, plan: Plan, stream: BatchStream, section: TrainSection, around: Surroundings
 ) -> Trained:
-    """Train `network` from `plan.start` to the end of the schedule; go on from a checkpoint where there is one.
+    """Train `network` from `plan.start` to the end of the schedule, or until the plan's watch has seen enough.
+
+    Goes on from a checkpoint where there is one.
 
     Killed anywhere and called again, it ends in the same bytes. Raises Stopped when told to stop, UserError at
     a loss or gradient that is not finite.
     """
     device = device_of(around.machine)
+    whole, section = section, section.shortened(plan.length)
     with _exact(around.machine.threads):
         network.load_state_dict(plan.start)
         network.to(device).to(memory_format=torch.channels_last).train()  # type: ignore[call-overload] # torch stubs
@@ -83,10 +86,10 @@ def train(
     return Trained(
         weights=_copy(network),
         origin=run.origin,
-        origin_step=plan.start_step if plan.origin else section.rewind_step,
+        origin_step=plan.start_step if plan.origin else whole.rewind_step,
         history=run.history,
         train_seconds=run.train_seconds,
-        steps=section.steps - plan.start_step,
+        steps=run.step - run.first_step,
     )
 
 
@@ -99,8 +102,10 @@ class _Run:
         self.network, self.plan, self.section = network, plan, section
         parameters = dict(network.named_parameters())
         self.optimiser = MaskedAdamW(parameters, plan.mask, plan.frozen, section.weight_decay)
-        self.step = plan.start_step
+        self.step = self.first_step = section.step_after(plan.start_step, plan.length)
         self.origin: State = dict(plan.origin or {})
+        self.watched: State = {}
+        self.ended = False
         self.history: list[dict[str, float]] = []
         self.loss_sum = self.train_seconds = 0.0
         self.autocast, self.made_with = _precision(
@@ -113,10 +118,21 @@ class _Run:
                     "go on where it began, or delete its folder in .mirl/resume to start it anew"
                 )
             network.load_state_dict(progress.weights)
-            self.optimiser.restore(progress.moments, progress.step - plan.start_step)
+            self.optimiser.restore(progress.moments, progress.step - self.first_step)
+            self.watched, self.ended = progress.watched, progress.ended
             self.step, self.history, self.loss_sum = progress.step, list(progress.history), progress.loss_sum
             self.train_seconds = progress.train_seconds
             self.origin = self.origin or progress.origin
+
+    @property
+    def done(self) -> bool:
+        return self.ended or self.step == self.section.steps
+
+    def look(self) -> None:
+        """Let the plan's watch see the weights when it is time, and end where it has seen enough."""
+        watch = self.plan.watch
+        if not self.done and (self.step - self.first_step) % watch.every_steps == 0:
+            self.watched, self.ended = watch.look(_copy(self.network), self.watched)
 
     def note_origin(self) -> None:
         if not self.origin and self.step >= self.section.rewind_step:
@@ -149,7 +165,7 @@ class _Run:
 
     def record(self, last: TrainRecord) -> TrainRecord:
         """The record of the steps since the one before."""
-        since = self.history[-1]["step"] if self.history else self.plan.start_step
+        since = self.history[-1]["step"] if self.history else self.first_step
         mean = TrainRecord(**asdict(last) | {"loss": self.loss_sum / (last.step - since)})
         self.history.append(asdict(mean))
         self.loss_sum = 0.0
@@ -162,6 +178,8 @@ class _Run:
             weights=self.network.state_dict(),
             moments=self.optimiser.moments(),
             origin={} if self.plan.origin else self.origin,
+            watched=self.watched,
+            ended=self.ended,
             history=self.history,
             loss_sum=self.loss_sum,
             train_seconds=self.train_seconds,
@@ -170,27 +188,28 @@ class _Run:
 
 def _advance(run: _Run, stream: BatchStream, around: Surroundings, bar: "tqdm[NoReturn]") -> None:
     started, saved = time.monotonic() - run.train_seconds, time.monotonic()
-    while run.step < run.section.steps:
+    while not run.done:
         run.note_origin()
         try:
             last = run.take_step(stream)
         except UserError as error:
             kept = f"; the last good checkpoint is {around.checkpoint}" if around.checkpoint.exists() else ""
             raise UserError(f"{around.title}: {error}{kept}") from None
+        run.look()
         run.train_seconds = time.monotonic() - started
         bar.update()
-        if run.step % run.section.record_every == 0 or run.step == run.section.steps:
+        if run.step % run.section.record_every == 0 or run.done:
             record = run.record(last)
             around.sink.log(record)
-            images = (run.step - run.plan.start_step) * run.section.batches.batch / run.train_seconds
+            images = (run.step - run.first_step) * run.section.batches.batch / run.train_seconds
             bar.set_postfix_str(f"loss {record.loss:.4f}, {images:.0f} images/s")
         stop = around.should_stop()
-        done = run.step == run.section.steps  # kept until DVC has recorded the ticket, which comes after this
-        if stop or done or time.monotonic() - saved >= around.machine.checkpoint_seconds:
+        # the last one is kept until DVC has recorded the ticket, which comes after this
+        if stop or run.done or time.monotonic() - saved >= around.machine.checkpoint_seconds:
             run.optimiser.check()
             checkpoint.save(run.progress(), around.checkpoint)
             saved = time.monotonic()
-        if stop and not done:
+        if stop and not run.done:
             raise Stopped(
                 f"{around.title}: stopped after step {run.step} of {run.section.steps}; run it again to go on"
             )

@@ -41,6 +41,21 @@ class TrainSection(Section):
     record_every: int = Field(default=50, gt=0)
     """Steps from one record of the training curve to the next."""
 
+    def shortened(self, share: float) -> Self:
+        """The same schedule in `share`, in (0, 1], of its steps: warm-up and rewind step shrink with it."""
+        if share == 1:
+            return self
+        shorter = {
+            name: self.step_after(getattr(self, name), share)
+            for name in ("steps", "warmup_steps", "rewind_step")
+        }
+        return self.model_copy(update=shorter)
+
+    @staticmethod
+    def step_after(step: int, share: float) -> int:
+        """Where `step` of the whole schedule lies in one shortened to `share`; never 0 for a step behind the first."""
+        return min(step, max(1, round(step * share)))
+
     @model_validator(mode="after")
     def _steps_fit(self) -> Self:
         if self.rewind_step > self.steps:

@@ -5,8 +5,9 @@ import pytest
 import torch
 
 from mirl.config import UserError
-from mirl.methods.plan import Parent
+from mirl.methods.plan import Parent, Unwatched
 from mirl.methods.rewind import Rewind, RewindArm
+from mirl.methods.settled import Settled
 from mirl.sparsity.mask import Mask, State
 from mirl.sparsity.schedule import keep_after
 
@@ -73,3 +74,45 @@ def test_a_floor_keeps_a_layer_alive(make_parent: Make, fresh: Fresh) -> None:
 def test_a_density_that_the_floor_forbids_is_refused(make_parent: Make, fresh: Fresh) -> None:
     with pytest.raises(UserError, match="can be"):
         _arm(fraction=0.9, floor=0.5).plan(make_parent(1.1), fresh)
+
+
+def test_a_search_ends_exactly_at_its_target(make_parent: Make, fresh: Fresh) -> None:
+    method, parent = _arm(fraction=0.5, target=0.2), make_parent(1.1)
+    densities = []
+    for seed in range(30, 33):
+        plan = method.plan(parent, fresh)
+        parent = method.absorb(plan, plan.mask.apply(fresh(seed)), parent.origin, 0)
+        densities.append(parent.mask.density)
+    assert densities == [pytest.approx(share, abs=0.002) for share in (0.5, 0.25, 0.2)]
+    assert parent.mask.kept == round(0.2 * parent.mask.total)
+    with pytest.raises(UserError, match="nothing is left to remove.*target is 20.0000%"):
+        method.plan(parent, fresh)
+
+
+def test_only_rounds_before_the_target_are_short_and_watched(make_parent: Make, fresh: Fresh) -> None:
+    method = _arm(fraction=0.5, target=0.3, length=0.25, settled={"every_steps": 10})
+    ranking, last = method.plan(make_parent(1.1), fresh), method.plan(make_parent(0.5), fresh)
+    assert ranking.length == 0.25 and isinstance(ranking.watch, Settled) and ranking.watch.every_steps == 10
+    assert last.length == 1 and isinstance(last.watch, Unwatched)
+
+
+@pytest.mark.parametrize("shortened", [{"length": 0.5}, {"settled": {"every_steps": 5}}])
+def test_short_rounds_without_a_target_are_refused(shortened: dict[str, object]) -> None:
+    with pytest.raises(UserError, match="name that `target`"):
+        _arm(**shortened)
+
+
+def test_pruning_is_fast_first_and_slow_later(make_parent: Make, fresh: Fresh) -> None:
+    method = _arm(fraction={"first": 0.6, "last": 0.2, "until": 0.3})
+    for density, removed in ((1.1, 0.6), (0.3, 0.2)):
+        parent = make_parent(density)
+        assert 1 - method.plan(parent, fresh).mask.kept / parent.mask.kept == pytest.approx(removed, abs=0.02)
+
+
+def test_only_the_learning_rate_goes_back_where_that_is_asked(make_parent: Make, fresh: Fresh) -> None:
+    parent = replace(make_parent(0.5), origin_step=40)
+    plan = _arm(rewind="learning_rate").plan(parent, fresh)
+    assert plan.mask == _arm().plan(parent, fresh).mask
+    assert torch.equal(plan.start["norm.weight"], parent.weights["norm.weight"])
+    assert plan.start_step == 40 and plan.new_samples and not _arm().plan(parent, fresh).new_samples
+    assert plan.origin is not None and torch.equal(plan.origin["body.weight"], parent.origin["body.weight"])

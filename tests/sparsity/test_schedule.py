@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mirl.config import UserError
-from mirl.sparsity.schedule import keep_after, keep_at
+from mirl.sparsity.schedule import keep_after, keep_at, slowing
 
 
 def test_the_rounds_of_the_paper_leave_what_was_counted() -> None:
@@ -49,3 +49,10 @@ def test_a_round_that_takes_nothing_is_refused() -> None:
 def test_values_out_of_range_are_refused(function: Callable[[int, float], int], value: float) -> None:
     with pytest.raises(UserError, match="expected a number"):
         function(10, value)
+
+
+@pytest.mark.parametrize(
+    ("density", "fraction"), [(1.0, 0.6), (0.4, 0.4607), (0.1**0.5, 0.425), (0.1, 0.25), (0.01, 0.25)]
+)
+def test_slowing_literally(density: float, fraction: float) -> None:
+    assert slowing(density, first=0.6, last=0.25, until=0.1) == fraction

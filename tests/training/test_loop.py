@@ -202,3 +202,42 @@ def test_a_gpu_that_is_not_there_is_refused(tmp_path):
 def test_steps_that_do_not_fit_are_refused(values):
     with pytest.raises(ValueError, match="must"):
         _section(**values)
+
+
+def test_a_short_round_runs_through_the_whole_learning_rate(tmp_path):
+    stream = FakeStream()
+    plan = _plan(start_step=4, origin=_state(), length=0.5)
+    trained = _train(tmp_path, plan, _section(steps=24, warmup_steps=8, record_every=1), stream)
+    rates = [record["learning_rate"] for record in trained.history]
+    whole = _train(tmp_path / "whole", _plan(), _section(steps=24, warmup_steps=8, record_every=1))
+    assert stream.asked == list(range(2, 12)) and trained.steps == 10
+    assert rates[2:] == pytest.approx([record["learning_rate"] for record in whole.history][8::2])
+    assert trained.origin_step == 4
+
+
+class ThreeLooks:
+    """Ends a training at its third look; each look is remembered."""
+
+    every_steps = 3
+
+    def look(self, weights: State, seen: State) -> tuple[State, bool]:
+        number = seen.get("number", torch.tensor(0)) + 1
+        return {"number": number}, bool(number == 3)
+
+
+def test_a_watch_ends_a_training_early_and_a_kill_does_not_change_when(tmp_path):
+    calm = _train(tmp_path / "calm", _plan(watch=ThreeLooks()), _section())
+    assert calm.steps == 9 and [record["step"] for record in calm.history] == [5, 9]
+    stream = FakeStream()
+    with pytest.raises(Stopped, match="after step 7"):
+        _train(
+            tmp_path,
+            _plan(watch=ThreeLooks()),
+            _section(),
+            stream,
+            should_stop=lambda: len(stream.asked) == 7,
+        )
+    resumed, again = _train(tmp_path, _plan(watch=ThreeLooks()), _section()), FakeStream()
+    assert resumed.steps == 9 and _same(resumed.weights, calm.weights)
+    _train(tmp_path, _plan(watch=ThreeLooks()), _section(), again)
+    assert again.asked == []

@@ -1,0 +1,55 @@
+"""Ends a round when its ranking has settled: early-bird tickets (1909.11957), on single weights.
+
+Legend: L looks, N bytes of a packed mask.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from pydantic import Field
+
+from mirl.config import Section
+from mirl.methods.plan import Watch
+from mirl.sparsity.mask import Mask, State
+
+
+class SettledSection(Section):
+    """How often to look, and how little the mask may still change. The paper looks once an epoch."""
+
+    every_steps: int = Field(ge=1)
+    """Optimiser steps from one look to the next."""
+    looks: int = Field(default=5, ge=1)
+    """Earlier looks whose masks must agree with the present one."""
+    distance: float = Field(default=0.1, gt=0, lt=1)
+    """Largest share of the survivors, in (0, 1), in which two of those masks may differ (the paper: of all channels)."""
+
+
+@dataclass(frozen=True)
+class Settled(Watch):
+    """Remembers the masks that the next round would have been cut to at the last looks."""
+
+    section: SettledSection
+    mask: Mask
+    """The mask that is being trained under."""
+    cut: Callable[[State], Mask]
+    """Weights -> the mask that would be cut from them next."""
+
+    @property
+    def every_steps(self) -> int:  # type: ignore[override]
+        return self.section.every_steps
+
+    def look(self, weights: State, seen: State) -> tuple[State, bool]:
+        now_N = _packed(self.cut(weights))
+        before_LN = seen["masks"].numpy() if seen else np.empty((0, now_N.size), np.uint8)
+        changed = np.bitwise_count(before_LN ^ now_N).sum(axis=1, dtype=np.int64)
+        enough = (
+            len(changed) == self.section.looks and changed.max() <= self.section.distance * self.mask.kept
+        )
+        latest_LN = np.concatenate([before_LN, now_N[None]])[-self.section.looks :]
+        return {"masks": torch.from_numpy(latest_LN)}, bool(enough)
+
+
+def _packed(mask: Mask) -> np.ndarray:
+    return np.concatenate([np.packbits(keep.numpy().reshape(-1)) for keep in mask.values()])
