@@ -1,4 +1,4 @@
-"""The `mirl` command: `restore`, `serve`, `inspect`, `pack`, `export`, `data check`, `report`, `study`.
+"""The `mirl` command: `restore`, `serve`, `inspect`, `pack`, `export`, `data check`, `report`, `study`, `stability`.
 
 What is heavy to import is imported by the subcommand that needs it, so that `mirl --help` is there at once.
 """
@@ -182,6 +182,18 @@ def _add_study_commands(commands: Any) -> None:
     study.add_argument("--force", action="store_true", help="write over a params.yaml that was edited")
     study.set_defaults(run=_study)
 
+    stability = commands.add_parser(
+        "stability",
+        help="find the step that tickets can be rewound to, by the stability test",
+        description="Train two copies of the study's dense network from each step on different samples, and look whether "
+        "the loss on the line between them stays low (arXiv 1912.05671).",
+    )
+    stability.add_argument(
+        "steps", nargs="*", type=int, metavar="STEP",
+        help="steps to try (default: 0, 1, 2, 5 and 10 %% of the schedule)",
+    )  # fmt: skip
+    stability.set_defaults(run=_stability)
+
 
 class _Parser(argparse.ArgumentParser):
     """Says what is wrong in one sentence, like every other error of the command."""
@@ -242,6 +254,12 @@ def _study(wanted: argparse.Namespace) -> int:
     from mirl.command import study
 
     return study.run(Path(), wanted.name, wanted.force)
+
+
+def _stability(wanted: argparse.Namespace) -> int:
+    from mirl.command import stability
+
+    return stability.run(Path(), wanted.steps)
 
 
 def _sentence(error: ValueError | OSError) -> str:

@@ -1,0 +1,43 @@
+"""`mirl stability`: from which step on the study's dense network can be rewound to."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from mirl.study.params import read_params
+from mirl.study.stability import stabilities
+from mirl.study.stages import Study
+
+SHARES = (0.0, 0.01, 0.02, 0.05, 0.1)
+"""Of the schedule: the steps that are tried where none are named."""
+STABLE = 0.02
+"""Largest instability that still counts as stable (1912.05671)."""
+
+
+def run(root: Path, steps: Sequence[int]) -> int:
+    """Exit code 0; UserError where the study has no prepared data, or a step is outside of its schedule."""
+    params = read_params(root / "params.yaml")
+    steps = sorted(set(steps)) or sorted({round(share * params.train.steps) for share in SHARES})
+    print(
+        f"two trainings of {params.train.steps:,} steps for each of step {', '.join(map(str, steps))}",
+        flush=True,
+    )
+    rows, first = (
+        [f"{'step':>8} {'of all':>7} {'loss at ends':>13} {'on the line':>12} {'instability':>12}"],
+        None,
+    )
+    for found in stabilities(Study(root=root, params=params), steps):
+        if first is None and found.instability <= STABLE:
+            first = found.step
+        ends = (found.losses[0] + found.losses[-1]) / 2
+        share = found.step / params.train.steps
+        rows.append(
+            f"{found.step:8} {share:7.1%} {ends:13.5f} {max(found.losses):12.5f} {found.instability:12.1%}"
+        )
+    print("\n".join(rows))
+    if first is None:
+        print(f"\nnone of them is stable (within {STABLE:.0%}); try later steps")
+    else:
+        print(
+            f"\nstable (within {STABLE:.0%}) from step {first} on: `train.rewind_step: {first}` rewinds to it"
+        )
+    return 0

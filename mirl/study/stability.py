@@ -1,0 +1,120 @@
+"""When a network has become stable to the order of its samples: from there on it can be rewound to (1912.05671).
+
+Two copies are trained from one state on different samples. Where the loss on the straight line between their ends stays
+low, both have ended in the same valley: what was decided before that state decides where training ends, and a ticket
+that is rewound to it finds the way again.
+"""
+
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from mirl import networks
+from mirl.config import UserError, fingerprint, own_values
+from mirl.data.batches import BatchStream
+from mirl.data.packed import PackedImages
+from mirl.methods.plan import Plan, Watch, copied
+from mirl.records import NullSink
+from mirl.sparsity.mask import Mask, State
+from mirl.study.stages import Study
+from mirl.study.ticket_folder import complete_state
+from mirl.training.loop import Surroundings, device_of, train
+
+POINTS = 11
+"""Places on the line at which the loss is taken, both ends among them."""
+BATCHES = 32
+"""Batches that it is the mean over, of samples that no copy was trained on."""
+COMMON, COPIES, UNSEEN = 0, (1, 2), 3
+"""Parts of the stream of samples: of the way to the state, of the two copies, and of the line."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stability:
+    """What came of two copies that parted at `step`."""
+
+    step: int
+    losses: Sequence[float]
+    """Mean absolute errors at POINTS states from one copy's end to the other's."""
+
+    @property
+    def instability(self) -> float:
+        """How far the highest loss on the line lies above the mean of both ends, as a share of that."""
+        ends = (self.losses[0] + self.losses[-1]) / 2
+        return max(self.losses) / ends - 1
+
+
+@dataclass(frozen=True)
+class _Until(Watch):
+    """Ends a training after that many steps."""
+
+    every_steps: int
+
+    def look(self, weights: State, seen: State) -> tuple[State, bool]:
+        return seen, True
+
+
+def stabilities(study: Study, steps: Sequence[int]) -> Iterator[Stability]:
+    """Of the study's dense network at each of `steps`; killed and called again, it goes on.
+
+    Two whole trainings a step, less the steps before. UserError for a step outside of the schedule.
+    """
+    last = study.params.train.steps
+    if wrong := [step for step in steps if not 0 <= step < last]:
+        raise UserError(f"step {wrong[0]} is outside of the schedule; expected 0 to {last - 1}")
+    packed, marks = PackedImages(study.files.prepared), []
+    for step in steps:
+        network = networks.build(study.params.network)
+        start = complete_state(network)
+        mask = Mask.full(networks.prunable(network, study.params.network.prune_prompts))
+        if step:
+            way = Plan(start=start, mask=mask, start_step=0, watch=_Until(step))
+            start, mark = _trained(study, packed, way, COMMON)
+            marks.append(mark)
+        ends = []
+        for part in COPIES:
+            plan = Plan(start=copied(start), mask=mask, start_step=step, origin=start)
+            end, mark = _trained(study, packed, plan, part)
+            ends.append(end)
+            marks.append(mark)
+        stream = BatchStream(packed, study.params.train.batches, study.params.train.seed, UNSEEN)
+        network.to(device_of(study.params.machine))
+        yield Stability(step=step, losses=line(network, ends[0], ends[1], stream))
+    for mark in marks:
+        shutil.rmtree(study.files.checkpoint(mark).parent, ignore_errors=True)
+
+
+@torch.no_grad()
+def line(network: nn.Module, first: State, second: State, stream: BatchStream) -> list[float]:
+    """Mean absolute error at POINTS states on the straight line from `first` to `second`."""
+    losses = []
+    device = next(network.parameters()).device
+    for place in torch.linspace(0, 1, POINTS).tolist():
+        network.load_state_dict({name: torch.lerp(first[name], second[name], place) for name in first})
+        total = 0.0
+        for number in range(BATCHES):
+            batch = stream.batch(number)
+            restored_BCHW = network(batch.degraded_BCHW.to(device))
+            total += float(nn.functional.l1_loss(restored_BCHW, batch.clean_BCHW.to(device)))
+        losses.append(total / BATCHES)
+    return losses
+
+
+def _trained(study: Study, packed: PackedImages, plan: Plan, part: int) -> tuple[State, str]:
+    """(the state at the end, the fingerprint of its checkpoint)."""
+    section = study.params.train
+    until = plan.watch.every_steps if isinstance(plan.watch, _Until) else section.steps
+    told = {"train": own_values(section), "network": own_values(study.params.network)}
+    mark = fingerprint(told | {"stability": [plan.start_step, until, part]}, {"data": packed.digest})
+    title = f"to step {until}" if part == COMMON else f"copy {part} from step {plan.start_step}"
+    around = Surroundings(
+        checkpoint=study.files.checkpoint(mark),
+        sink=NullSink(),
+        should_stop=study.should_stop,
+        title=title,
+        machine=study.params.machine,
+    )
+    stream = BatchStream(packed, section.batches, section.seed, part)
+    return train(networks.build(study.params.network), plan, stream, section, around).weights, mark
