@@ -1,0 +1,128 @@
+"""The paper's study scaled to half an hour of one GPU (studies/scaled.yaml), without DVC.
+
+    python -m benchmarks.gpu --data data/benchmark --work W --minutes 25 --peak-tflops 989
+
+prepares the data, trains dense and then tickets down to 3.5 % density, scores them, and prints what came of it as tables for
+docs/results/gpu.md. It stops by itself when the time is over; called again with the same W, it goes on. Tickets that are
+complete are scored before the next one is trained, so that a run that ends early has something to show.
+
+`--quick` does the same in about a minute on a CPU, with a tiny network on few pictures: it shows that the script works,
+its numbers mean nothing.
+"""
+
+import argparse
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.restore import machine
+from benchmarks.rounds import score_missing, train_missing
+from mirl.config import Stopped, read_yaml
+from mirl.data.degradations import TASKS
+from mirl.networks import NetworkSection, build
+from mirl.sparsity.accounting import FLOPS_PER_MAC, macs
+from mirl.study.params import Params
+from mirl.study.stages import STAGES, Study
+from mirl.study.workspace import read_json
+from mirl.tickets.format import read
+
+STUDY = Path(__file__).parents[1] / "studies" / "scaled.yaml"
+QUICK: dict[str, dict[str, Any]] = {
+    "network": {
+        "options": {
+            "width": 8,
+            "blocks": [1, 1, 1, 1],
+            "refinement": 0,
+            "prompt_channels": [8, 8, 16],
+            "prompt_components": 2,
+        }
+    },
+    "train": {"steps": 8, "warmup_steps": 2, "batches": {"batch": 5, "patch": 32}},
+    "evaluate": {"protocols": ["paper"], "limit": 1, "pictures": 0},
+    "machine": {"threads": 1},
+}
+PASSES = 3
+"""Of a training step, in forward passes: backward is two."""
+PUBLISHED = {"denoise_15": 33.98, "denoise_25": 31.31, "denoise_50": 28.06, "derain": 36.37, "dehaze": 30.58}
+"""PSNR in dB of PromptIR, all in one (arXiv 2306.13090, table 1): 200 epochs, the whole of SOTS and of the training sets."""
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--data", type=Path, required=True, help="the photographs, in MIR-L's layout")
+    parser.add_argument("--work", type=Path, required=True, help="folder for tickets and scores")
+    parser.add_argument("--minutes", type=float, default=25.0, help="when to stop (default: %(default)s)")
+    parser.add_argument("--peak-tflops", type=float, help="of the GPU in bfloat16, by its data sheet")
+    parser.add_argument(
+        "--quick", action="store_true", help="a tiny network, to see that the script works here"
+    )
+    given = parser.parse_args()
+    deadline = time.monotonic() + 60 * given.minutes
+    study = scaled(given.data, given.work, given.quick, deadline)
+    code = 0
+    try:
+        if not study.files.prepared.exists():
+            STAGES["prepare"](study, "")
+        for key in study.params.rounds:
+            train_missing(study, [key])
+            score_missing(study, [key])
+    except Stopped as stopped:
+        print(stopped, file=sys.stderr)
+        code = 75
+    print(report(study, given.peak_tflops))
+    return code
+
+
+def scaled(data: Path, work: Path, quick: bool, deadline: float) -> Study:
+    """The study on the photographs in `data`, which stops at `deadline` on the monotonic clock."""
+    values = read_yaml(STUDY)
+    values["data"]["root"] = str(data.resolve())
+    if quick:
+        for section, small in QUICK.items():
+            values[section] = values.get(section, {}) | small
+    work.mkdir(parents=True, exist_ok=True)
+    return Study(
+        root=work, params=Params.read(values, STUDY.name), should_stop=lambda: time.monotonic() > deadline
+    )
+
+
+def report(study: Study, peak_tflops: float | None) -> str:
+    """What is there so far: quality beside the published figures, and speed; as Markdown."""
+    where = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
+    quality = [
+        "| ticket | density | of all | " + " | ".join(TASKS) + " | mean |",
+        "|---" * (len(TASKS) + 4) + "|",
+    ]
+    speed = ["| ticket | steps | images/s | TFLOP/s | of the peak |", "|---" * 5 + "|"]
+    for key in study.params.rounds:
+        if not study.files.scores(key).exists():
+            continue
+        found = read_json(study.files.scores(key) / "metrics.json")
+        dbs = [f"{found[f'psnr_db/{task}']:.2f}" for task in TASKS]
+        shares = [f"{found[f'density/{of}']:.2%}" for of in ("prunable", "all")]
+        quality.append("| " + " | ".join([key, *shares, *dbs, f"{found['psnr_db/mean']:.2f}"]) + " |")
+        speed.append(speed_row(study, key, peak_tflops))
+    mean = sum(PUBLISHED.values()) / len(PUBLISHED)
+    published = " | ".join(f"{db:.2f}" for db in PUBLISHED.values())
+    quality.append(f"| PromptIR, published | 100.00% | 100.00% | {published} | {mean:.2f} |")
+    return "\n".join([f"{machine()}, {where}", "", *quality, "", *speed])
+
+
+def speed_row(study: Study, key: str, peak_tflops: float | None) -> str:
+    """Steps, images a second and the dense work they are: three forward passes a patch."""
+    found, batches = read_json(study.files.ticket(key) / "metrics.json"), study.params.train.batches
+    ticket = read(study.files.ticket(key) / "ticket.safetensors")
+    network = build(NetworkSection.read(ticket.network, key))
+    work = macs(network, ticket.mask, batches.patch, batches.patch).dense_g * 1e9 * FLOPS_PER_MAC * PASSES
+    tflops = found["images_per_second"] * work / 1e12
+    share = f"{tflops / peak_tflops:.1%}" if peak_tflops else ""
+    return f"| {key} | {found['steps']:.0f} | {found['images_per_second']:.0f} | {tflops:.3g} | {share} |"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
