@@ -23,8 +23,7 @@ class Slowing(Section):
     first: float = Field(gt=0, lt=1)
     """Share that is removed from a whole network."""
     last: float = Field(gt=0, lt=1)
-    """Share that is removed at density `until` and below."""
-    until: float = Field(default=0.1, gt=0, lt=1)
+    """Share that is removed where the arm's target is near."""
 
 
 class RewindArm(Section):
@@ -51,6 +50,10 @@ class RewindArm(Section):
         if self.target is None and (self.length < 1 or self.settled):
             raise ValueError(
                 "`length` and `settled` shorten the rounds before the target; name that `target`, whose round trains in full"
+            )
+        if self.target is None and isinstance(self.fraction, Slowing):
+            raise ValueError(
+                "a fraction from `first` to `last` falls on the way to a `target`; name that density"
             )
         return self
 
@@ -89,7 +92,8 @@ class Rewind(Method):
                 f"{self.arm.target:.4%}; leave out this round, or lower the target"
             )
         if isinstance(pace, Slowing):
-            pace = slowing(mask.density, pace.first, pace.last, pace.until)
+            assert self.arm.target is not None
+            pace = slowing(mask.density, pace.first, pace.last, self.arm.target)
         return max(keep_after(mask.kept, pace), least)
 
     def _least(self, mask: Mask) -> int:

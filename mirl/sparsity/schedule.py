@@ -31,7 +31,7 @@ def keep_at(total: int, density: float) -> int:
 def slowing(density: float, first: float, last: float, until: float) -> float:
     """The fraction to remove from a network of `density`: fast first, slow later.
 
-    `first` at density 1, `last` at density `until` and below it, straight over the logarithm of the density in between;
+    `first` at density 1, `last` at density `until`, straight over the logarithm of the density in between;
     in steps of 0.0001, so that no machine's rounding shows. All in (0, 1). Ours: pruning is nearly free at high density.
     """
     way = min(math.log(density) / math.log(until), 1.0)

@@ -103,8 +103,8 @@ def test_short_rounds_without_a_target_are_refused(shortened: dict[str, object])
 
 
 def test_pruning_is_fast_first_and_slow_later(make_parent: Make, fresh: Fresh) -> None:
-    method = _arm(fraction={"first": 0.6, "last": 0.2, "until": 0.3})
-    for density, removed in ((1.1, 0.6), (0.3, 0.2)):
+    method = _arm(fraction={"first": 0.6, "last": 0.2}, target=0.05)
+    for density, removed in ((1.1, 0.6), (0.3, 0.44)):
         parent = make_parent(density)
         assert 1 - method.plan(parent, fresh).mask.kept / parent.mask.kept == pytest.approx(removed, abs=0.02)
 
@@ -116,3 +116,8 @@ def test_only_the_learning_rate_goes_back_where_that_is_asked(make_parent: Make,
     assert torch.equal(plan.start["norm.weight"], parent.weights["norm.weight"])
     assert plan.start_step == 40 and plan.new_samples and not _arm().plan(parent, fresh).new_samples
     assert plan.origin is not None and torch.equal(plan.origin["body.weight"], parent.origin["body.weight"])
+
+
+def test_a_fraction_that_falls_needs_a_target_to_fall_towards() -> None:
+    with pytest.raises(UserError, match="name that density"):
+        _arm(fraction={"first": 0.6, "last": 0.2})
