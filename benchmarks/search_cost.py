@@ -35,9 +35,12 @@ LATE_STEP = 125
 ORIGINS = {"origin-0": 0, "late": LATE_STEP}
 """Folder of a seed -> rewind step."""
 ARMS = {
-    "origin-0": ("brief-replayed", "brief", "authors", "slowing", "short", "settled", "replayed"),
-    "late": ("brief", "authors"),
-}
+    "origin-0": (
+        "brief-replayed", "brief", "brief-lamp-replayed", "brief-lamp", "authors", "slowing", "short", "settled",
+        "replayed", "lamp",
+    ),
+    "late": ("brief-lamp", "authors"),
+}  # fmt: skip
 """What is trained with each origin, in this order."""
 PASSES = 3
 """Of a training step, in forward passes: backward is two."""
