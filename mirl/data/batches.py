@@ -7,6 +7,7 @@ Legend: B batch, C 3 colours, H and W the patch's sides.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 import torch
@@ -54,6 +55,10 @@ class BatchStream:
                     f"{packed.folder} has no training pictures for {task}; add some or set its balance to 0"
                 )
         self._refuse_small(self._order)
+
+    def __reduce__(self) -> tuple[type[Self], tuple[PackedImages, BatchSection, int, int]]:
+        """Another process draws the same samples."""
+        return type(self), (self._packed, self._section, self._seed, self._part)
 
     def batch(self, step: int) -> Batch:
         """The batch of optimiser step `step` (from 0), whatever was asked for before."""

@@ -97,6 +97,10 @@ class PackedImages:
             raise UserError(f"{path} holds fewer pictures than {MANIFEST} names; prepare the data again")
         self._views: dict[int, np.ndarray] = {}
 
+    def __reduce__(self) -> tuple[type[Self], tuple[Path]]:
+        """Another process opens the same folder."""
+        return type(self), (self.folder,)
+
     def image(self, row: int) -> np.ndarray:
         """The pixels at `row`, read-only, without a copy: uint8 H x W x 3, or a depth, float32 H x W."""
         if row not in self._views:

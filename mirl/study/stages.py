@@ -33,7 +33,9 @@ from mirl.study.workspace import Workspace, write_json
 from mirl.tickets import format as ticket_format
 from mirl.tickets.routing import Routing
 from mirl.tickets.ticket import Lineage, Ticket
-from mirl.training.loop import Surroundings, Trained, device_of, train
+from mirl.training.device import device_of
+from mirl.training.loop import Trained, train
+from mirl.training.surroundings import Surroundings
 
 PROBE_SIDE = 64
 """Height and width of the picture that collapse is looked for with."""

@@ -1,11 +1,9 @@
-"""Trains a network as a plan says. Dimensions in names: B images of a batch, C channels, H height, W width."""
+"""Trains a network as a plan says."""
 
-import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
 from typing import NoReturn
 
 import torch
@@ -15,13 +13,12 @@ from tqdm import tqdm
 from mirl.config import Stopped, UserError
 from mirl.data.batches import BatchStream
 from mirl.methods.plan import Plan
-from mirl.records import Sink, TrainRecord
 from mirl.sparsity.mask import State
-from mirl.training import checkpoint
-from mirl.training.checkpoint import Progress
-from mirl.training.optimiser import MaskedAdamW
-from mirl.training.schedule import learning_rate
-from mirl.training.section import MachineSection, TrainSection
+from mirl.training.device import device_of, exactly
+from mirl.training.loading import Supply, batches
+from mirl.training.run import Run, copied
+from mirl.training.section import TrainSection
+from mirl.training.surroundings import Surroundings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,19 +37,6 @@ class Trained:
     """Steps that this training took."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Surroundings:
-    """Where a training runs, what it saves to and whom it tells; of this only the device can be seen in its result."""
-
-    checkpoint: Path
-    """File to resume from and to save to."""
-    sink: Sink
-    machine: MachineSection
-    should_stop: Callable[[], bool] = lambda: False
-    """Asked after every step; True saves a checkpoint and raises Stopped."""
-    title: str = "train"
-
-
 def train(
     network: nn.Module, plan: Plan, stream: BatchStream, section: TrainSection, around: Surroundings
 ) -> Trained:
@@ -61,15 +45,15 @@ def train(
     Goes on from a checkpoint where there is one.
 
     Killed anywhere and called again, it ends in the same bytes. Raises Stopped when told to stop, UserError at
-    a loss or gradient that is not finite.
+    a loss or gradient that is not finite, and where not even one image fits into the memory.
     """
     device = device_of(around.machine)
     whole, section = section, section.shortened(plan.length)
-    with _exact(around.machine.threads):
+    supply = Supply(stream=stream, batch=section.batches.batch, world=around.world)
+    with exactly(around.machine, device), _in_words(device, around.title):
         network.load_state_dict(plan.start)
         network.to(device).to(memory_format=torch.channels_last).train()  # type: ignore[call-overload] # torch stubs
-        progress = checkpoint.load(around.checkpoint)
-        run = _Run(network, plan, section, progress)
+        run = Run(network, plan, supply, section, around)
         bar = tqdm(
             total=section.steps,
             initial=run.step,
@@ -78,13 +62,14 @@ def train(
             dynamic_ncols=True,
             smoothing=0.05,
             mininterval=0.5,
+            disable=not around.world.leads,
         )
         with bar:
-            _advance(run, stream, around, bar)
+            _advance(run, around, bar)
         run.optimiser.check()
     run.note_origin()
     return Trained(
-        weights=_copy(network),
+        weights=copied(network),
         origin=run.origin,
         origin_step=plan.start_step if plan.origin else whole.rewind_step,
         history=run.history,
@@ -93,161 +78,48 @@ def train(
     )
 
 
-class _Run:
-    """A training that is under way: the network and optimiser, and what a checkpoint holds of them."""
-
-    def __init__(
-        self, network: nn.Module, plan: Plan, section: TrainSection, progress: Progress | None
-    ) -> None:
-        self.network, self.plan, self.section = network, plan, section
-        parameters = dict(network.named_parameters())
-        self.optimiser = MaskedAdamW(parameters, plan.mask, plan.frozen, section.weight_decay)
-        self.step = self.first_step = section.step_after(plan.start_step, plan.length)
-        self.origin: State = dict(plan.origin or {})
-        self.watched: State = {}
-        self.ended = False
-        self.history: list[dict[str, float]] = []
-        self.loss_sum = self.train_seconds = 0.0
-        self.autocast, self.made_with = _precision(
-            next(iter(parameters.values())).device.type, section.precision
-        )
-        if progress:
-            if progress.made_with != self.made_with:
-                raise UserError(
-                    f"this training began on {progress.made_with}, but here it would go on in {self.made_with}; "
-                    "go on where it began, or delete its folder in .mirl/resume to start it anew"
-                )
-            network.load_state_dict(progress.weights)
-            self.optimiser.restore(progress.moments, progress.step - self.first_step)
-            self.watched, self.ended = progress.watched, progress.ended
-            self.step, self.history, self.loss_sum = progress.step, list(progress.history), progress.loss_sum
-            self.train_seconds = progress.train_seconds
-            self.origin = self.origin or progress.origin
-
-    @property
-    def done(self) -> bool:
-        return self.ended or self.step == self.section.steps
-
-    def look(self) -> None:
-        """Let the plan's watch see the weights when it is time, and end where it has seen enough."""
-        watch = self.plan.watch
-        if not self.done and (self.step - self.first_step) % watch.every_steps == 0:
-            self.watched, self.ended = watch.look(_copy(self.network), self.watched)
-
-    def note_origin(self) -> None:
-        if not self.origin and self.step >= self.section.rewind_step:
-            self.origin = _copy(self.network)
-
-    def take_step(self, stream: BatchStream) -> TrainRecord:
-        """One optimiser step; the record's loss is that step's own."""
-        batch = stream.batch(self.step)
-        device = next(self.network.parameters()).device
-        degraded_BCHW = batch.degraded_BCHW.to(device, memory_format=torch.channels_last, non_blocking=True)
-        clean_BCHW = batch.clean_BCHW.to(device, memory_format=torch.channels_last, non_blocking=True)
-        with self.autocast:
-            restored_BCHW = self.network(degraded_BCHW)
-        loss = nn.functional.l1_loss(restored_BCHW.float(), clean_BCHW)
-        loss.backward()
-        rate = learning_rate(
-            self.step, self.section.steps, self.section.warmup_steps, self.section.learning_rate
-        )
-        value = loss.item()
-        norm = self.optimiser.step(rate, self.section.clip_norm) if math.isfinite(value) else math.nan
-        if not (math.isfinite(value) and math.isfinite(norm)):
-            raise UserError(
-                f"step {self.step}: the loss is {value} and the gradient norm {norm}, expected finite numbers; "
-                f"the batch was {', '.join(batch.images)}; a lower train.learning_rate "
-                f"(now {self.section.learning_rate}) or longer train.warmup_steps usually helps"
-            )
-        self.step += 1
-        self.loss_sum += value
-        return TrainRecord(step=self.step, loss=value, learning_rate=rate, gradient_norm=norm)
-
-    def record(self, last: TrainRecord) -> TrainRecord:
-        """The record of the steps since the one before."""
-        since = self.history[-1]["step"] if self.history else self.first_step
-        mean = TrainRecord(**asdict(last) | {"loss": self.loss_sum / (last.step - since)})
-        self.history.append(asdict(mean))
-        self.loss_sum = 0.0
-        return mean
-
-    def progress(self) -> Progress:
-        return Progress(
-            step=self.step,
-            made_with=self.made_with,
-            weights=self.network.state_dict(),
-            moments=self.optimiser.moments(),
-            origin={} if self.plan.origin else self.origin,
-            watched=self.watched,
-            ended=self.ended,
-            history=self.history,
-            loss_sum=self.loss_sum,
-            train_seconds=self.train_seconds,
-        )
-
-
-def _advance(run: _Run, stream: BatchStream, around: Surroundings, bar: "tqdm[NoReturn]") -> None:
+def _advance(run: Run, around: Surroundings, bar: "tqdm[NoReturn]") -> None:
+    if run.done:
+        return
     started, saved = time.monotonic() - run.train_seconds, time.monotonic()
-    while not run.done:
+    for pair in batches(run.supply, range(run.step, run.section.steps), around.machine, run.device):
         run.note_origin()
-        try:
-            last = run.take_step(stream)
-        except UserError as error:
-            kept = f"; the last good checkpoint is {around.checkpoint}" if around.checkpoint.exists() else ""
-            raise UserError(f"{around.title}: {error}{kept}") from None
+        run.take_step(pair)
         run.look()
         run.train_seconds = time.monotonic() - started
         bar.update()
         if run.step % run.section.record_every == 0 or run.done:
-            record = run.record(last)
+            record = run.record()
             around.sink.log(record)
-            images = (run.step - run.first_step) * run.section.batches.batch / run.train_seconds
+            images = (run.step - run.first_step) * run.supply.batch / run.train_seconds
             bar.set_postfix_str(f"loss {record.loss:.4f}, {images:.0f} images/s")
-        stop = around.should_stop()
+        stop = around.world.any(around.should_stop())
+        late = around.world.any(time.monotonic() - saved >= around.machine.checkpoint_seconds)
         # the last one is kept until DVC has recorded the ticket, which comes after this
-        if stop or run.done or time.monotonic() - saved >= around.machine.checkpoint_seconds:
-            run.optimiser.check()
-            checkpoint.save(run.progress(), around.checkpoint)
+        if stop or late or run.done:
+            run.save()
             saved = time.monotonic()
-        if stop and not run.done:
+        if run.done:
+            return
+        if stop:
             raise Stopped(
                 f"{around.title}: stopped after step {run.step} of {run.section.steps}; run it again to go on"
             )
 
 
-def device_of(machine: MachineSection) -> torch.device:
-    """Where torch works; UserError where the machine lacks the device."""
-    available = torch.cuda.is_available()
-    if machine.device == "cuda" and not available:
-        raise UserError("machine.device is cuda, but torch sees no GPU; use `auto` or `cpu`")
-    return torch.device("cuda" if available and machine.device != "cpu" else "cpu")
-
-
-def _precision(device: str, wanted: str) -> tuple[torch.autocast, str]:
-    """How to compute, and its name. `auto`: bfloat16 on a GPU that has it; a CPU gains little by it."""
-    has_it = device == "cuda" and torch.cuda.is_bf16_supported()
-    low = wanted == "bfloat16" or (wanted == "auto" and has_it)
-    return torch.autocast(
-        device, torch.bfloat16, enabled=low
-    ), f"{device} in {'bfloat16' if low else 'float32'}"
-
-
 @contextmanager
-def _exact(threads: int) -> Iterator[None]:
-    """Fixed thread count and deterministic algorithms, put back afterwards: the same bytes on every run."""
-    before = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
-    torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(True)
+def _in_words(device: torch.device, title: str) -> Iterator[None]:
+    """Says what torch's errors mean: the memory is full, or a process that draws batches was killed."""
     try:
         yield
-    finally:
-        torch.set_num_threads(before[0])
-        torch.use_deterministic_algorithms(before[1])
-
-
-def _copy(network: nn.Module) -> State:
-    """The complete state, contiguous on the CPU, sharing no memory with the network."""
-    return {
-        name: tensor.detach().to("cpu", copy=True).contiguous()
-        for name, tensor in network.state_dict().items()
-    }
+    except torch.OutOfMemoryError as error:
+        raise UserError(
+            f"{title}: the memory of {device} is full ({str(error).splitlines()[0]}); end what else uses it, or "
+            "train a smaller network or patch"
+        ) from None
+    except RuntimeError as error:
+        if not str(error).startswith("DataLoader worker"):
+            raise
+        raise Stopped(
+            f"{title}: a process that draws its batches has ended ({str(error).splitlines()[0]}); run it again to go on"
+        ) from None

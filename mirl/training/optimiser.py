@@ -26,6 +26,9 @@ class MaskedAdamW:
         self._adamw = torch.optim.AdamW(
             self._parameters.values(), lr=0.0, weight_decay=weight_decay, fused=True
         )
+        self._spoilt = torch.zeros((), device=self._adamw.param_groups[0]["params"][0].device)
+        # The fused kernel looks at this number on the device, and does nothing where it is 1 (torch.amp.GradScaler's way).
+        self._adamw.found_inf = self._spoilt  # type: ignore[attr-defined]
         self._masked: list[Tensor] = [self._parameters[name] for name in mask]
         self._keep = [mask[name].to(self._parameters[name]) for name in mask]
         self._frozen = [
@@ -37,10 +40,11 @@ class MaskedAdamW:
             for name, where in frozen.items()
         ]
 
-    def step(self, learning_rate: float, clip_norm: float) -> float:
+    def step(self, loss: Tensor, learning_rate: float, clip_norm: float) -> Tensor:
         """Take one step from the gradients that are there; return their global L2 norm before clipping.
 
-        Nothing is changed when that norm is not finite.
+        Where the norm or `loss` is not finite nothing is changed, by this step or any after it. Both are scalars on the
+        device, for which this does not wait.
         """
         gradients = [p.grad for p in self._masked if p.grad is not None]
         assert len(gradients) == len(self._masked), "a prunable parameter has no gradient"
@@ -49,9 +53,8 @@ class MaskedAdamW:
         for parameter, where, _ in self._frozen:
             if parameter.grad is not None:
                 parameter.grad.masked_fill_(where, 0)
-        norm = float(nn.utils.clip_grad_norm_(self._parameters.values(), clip_norm))
-        if not torch.isfinite(torch.tensor(norm)):
-            return norm
+        norm = nn.utils.clip_grad_norm_(self._parameters.values(), clip_norm).detach()
+        self._spoilt.logical_or_(~(norm.isfinite() & loss.isfinite()))
         for group in self._adamw.param_groups:
             group["lr"] = learning_rate
         self._adamw.step()

@@ -14,9 +14,22 @@ class MachineSection(Section):
     Another device or thread count gives another result within rounding (and within bfloat16, see `precision`).
     """
 
-    device: Literal["auto", "cpu", "cuda"] = "auto"
+    device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
+    """`auto`: the GPU where there is one; `cuda:1` is the second of those that CUDA_VISIBLE_DEVICES leaves."""
+    processes: int = Field(default=1, gt=0)
+    """Processes that train one network together, each on a GPU of its own (or on the CPU) with its part of a batch."""
     threads: int = Field(default=2, gt=0)
-    """CPU threads of torch."""
+    """CPU threads of torch in each process."""
+    loaders: int | None = Field(default=None, ge=0)
+    """Processes that draw batches for each of those that train; 0: it draws them itself. By default 0 on a CPU, and for
+    a GPU the cores that it has for itself, up to 8."""
+    micro_batch: int | None = Field(default=None, gt=0)
+    """Images that go through the network at a time, for memory; by default all of a batch that a process has. It is
+    halved where the memory is full."""
+    deterministic: bool = True
+    """Whether a GPU computes the same bytes each time wherever it can; a CPU always does."""
+    compile: bool = False
+    """Whether to compile the network with torch.compile."""
     checkpoint_seconds: float = Field(default=60.0, ge=0)
     """Time from one resume checkpoint to the next."""
 

@@ -148,3 +148,11 @@ def test_a_part_of_a_batch_holds_the_samples_that_the_whole_holds(packed: Packed
     whole, part = stream.batch(2), stream.samples(range(15, 18))
     assert part.images == whole.images[3:]
     assert torch.equal(part.degraded_BCHW, whole.degraded_BCHW[3:])
+
+
+def test_a_batch_larger_than_the_data_set_shows_photographs_again_in_other_patches(
+    packed: PackedImages,
+) -> None:
+    batch = BatchStream(packed, BatchSection(batch=16, patch=32, balance={"denoise_15": 1}), 0).batch(0)
+    assert len(set(batch.images)) == 3 and len(batch.images) == 16
+    assert len({patch.numpy().tobytes() for patch in batch.clean_BCHW}) == 16

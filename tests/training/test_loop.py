@@ -1,81 +1,18 @@
 """Trains a tiny network; every test is about what must hold exactly."""
 
-import math
-from dataclasses import dataclass
-from pathlib import Path
-
 import pytest
 import torch
-from torch import nn
 
 from mirl.config import Stopped, UserError
-from mirl.methods.plan import Plan
-from mirl.records import NullSink, TrainRecord
-from mirl.sparsity.mask import Mask, State
-from mirl.training.loop import Surroundings, train
-from mirl.training.section import MachineSection, TrainSection
-
-
-@dataclass(frozen=True)
-class FakeBatch:
-    degraded_BCHW: torch.Tensor
-    clean_BCHW: torch.Tensor
-    images: list[str]
-
-
-class FakeStream:
-    """Batches that are a function of the step, like the real stream; one of them can be poisoned."""
-
-    def __init__(self, poisoned: int | None = None) -> None:
-        self.poisoned = poisoned
-        self.asked: list[int] = []
-
-    def batch(self, step: int) -> FakeBatch:
-        self.asked.append(step)
-        clean_BCHW = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(step))
-        degraded_BCHW = clean_BCHW + (math.nan if step == self.poisoned else 0.1)
-        return FakeBatch(degraded_BCHW, clean_BCHW, [f"photo-{step}"])
-
-
-def _network() -> nn.Module:
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        return nn.Sequential(nn.Conv2d(3, 6, 3, padding=1), nn.ReLU(), nn.Conv2d(6, 3, 1))
-
-
-def _state() -> State:
-    return {name: tensor.clone() for name, tensor in _network().state_dict().items()}
-
-
-def _plan(start_step: int = 0, origin: State | None = None, **more: object) -> Plan:
-    keep = torch.rand(6, 3, 3, 3, generator=torch.Generator().manual_seed(1)) > 0.5
-    mask = Mask({"0.weight": keep})
-    return Plan(start=mask.apply(_state()), mask=mask, start_step=start_step, origin=origin, **more)
-
-
-def _section(**values: object) -> TrainSection:
-    return TrainSection(**({"steps": 12, "learning_rate": 0.01, "record_every": 5} | values))
-
-
-def _around(folder: Path, **more: object) -> Surroundings:
-    folder.mkdir(exist_ok=True)
-    defaults = {"sink": NullSink(), "machine": MachineSection(threads=1, checkpoint_seconds=1e9)}
-    return Surroundings(checkpoint=folder / "checkpoint.safetensors", **(defaults | more))
-
-
-def _train(
-    folder: Path, plan: Plan, section: TrainSection, stream: FakeStream | None = None, **around: object
-):
-    return train(_network(), plan, stream or FakeStream(), section, _around(folder, **around))
-
-
-def _same(ours: State, theirs: State) -> bool:
-    return ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)
+from mirl.records import TrainRecord
+from mirl.sparsity.mask import State
+from mirl.training.section import MachineSection
+from tests.training.tiny import FakeStream, make_plan, make_section, make_state, same, train_tiny
 
 
 def test_the_mask_holds_and_everything_else_learns(tmp_path):
-    plan = _plan()
-    trained = _train(tmp_path, plan, _section())
+    plan = make_plan()
+    trained = train_tiny(tmp_path, plan, make_section())
     assert (trained.weights["0.weight"][~plan.mask["0.weight"]] == 0).all()
     for name, start in plan.start.items():
         assert not torch.equal(trained.weights[name], start)
@@ -83,86 +20,89 @@ def test_the_mask_holds_and_everything_else_learns(tmp_path):
 
 
 def test_twice_gives_the_same_bytes(tmp_path):
-    first = _train(tmp_path / "a", _plan(), _section())
-    second = _train(tmp_path / "b", _plan(), _section())
-    assert _same(first.weights, second.weights)
+    first = train_tiny(tmp_path / "a", make_plan(), make_section())
+    second = train_tiny(tmp_path / "b", make_plan(), make_section())
+    assert same(first.weights, second.weights)
 
 
 @pytest.mark.parametrize("stop_after", [1, 4, 5, 11])
 def test_stopped_anywhere_it_resumes_to_the_same_bytes(tmp_path, stop_after):
-    calm = _train(tmp_path / "calm", _plan(), _section(rewind_step=3))
+    calm = train_tiny(tmp_path / "calm", make_plan(), make_section(rewind_step=3))
     stream = FakeStream()
     with pytest.raises(Stopped, match=f"after step {stop_after} of 12; run it again"):
-        _train(
+        train_tiny(
             tmp_path,
-            _plan(),
-            _section(rewind_step=3),
+            make_plan(),
+            make_section(rewind_step=3),
             stream,
             should_stop=lambda: len(stream.asked) == stop_after,
         )
     again = FakeStream()
-    resumed = _train(tmp_path, _plan(), _section(rewind_step=3), again)
+    resumed = train_tiny(tmp_path, make_plan(), make_section(rewind_step=3), again)
     assert again.asked == list(range(stop_after, 12))
-    assert _same(resumed.weights, calm.weights)
-    assert _same(resumed.origin, calm.origin)
+    assert same(resumed.weights, calm.weights)
+    assert same(resumed.origin, calm.origin)
     assert resumed.history == calm.history
 
 
 def test_the_origin_is_the_complete_state_at_the_rewind_step(tmp_path):
-    at_start = _train(tmp_path / "a", _plan(), _section())
-    assert _same(at_start.origin, _plan().start)
-    later = _train(tmp_path / "b", _plan(), _section(rewind_step=4))
+    at_start = train_tiny(tmp_path / "a", make_plan(), make_section())
+    assert same(at_start.origin, make_plan().start)
+    later = train_tiny(tmp_path / "b", make_plan(), make_section(rewind_step=4))
     assert later.origin.keys() == later.weights.keys()
-    assert not _same(later.origin, at_start.origin)
-    assert not _same(later.origin, later.weights)
+    assert not same(later.origin, at_start.origin)
+    assert not same(later.origin, later.weights)
 
 
 def test_a_round_begins_at_its_start_step_and_keeps_the_origin_it_was_given(tmp_path):
-    origin = _state()
+    origin = make_state()
     stream = FakeStream()
-    trained = _train(tmp_path, _plan(start_step=4, origin=origin), _section(rewind_step=4), stream)
+    trained = train_tiny(
+        tmp_path, make_plan(start_step=4, origin=origin), make_section(rewind_step=4), stream
+    )
     assert stream.asked == list(range(4, 12))
     assert trained.steps == 8
-    assert _same(trained.origin, origin)
+    assert same(trained.origin, origin)
     assert [record["step"] for record in trained.history] == [5, 10, 12]
 
 
 def test_frozen_parameters_do_not_move(tmp_path):
     frozen = {"0.bias": torch.ones(6, dtype=torch.bool), "2.weight": torch.ones(3, 6, 1, 1, dtype=torch.bool)}
-    plan = _plan(frozen=frozen)
-    trained = _train(tmp_path, plan, _section())
+    plan = make_plan(frozen=frozen)
+    trained = train_tiny(tmp_path, plan, make_section())
     for name in frozen:
         assert torch.equal(trained.weights[name], plan.start[name])
 
 
 def test_a_loss_that_is_not_finite_names_the_step_the_images_and_the_checkpoint(tmp_path):
-    section, often = _section(), MachineSection(threads=1, checkpoint_seconds=0.0)
+    section, often = make_section(), MachineSection(threads=1, checkpoint_seconds=0.0)
     with pytest.raises(
-        UserError, match=r"step 6: the loss is nan.*photo-6.*last good checkpoint is .*safetensors"
+        UserError,
+        match=r"step 6: the loss is nan.*photo-24, photo-25, photo-26, photo-27.*last good checkpoint is .*safetensors",
     ):
-        _train(tmp_path, _plan(), section, FakeStream(poisoned=6), machine=often)
+        train_tiny(tmp_path, make_plan(), section, FakeStream(poisoned=6), machine=often)
     healed = FakeStream()
-    _train(tmp_path, _plan(), section, healed, machine=often)
+    train_tiny(tmp_path, make_plan(), section, healed, machine=often)
     assert healed.asked[0] == 6
 
 
 def test_a_training_goes_on_only_where_it_began(tmp_path):
     stream = FakeStream()
     with pytest.raises(Stopped):
-        _train(tmp_path, _plan(), _section(), stream, should_stop=lambda: len(stream.asked) == 3)
+        train_tiny(tmp_path, make_plan(), make_section(), stream, should_stop=lambda: len(stream.asked) == 3)
     with pytest.raises(
         UserError, match="began on cpu in float32, but here it would go on in cpu in bfloat16"
     ):
-        _train(tmp_path, _plan(), _section(precision="bfloat16"))
+        train_tiny(tmp_path, make_plan(), make_section(precision="bfloat16"))
 
 
 def test_a_finished_training_is_not_done_again(tmp_path):
     """Its checkpoint stays until DVC has recorded the ticket: a kill between the two costs nothing."""
-    first = _train(tmp_path, _plan(), _section())
+    first = train_tiny(tmp_path, make_plan(), make_section())
     again = FakeStream()
-    second = _train(tmp_path, _plan(), _section(), again)
+    second = train_tiny(tmp_path, make_plan(), make_section(), again)
     assert again.asked == []
-    assert _same(first.weights, second.weights)
+    assert same(first.weights, second.weights)
     assert first.history == second.history
 
 
@@ -178,38 +118,33 @@ def test_records_go_to_the_sink_as_they_come(tmp_path):
             pass
 
     sink = Kept()
-    trained = _train(tmp_path, _plan(), _section(), sink=sink)
+    trained = train_tiny(tmp_path, make_plan(), make_section(), sink=sink)
     assert [record.step for record in sink.records] == [5, 10, 12]
     assert [vars(record) for record in sink.records] == trained.history
 
 
 def test_the_callers_threads_and_generator_are_put_back(tmp_path):
     before, state = torch.get_num_threads(), torch.get_rng_state()
-    _train(tmp_path, _plan(), _section(), machine=MachineSection(threads=2))
+    train_tiny(tmp_path, make_plan(), make_section(), machine=MachineSection(threads=2))
     assert torch.get_num_threads() == before
     assert torch.equal(torch.get_rng_state(), state)
     assert not torch.are_deterministic_algorithms_enabled()
 
 
-def test_a_gpu_that_is_not_there_is_refused(tmp_path):
-    if torch.cuda.is_available():
-        pytest.skip("this machine has a GPU")
-    with pytest.raises(UserError, match="torch sees no GPU"):
-        _train(tmp_path, _plan(), _section(), machine=MachineSection(device="cuda"))
-
-
 @pytest.mark.parametrize("values", [{"rewind_step": 13}, {"warmup_steps": 13}])
 def test_steps_that_do_not_fit_are_refused(values):
     with pytest.raises(ValueError, match="must"):
-        _section(**values)
+        make_section(**values)
 
 
 def test_a_short_round_runs_through_the_whole_learning_rate(tmp_path):
     stream = FakeStream()
-    plan = _plan(start_step=4, origin=_state(), length=0.5)
-    trained = _train(tmp_path, plan, _section(steps=24, warmup_steps=8, record_every=1), stream)
+    plan = make_plan(start_step=4, origin=make_state(), length=0.5)
+    trained = train_tiny(tmp_path, plan, make_section(steps=24, warmup_steps=8, record_every=1), stream)
     rates = [record["learning_rate"] for record in trained.history]
-    whole = _train(tmp_path / "whole", _plan(), _section(steps=24, warmup_steps=8, record_every=1))
+    whole = train_tiny(
+        tmp_path / "whole", make_plan(), make_section(steps=24, warmup_steps=8, record_every=1)
+    )
     assert stream.asked == list(range(2, 12)) and trained.steps == 10
     assert rates[2:] == pytest.approx([record["learning_rate"] for record in whole.history][8::2])
     assert trained.origin_step == 4
@@ -226,18 +161,18 @@ class ThreeLooks:
 
 
 def test_a_watch_ends_a_training_early_and_a_kill_does_not_change_when(tmp_path):
-    calm = _train(tmp_path / "calm", _plan(watch=ThreeLooks()), _section())
+    calm = train_tiny(tmp_path / "calm", make_plan(watch=ThreeLooks()), make_section())
     assert calm.steps == 9 and [record["step"] for record in calm.history] == [5, 9]
     stream = FakeStream()
     with pytest.raises(Stopped, match="after step 7"):
-        _train(
+        train_tiny(
             tmp_path,
-            _plan(watch=ThreeLooks()),
-            _section(),
+            make_plan(watch=ThreeLooks()),
+            make_section(),
             stream,
             should_stop=lambda: len(stream.asked) == 7,
         )
-    resumed, again = _train(tmp_path, _plan(watch=ThreeLooks()), _section()), FakeStream()
-    assert resumed.steps == 9 and _same(resumed.weights, calm.weights)
-    _train(tmp_path, _plan(watch=ThreeLooks()), _section(), again)
+    resumed, again = train_tiny(tmp_path, make_plan(watch=ThreeLooks()), make_section()), FakeStream()
+    assert resumed.steps == 9 and same(resumed.weights, calm.weights)
+    train_tiny(tmp_path, make_plan(watch=ThreeLooks()), make_section(), again)
     assert again.asked == []

@@ -5,6 +5,8 @@ from torch import nn
 from mirl.sparsity.mask import Mask
 from mirl.training.optimiser import MaskedAdamW
 
+LOSS = torch.tensor(0.5)
+
 
 @pytest.fixture
 def layer() -> nn.Linear:
@@ -25,7 +27,7 @@ def _steps(layer: nn.Linear, optimiser: MaskedAdamW, count: int, seed: int = 0) 
     for _ in range(count):
         loss = (layer(torch.randn(8, 4, generator=generator)) - 1).square().mean()
         loss.backward()
-        optimiser.step(0.05, 1.0)
+        optimiser.step(loss.detach(), 0.05, 1.0)
 
 
 def test_masked_weights_are_exactly_zero_after_every_step(layer):
@@ -55,15 +57,20 @@ def test_masked_elements_do_not_count_in_the_clipping_norm(layer):
     mask = Mask({"weight": torch.zeros(3, 4, dtype=torch.bool)})
     optimiser = MaskedAdamW(dict(layer.named_parameters()), mask, {}, weight_decay=0.0)
     layer.weight.grad, layer.bias.grad = torch.full((3, 4), 1e6), torch.tensor([3.0, 0.0, 4.0])
-    assert optimiser.step(0.01, 1.0) == pytest.approx(5.0)
+    assert float(optimiser.step(LOSS, 0.01, 1.0)) == pytest.approx(5.0)
 
 
-def test_a_gradient_that_is_not_finite_changes_nothing(layer):
-    before = layer.weight.detach().clone()
+@pytest.mark.parametrize(("loss", "gradient"), [(1.0, torch.nan), (1.0, torch.inf), (torch.nan, 1.0)])
+def test_what_is_not_finite_changes_nothing_then_or_later(layer, loss, gradient):
     optimiser = MaskedAdamW(dict(layer.named_parameters()), Mask({}), {}, weight_decay=0.1)
-    layer.weight.grad, layer.bias.grad = torch.full((3, 4), torch.nan), torch.zeros(3)
-    optimiser.step(0.1, 1.0)
-    assert torch.equal(layer.weight.detach(), before)
+    _steps(layer, optimiser, 2)
+    before = {name: p.detach().clone() for name, p in layer.named_parameters()}
+    moments = {name: moment.clone() for name, moment in optimiser.moments().items()}
+    layer.weight.grad, layer.bias.grad = torch.full((3, 4), gradient), torch.zeros(3)
+    optimiser.step(torch.tensor(loss), 0.1, 1.0)
+    _steps(layer, optimiser, 2)
+    assert all(torch.equal(p.detach(), before[name]) for name, p in layer.named_parameters())
+    assert all(torch.equal(moment, moments[name]) for name, moment in optimiser.moments().items())
 
 
 def test_check_finds_a_masked_weight_that_is_not_zero(layer):

@@ -1,0 +1,197 @@
+"""A training under way. Dimensions in names: B images, C channels, H height, W width."""
+
+import math
+from dataclasses import asdict
+
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from mirl.config import UserError
+from mirl.methods.plan import Plan
+from mirl.records import TrainRecord
+from mirl.sparsity.mask import State
+from mirl.training import checkpoint
+from mirl.training.checkpoint import Progress
+from mirl.training.device import precision
+from mirl.training.loading import Pair, Supply
+from mirl.training.optimiser import MaskedAdamW
+from mirl.training.schedule import learning_rate
+from mirl.training.section import TrainSection
+from mirl.training.surroundings import Surroundings
+
+READ_EVERY = {"cpu": 1, "cuda": 10}
+"""Steps from one reading of the losses to the next: to read one a GPU has to finish all that it was told to do."""
+
+
+class Run:
+    """The network and optimiser, and what a checkpoint holds of them; goes on from the one that is there."""
+
+    def __init__(
+        self, network: nn.Module, plan: Plan, supply: Supply, section: TrainSection, around: Surroundings
+    ) -> None:
+        self.network, self.plan, self.supply, self.section = network, plan, supply, section
+        self._around, self._world = around, around.world
+        parameters = dict(network.named_parameters())
+        self._parameters = list(parameters.values())
+        self.device = self._parameters[0].device
+        self.optimiser = MaskedAdamW(parameters, plan.mask, plan.frozen, section.weight_decay)
+        self._network = torch.compile(network) if around.machine.compile else network
+        self._micro_batch = min(around.machine.micro_batch or supply.share, supply.share)
+        self._autocast, self.made_with = precision(self.device, section.precision)
+        self._unread: list[Tensor] = []
+        self._rate = self._norm = 0.0
+        self.step = self.first_step = section.step_after(plan.start_step, plan.length)
+        self.origin: State = dict(plan.origin or {})
+        self.watched: State = {}
+        self.ended = False
+        self.history: list[dict[str, float]] = []
+        self.loss_sum = self.train_seconds = 0.0
+        progress = checkpoint.load(around.checkpoint)
+        if progress:
+            self._go_on(progress)
+
+    def _go_on(self, progress: Progress) -> None:
+        if progress.made_with != self.made_with:
+            raise UserError(
+                f"this training began on {progress.made_with}, but here it would go on in {self.made_with}; "
+                "go on where it began, or delete its folder in .mirl/resume to start it anew"
+            )
+        self.network.load_state_dict(progress.weights)
+        self.optimiser.restore(progress.moments, progress.step - self.first_step)
+        self.watched, self.ended = progress.watched, progress.ended
+        self.step, self.history, self.loss_sum = progress.step, list(progress.history), progress.loss_sum
+        self.train_seconds = progress.train_seconds
+        self.origin = self.origin or progress.origin
+
+    @property
+    def done(self) -> bool:
+        return self.ended or self.step == self.section.steps
+
+    def look(self) -> None:
+        """Let the plan's watch see the weights when it is time, and end where it has seen enough."""
+        watch = self.plan.watch
+        if not self.done and (self.step - self.first_step) % watch.every_steps == 0:
+            self.watched, self.ended = watch.look(copied(self.network), self.watched)
+
+    def note_origin(self) -> None:
+        if not self.origin and self.step >= self.section.rewind_step:
+            self.origin = copied(self.network)
+
+    def take_step(self, pair: Pair) -> None:
+        """One optimiser step on this process's part of its batch, in as many pieces as the memory asks for.
+
+        On a GPU it is only queued. UserError as `read` has it; OutOfMemoryError where not even one image fits in.
+        """
+        degraded_BCHW, clean_BCHW = (
+            each.to(self.device, memory_format=torch.channels_last, non_blocking=True) for each in pair
+        )
+        loss = self._backward(degraded_BCHW, clean_BCHW)
+        while self._world.any(loss is None):
+            self._halve()
+            loss = self._backward(degraded_BCHW, clean_BCHW)
+        assert loss is not None
+        self._world.add([*(p.grad for p in self._parameters if p.grad is not None), loss])
+        section = self.section
+        self._rate = learning_rate(self.step, section.steps, section.warmup_steps, section.learning_rate)
+        norm = self.optimiser.step(loss, self._rate, section.clip_norm)
+        self._unread.append(torch.stack([loss, norm]))
+        self.step += 1
+        if len(self._unread) >= READ_EVERY[self.device.type]:
+            self.read()
+
+    def _backward(self, degraded_BCHW: Tensor, clean_BCHW: Tensor) -> Tensor | None:
+        """Add this process's share of the gradients, and return its share of the loss; None: the memory is full."""
+        total = torch.zeros((), device=self.device)
+        try:
+            for degraded, clean in zip(
+                degraded_BCHW.split(self._micro_batch), clean_BCHW.split(self._micro_batch)
+            ):
+                with self._autocast:
+                    restored = self._network(degraded)
+                # the mean over the whole batch is the sum of these
+                loss = nn.functional.l1_loss(restored.float(), clean) * (len(clean) / self.supply.batch)
+                loss.backward()
+                total += loss.detach()
+        except torch.OutOfMemoryError:
+            return None  # and let go of what the failed attempt holds
+        return total
+
+    def _halve(self) -> None:
+        """After a step that the memory did not hold, here or in another process: the same in smaller pieces."""
+        if self._micro_batch == 1:
+            raise torch.OutOfMemoryError("not even one image of a batch fits beside the network")
+        self._micro_batch = (self._micro_batch + 1) // 2
+        self.network.zero_grad(set_to_none=True)
+        torch.cuda.empty_cache()
+        if self._world.leads:
+            tqdm.write(
+                f"{self._around.title}: out of memory at step {self.step}; it goes on with {self._micro_batch} "
+                f"images at a time (machine.micro_batch: {self._micro_batch} begins with it)"
+            )
+
+    def read(self) -> None:
+        """Wait for the steps taken, and read what they came to.
+
+        UserError at one whose loss or gradient is not finite: it changed nothing, nor did those after it.
+        """
+        numbers = torch.stack(self._unread).tolist() if self._unread else []
+        for step, (loss, norm) in enumerate(numbers, self.step - len(numbers)):
+            if not (math.isfinite(loss) and math.isfinite(norm)):
+                raise UserError(self._explosion(step, loss, norm))
+            self.loss_sum += loss
+            self._norm = norm
+        self._unread.clear()
+
+    def _explosion(self, step: int, loss: float, norm: float) -> str:
+        saved = self._around.checkpoint
+        kept = f"; the last good checkpoint is {saved}" if saved.exists() else ""
+        return (
+            f"{self._around.title}: step {step}: the loss is {loss} and the gradient norm {norm}, expected finite "
+            f"numbers; the batch was {', '.join(self.supply.images(step))}; a lower train.learning_rate "
+            f"(now {self.section.learning_rate}) or longer train.warmup_steps usually helps{kept}"
+        )
+
+    def record(self) -> TrainRecord:
+        """The record of the steps since the one before."""
+        self.read()
+        since = self.history[-1]["step"] if self.history else self.first_step
+        record = TrainRecord(
+            step=self.step,
+            loss=self.loss_sum / (self.step - since),
+            learning_rate=self._rate,
+            gradient_norm=self._norm,
+        )
+        self.history.append(asdict(record))
+        self.loss_sum = 0.0
+        return record
+
+    def save(self) -> None:
+        """Check what must hold, and write the checkpoint, from which any number of processes goes on."""
+        self.read()
+        self.optimiser.check()
+        self._world.check_same(self._parameters)
+        if self._world.leads:
+            checkpoint.save(self._progress(), self._around.checkpoint)
+
+    def _progress(self) -> Progress:
+        return Progress(
+            step=self.step,
+            made_with=self.made_with,
+            weights=self.network.state_dict(),
+            moments=self.optimiser.moments(),
+            origin={} if self.plan.origin else self.origin,
+            watched=self.watched,
+            ended=self.ended,
+            history=self.history,
+            loss_sum=self.loss_sum,
+            train_seconds=self.train_seconds,
+        )
+
+
+def copied(network: nn.Module) -> State:
+    """The complete state, contiguous on the CPU, sharing no memory with the network."""
+    return {
+        name: tensor.detach().to("cpu", copy=True).contiguous()
+        for name, tensor in network.state_dict().items()
+    }

@@ -1,0 +1,23 @@
+"""What is around a training."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from mirl.records import Sink
+from mirl.training.section import MachineSection
+from mirl.training.world import ALONE, World
+
+
+@dataclass(frozen=True, kw_only=True)
+class Surroundings:
+    """Where a training runs, what it saves to and whom it tells; of this only the device can be seen in its result."""
+
+    checkpoint: Path
+    """File to resume from and to save to."""
+    sink: Sink
+    machine: MachineSection
+    should_stop: Callable[[], bool] = lambda: False
+    """Asked after every step; True saves a checkpoint and raises Stopped."""
+    title: str = "train"
+    world: World = ALONE

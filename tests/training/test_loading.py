@@ -1,0 +1,133 @@
+"""Batches that are drawn in processes of their own."""
+
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from mirl.config import Stopped
+from mirl.data.batches import BatchStream
+from mirl.data.packed import PackedImages
+from mirl.data.prepare import prepare
+from mirl.data.sections import BatchSection, DataSection, FolderSource
+from mirl.training.loading import Supply, batches
+from mirl.training.loop import train
+from mirl.training.section import MachineSection
+from mirl.training.world import World
+from tests.training.tiny import BATCH, make_around, make_network, make_plan, make_section
+
+ROOT = Path(__file__).parents[2]
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def stream(tmp_path_factory) -> BatchStream:
+    folder = tmp_path_factory.mktemp("data")
+    for name in ("photographs", "prepared"):
+        (folder / name).mkdir()
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 48, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(folder / "photographs/a.png")
+    source = FolderSource(kind="folder", path="photographs", split="train")
+    prepare(DataSection(root="x", sources={"a": source}), folder, folder / "prepared")
+    return BatchStream(PackedImages(folder / "prepared"), BatchSection(batch=BATCH, patch=16), 3)
+
+
+def _children() -> set[int]:
+    return {child.pid for child in multiprocessing.active_children() if child.pid}
+
+
+def test_the_batches_are_the_same_whoever_draws_them_and_signals_are_for_the_trainer(stream):
+    supply = Supply(stream=stream, batch=BATCH, world=World())
+    torch_state = torch.get_rng_state()
+    at_once = list(batches(supply, range(5, 15), MachineSection(), CPU))
+    drawn = batches(supply, range(5, 15), MachineSection(loaders=2), CPU)
+    first = next(drawn)
+    loaders = _children()
+    assert len(loaders) == 2
+    for loader in loaders:
+        os.kill(loader, signal.SIGTERM)
+        os.kill(loader, signal.SIGINT)
+    for ours, theirs in zip(at_once, [first, *drawn], strict=True):
+        assert all(torch.equal(one, other) for one, other in zip(ours, theirs))
+        assert theirs[0].is_contiguous(memory_format=torch.channels_last)
+    assert torch.equal(torch.get_rng_state(), torch_state)
+    del drawn
+    assert not _children()
+
+
+def test_the_processes_of_a_world_draw_a_whole_batch_between_them(stream):
+    def part(rank: int) -> torch.Tensor:
+        supply = Supply(stream=stream, batch=BATCH, world=World(rank=rank, size=2))
+        return next(batches(supply, range(7, 8), MachineSection(), CPU))[0]
+
+    assert torch.equal(torch.cat([part(0), part(1)]), stream.batch(7).degraded_BCHW)
+
+
+def test_a_killed_loader_stops_the_training_which_can_go_on(stream, tmp_path):
+    def kill_one() -> bool:
+        os.kill(min(_children()), signal.SIGKILL)
+        return False
+
+    machine = MachineSection(threads=1, checkpoint_seconds=0.0, loaders=1)
+    around = make_around(tmp_path, machine=machine, should_stop=kill_one)
+    with pytest.raises(
+        Stopped, match="train: a process that draws its batches has ended .* run it again to go on"
+    ):
+        train(make_network(), make_plan(), stream, make_section(steps=10_000), around)
+    assert around.checkpoint.exists() and not _children()
+
+
+ENDLESS = """
+import sys
+from pathlib import Path
+import torch
+from mirl.data.batches import BatchStream
+from mirl.data.packed import PackedImages
+from mirl.data.sections import BatchSection
+from mirl.training.loading import Supply, batches
+from mirl.training.section import MachineSection
+from mirl.training.world import World
+
+if __name__ == "__main__":
+    stream = BatchStream(PackedImages(Path(sys.argv[1])), BatchSection(batch=4, patch=16), 3)
+    supply = Supply(stream=stream, batch=4, world=World())
+    for pair in batches(supply, range(1 << 40), MachineSection(loaders=1), torch.device("cpu")):
+        print("drawn", flush=True)
+"""
+
+
+def test_loaders_end_when_their_trainer_is_killed(stream, tmp_path):
+    script = tmp_path / "endless.py"
+    script.write_text(ENDLESS)
+    command = [sys.executable, str(script), str(stream.__reduce__()[1][0].folder)]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, text=True, env=environment, start_new_session=True
+    ) as trainer:
+        assert trainer.stdout is not None and trainer.stdout.readline() == "drawn\n"
+        trainer.kill()
+    until = time.monotonic() + 30
+    while _in_session(trainer.pid):
+        assert time.monotonic() < until, "a loader outlives its trainer"
+        time.sleep(0.1)
+
+
+def _in_session(session: int) -> list[int]:
+    """The processes of a session that run."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            state, _, _, of = stat.read_text().rpartition(")")[2].split()[:4]
+        except OSError:
+            continue
+        if int(of) == session and state != "Z":
+            found.append(int(stat.parent.name))
+    return found
