@@ -1,20 +1,13 @@
 """Keeps a process from outliving the one that began it: `python -m flows.lifeline PID MODULE ARGUMENT...`."""
 
-import ctypes
 import os
 import runpy
-import signal
 import sys
+
+from mirl.training.lifeline import die_with_parent  # imports no torch, which takes seconds
 
 EXIT_STOPPED = 75
 """Exit code of what was stopped and goes on where it was when it is begun again (EX_TEMPFAIL); no other is worth a retry."""
-
-
-def die_with_parent() -> None:
-    """Ask Linux for SIGTERM when the parent dies, so that nothing goes on that nobody waits for."""
-    if sys.platform == "linux":
-        pr_set_pdeathsig = 1
-        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGTERM)
 
 
 if __name__ == "__main__":

@@ -34,7 +34,8 @@ from mirl.tickets import format as ticket_format
 from mirl.tickets.routing import Routing
 from mirl.tickets.ticket import Lineage, Ticket
 from mirl.training.device import device_of
-from mirl.training.loop import Trained, train
+from mirl.training.launch import train
+from mirl.training.loop import Trained
 from mirl.training.surroundings import Surroundings
 
 PROBE_SIDE = 64

@@ -2,7 +2,8 @@
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import NoReturn
 
@@ -62,7 +63,7 @@ def train(
             dynamic_ncols=True,
             smoothing=0.05,
             mininterval=0.5,
-            disable=not around.world.leads,
+            disable=run.done or not around.world.leads,
         )
         with bar:
             _advance(run, around, bar)
@@ -79,32 +80,31 @@ def train(
 
 
 def _advance(run: Run, around: Surroundings, bar: "tqdm[NoReturn]") -> None:
-    if run.done:
-        return
     started, saved = time.monotonic() - run.train_seconds, time.monotonic()
-    for pair in batches(run.supply, range(run.step, run.section.steps), around.machine, run.device):
-        run.note_origin()
-        run.take_step(pair)
-        run.look()
-        run.train_seconds = time.monotonic() - started
-        bar.update()
-        if run.step % run.section.record_every == 0 or run.done:
-            record = run.record()
-            around.sink.log(record)
-            images = (run.step - run.first_step) * run.supply.batch / run.train_seconds
-            bar.set_postfix_str(f"loss {record.loss:.4f}, {images:.0f} images/s")
-        stop = around.world.any(around.should_stop())
-        late = around.world.any(time.monotonic() - saved >= around.machine.checkpoint_seconds)
-        # the last one is kept until DVC has recorded the ticket, which comes after this
-        if stop or late or run.done:
-            run.save()
-            saved = time.monotonic()
-        if run.done:
-            return
-        if stop:
-            raise Stopped(
-                f"{around.title}: stopped after step {run.step} of {run.section.steps}; run it again to go on"
-            )
+    with closing(
+        batches(run.supply, range(run.step, run.section.steps), around.machine, run.device)
+    ) as pairs:
+        while not run.done:
+            run.note_origin()
+            run.take_step(next(pairs))
+            run.look()
+            run.train_seconds = time.monotonic() - started
+            bar.update()
+            if run.step % run.section.record_every == 0 or run.done:
+                record = run.record()
+                around.sink.log(record)
+                images = (run.step - run.first_step) * run.supply.batch / run.train_seconds
+                bar.set_postfix_str(f"loss {record.loss:.4f}, {images:.0f} images/s")
+            stop = around.world.any(around.should_stop())
+            late = around.world.any(time.monotonic() - saved >= around.machine.checkpoint_seconds)
+            # the last one is kept until DVC has recorded the ticket, which comes after this
+            if stop or late or run.done:
+                run.save()
+                saved = time.monotonic()
+            if stop and not run.done:
+                raise Stopped(
+                    f"{around.title}: stopped after step {run.step} of {run.section.steps}; run it again to go on"
+                )
 
 
 @contextmanager
@@ -117,9 +117,7 @@ def _in_words(device: torch.device, title: str) -> Iterator[None]:
             f"{title}: the memory of {device} is full ({str(error).splitlines()[0]}); end what else uses it, or "
             "train a smaller network or patch"
         ) from None
-    except RuntimeError as error:
-        if not str(error).startswith("DataLoader worker"):
-            raise
+    except BrokenProcessPool:
         raise Stopped(
-            f"{title}: a process that draws its batches has ended ({str(error).splitlines()[0]}); run it again to go on"
+            f"{title}: a process that draws its batches was killed; run it again to go on"
         ) from None

@@ -173,6 +173,7 @@ class Run:
         self._world.check_same(self._parameters)
         if self._world.leads:
             checkpoint.save(self._progress(), self._around.checkpoint)
+        self._world.any(False)  # nobody goes on, or ends, before it is written
 
     def _progress(self) -> Progress:
         return Progress(

@@ -16,6 +16,8 @@ import pytest
 import yaml
 from PIL import Image
 
+from tests.training.processes import in_session
+
 ROOT = Path(__file__).parents[2]
 VALUES: dict[str, Any] = {
     "study": "tiny",
@@ -50,11 +52,13 @@ def tree(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def _start(tree: Path, *arguments: str) -> "subprocess.Popen[str]":
+def _start(tree: Path, *arguments: str, group: bool = False) -> "subprocess.Popen[str]":
     # A tracking server that refuses at once: training must not mind, and MLflow's import stays out of the timing.
     environment = os.environ | {"PYTHONPATH": str(ROOT), "MLFLOW_TRACKING_URI": "http://127.0.0.1:9"}
     command = [sys.executable, "-m", "flows.stage", *arguments]
-    return subprocess.Popen(command, cwd=tree, stderr=subprocess.PIPE, text=True, env=environment)
+    return subprocess.Popen(
+        command, cwd=tree, stderr=subprocess.PIPE, text=True, env=environment, start_new_session=group
+    )
 
 
 def _run(tree: Path, *arguments: str) -> tuple[int, str]:
@@ -102,6 +106,27 @@ def test_a_signal_saves_and_exits_with_75(tree, number):
     assert "run it again to go on" in said
     assert "Traceback" not in said
     assert not (tree / "tickets/dense").exists()
+
+
+def test_a_signal_to_a_whole_group_stops_several_processes_at_the_same_step(tree):
+    """One of them alone can go on from there."""
+    assert _run(tree, "prepare")[0] == _run(tree, "init")[0] == 0
+    batches = {"batch": 6, "patch": 16}
+    several = {"threads": 1, "checkpoint_seconds": 0.0, "processes": 2, "loaders": 1}
+    values = VALUES | {"train": VALUES["train"] | {"batches": batches}, "machine": several}
+    (tree / "params.yaml").write_text(yaml.safe_dump(values))
+    process = _start(tree, "round", "dense", group=True)
+    _wait_for_checkpoint(tree, process)
+    os.killpg(process.pid, signal.SIGTERM)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 75
+    assert said.count("run it again to go on") == 1 and "Traceback" not in said
+    until = time.monotonic() + 10
+    while in_session(process.pid):  # what multiprocessing keeps its books with goes last
+        assert time.monotonic() < until, "a process outlives the stage"
+        time.sleep(0.05)
+    (tree / "params.yaml").write_text(yaml.safe_dump(values | {"machine": VALUES["machine"]}))
+    assert _run(tree, "round", "dense")[0] == 0
 
 
 @pytest.mark.parametrize(

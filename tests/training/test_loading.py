@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
+from contextlib import closing
 
 import numpy as np
 import pytest
@@ -22,9 +22,9 @@ from mirl.training.loading import Supply, batches
 from mirl.training.loop import train
 from mirl.training.section import MachineSection
 from mirl.training.world import World
+from tests.training.processes import ROOT, in_session
 from tests.training.tiny import BATCH, make_around, make_network, make_plan, make_section
 
-ROOT = Path(__file__).parents[2]
 CPU = torch.device("cpu")
 
 
@@ -46,20 +46,23 @@ def _children() -> set[int]:
 
 def test_the_batches_are_the_same_whoever_draws_them_and_signals_are_for_the_trainer(stream):
     supply = Supply(stream=stream, batch=BATCH, world=World())
-    torch_state = torch.get_rng_state()
-    at_once = list(batches(supply, range(5, 15), MachineSection(), CPU))
-    drawn = batches(supply, range(5, 15), MachineSection(loaders=2), CPU)
-    first = next(drawn)
-    loaders = _children()
-    assert len(loaders) == 2
-    for loader in loaders:
+    at_once = batches(supply, range(5, 15), MachineSection(), CPU)
+    with closing(batches(supply, range(5, 15), MachineSection(loaders=1), CPU)) as drawn:
+        first = next(drawn)
+        (loader,) = _children()
         os.kill(loader, signal.SIGTERM)
         os.kill(loader, signal.SIGINT)
-    for ours, theirs in zip(at_once, [first, *drawn], strict=True):
-        assert all(torch.equal(one, other) for one, other in zip(ours, theirs))
-        assert theirs[0].is_contiguous(memory_format=torch.channels_last)
-    assert torch.equal(torch.get_rng_state(), torch_state)
-    del drawn
+        for ours, theirs in zip(at_once, [first, *drawn], strict=True):
+            assert all(torch.equal(one, other) for one, other in zip(ours, theirs))
+            assert theirs[0].is_contiguous(memory_format=torch.channels_last)
+    assert not _children()
+
+
+def test_several_loaders_keep_the_order(stream):
+    supply = Supply(stream=stream, batch=BATCH, world=World())
+    with closing(batches(supply, range(1 << 40), MachineSection(loaders=2), CPU)) as drawn:
+        for step in range(40):
+            assert torch.equal(next(drawn)[1], stream.batch(step).clean_BCHW)
     assert not _children()
 
 
@@ -79,7 +82,7 @@ def test_a_killed_loader_stops_the_training_which_can_go_on(stream, tmp_path):
     machine = MachineSection(threads=1, checkpoint_seconds=0.0, loaders=1)
     around = make_around(tmp_path, machine=machine, should_stop=kill_one)
     with pytest.raises(
-        Stopped, match="train: a process that draws its batches has ended .* run it again to go on"
+        Stopped, match="train: a process that draws its batches was killed; run it again to go on"
     ):
         train(make_network(), make_plan(), stream, make_section(steps=10_000), around)
     assert around.checkpoint.exists() and not _children()
@@ -115,19 +118,6 @@ def test_loaders_end_when_their_trainer_is_killed(stream, tmp_path):
         assert trainer.stdout is not None and trainer.stdout.readline() == "drawn\n"
         trainer.kill()
     until = time.monotonic() + 30
-    while _in_session(trainer.pid):
+    while in_session(trainer.pid):
         assert time.monotonic() < until, "a loader outlives its trainer"
         time.sleep(0.1)
-
-
-def _in_session(session: int) -> list[int]:
-    """The processes of a session that run."""
-    found = []
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            state, _, _, of = stat.read_text().rpartition(")")[2].split()[:4]
-        except OSError:
-            continue
-        if int(of) == session and state != "Z":
-            found.append(int(stat.parent.name))
-    return found

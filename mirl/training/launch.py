@@ -1,0 +1,175 @@
+"""Trains a network in as many processes as the machine section says."""
+
+import multiprocessing
+import os
+import pickle
+import signal
+import socket
+import sys
+import time
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from multiprocessing import connection
+from multiprocessing.process import BaseProcess
+from typing import NoReturn
+
+import torch
+import torch.distributed as dist
+from torch import nn
+from tqdm import tqdm
+
+from mirl.config import Stopped, UserError
+from mirl.data.batches import BatchStream
+from mirl.methods.plan import Plan
+from mirl.records import Sink, TrainRecord
+from mirl.training import loop
+from mirl.training.device import device_of
+from mirl.training.loop import Trained
+from mirl.training.ranks import Job, Seat, work
+from mirl.training.section import MachineSection, TrainSection
+from mirl.training.surroundings import Surroundings
+
+LISTEN_SECONDS = 0.2
+"""How often it is asked whether to stop."""
+GRACE_SECONDS = 1.0
+"""For the other processes to end when one has: they may know why."""
+
+
+def train(
+    network: nn.Module, plan: Plan, stream: BatchStream, section: TrainSection, around: Surroundings
+) -> Trained:
+    """As `loop.train`; several processes end in the same weights as one, within rounding.
+
+    They leave the checkpoint of a finished training, which is read here. UserError where they do not share a
+    batch evenly or there are too few GPUs. Raises Stopped where one of them dies, too.
+    """
+    machine = around.machine
+    if machine.processes > 1:
+        _refuse(machine, section.batches.batch)
+        job = Job(
+            network=network, plan=plan, stream=stream, section=section, machine=machine,
+            checkpoint=around.checkpoint, title=around.title,
+        )  # fmt: skip
+        _train_together(job, around)
+    return loop.train(network, plan, stream, section, around)
+
+
+def _refuse(machine: MachineSection, batch: int) -> None:
+    wanted = machine.processes
+    if batch % wanted:
+        even = ", ".join(str(n) for n in range(1, batch + 1) if batch % n == 0)
+        raise UserError(
+            f"machine.processes is {wanted}, which does not share train.batches.batch of {batch} evenly; use one of {even}"
+        )
+    device = device_of(machine)
+    if device.index is not None:
+        raise UserError(
+            f"machine.device is {device}, which is one GPU, but machine.processes is {wanted}; use `cuda`, and "
+            "CUDA_VISIBLE_DEVICES to choose the GPUs"
+        )
+    if device.type == "cuda" and torch.cuda.device_count() < wanted:
+        raise UserError(
+            f"machine.processes is {wanted}, but torch sees {torch.cuda.device_count()} GPUs; use at most as many"
+        )
+
+
+@dataclass(kw_only=True, eq=False)
+class _Rank:
+    """A process that trains, and what it has said."""
+
+    number: int
+    process: BaseProcess
+    link: connection.Connection
+    said: UserError | Stopped | str | None = None
+
+    def tell(self, message: bytes) -> None:
+        with suppress(OSError):  # it has ended, which is seen elsewhere
+            self.link.send_bytes(message)
+
+    def listen(self, sink: Sink) -> None:
+        """Hand on what has come."""
+        while not self.link.closed and self.link.poll():
+            try:
+                message = self.link.recv()
+            except (EOFError, OSError):
+                self.link.close()
+            else:
+                if isinstance(message, TrainRecord):
+                    sink.log(message)
+                else:
+                    self.said = message
+
+
+def _train_together(job: Job, around: Surroundings) -> None:
+    """Begin the processes and stay until the last has ended; none is left, whatever happens."""
+    with socket.create_server(("127.0.0.1", 0)) as free:  # any port that is free, for this machine alone
+        port = free.getsockname()[1]
+        store = dist.TCPStore(
+            "127.0.0.1", port, is_master=True, wait_for_workers=False, master_listen_fd=free.detach()
+        )
+    ranks: list[_Rank] = []
+    try:
+        size = job.machine.processes
+        seats = [Seat(rank=rank, size=size, port=port, parent=os.getpid()) for rank in range(size)]
+        ranks.extend(_begin(seat) for seat in seats)
+        kind = device_of(job.machine).type
+        for rank in ranks:  # once all have begun: a process takes seconds to listen
+            device = f"cuda:{rank.number}" if kind == "cuda" else "cpu"
+            machine = job.machine.model_copy(update={"device": device})
+            rank.tell(pickle.dumps(replace(job, machine=machine)))
+        _watch(ranks, around)
+    finally:
+        for rank in ranks:
+            rank.process.kill()
+        for rank in ranks:
+            rank.process.join()
+        del store
+
+
+def _begin(seat: Seat) -> _Rank:
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=work, args=(seat, theirs), name=f"rank {seat.rank}")
+    process.start()
+    theirs.close()
+    return _Rank(number=seat.rank, process=process, link=ours)
+
+
+def _watch(ranks: list[_Rank], around: Surroundings) -> None:
+    """Hand on records and the wish to stop until all have finished; raises where one has not."""
+    told = False
+    while running := [rank.process.sentinel for rank in ranks if rank.process.exitcode is None]:
+        links = [rank.link for rank in ranks if not rank.link.closed]
+        connection.wait([*links, *running], LISTEN_SECONDS)
+        for rank in ranks:
+            rank.listen(around.sink)
+        if any(rank.process.exitcode for rank in ranks):
+            _explain(ranks, around)
+        if not told and around.should_stop():
+            told = True
+            for rank in ranks:
+                rank.tell(b"stop")
+    for rank in ranks:
+        rank.listen(around.sink)
+
+
+def _explain(ranks: list[_Rank], around: Surroundings) -> NoReturn:
+    """Raise what the processes ended with."""
+    until = time.monotonic() + GRACE_SECONDS
+    for rank in ranks:
+        rank.process.join(max(0, until - time.monotonic()))
+        rank.listen(around.sink)
+    for kind in (UserError, Stopped):
+        for rank in ranks:
+            if isinstance(rank.said, kind):
+                raise rank.said
+    why = "a process has ended"
+    for rank in ranks:
+        code = rank.process.exitcode or 0
+        if code < 0:
+            why = f"its process {rank.number} was ended by {signal.Signals(-code).name}"
+        elif isinstance(rank.said, str):
+            tqdm.write(rank.said, file=sys.stderr)
+            why = f"its process {rank.number} failed ({rank.said.strip().splitlines()[-1]})"
+            break
+    raise Stopped(f"{around.title}: {why}; run it again to go on")

@@ -1,0 +1,140 @@
+"""One of several processes that train a network together."""
+
+import os
+import pickle
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from mirl.config import Stopped, UserError
+from mirl.data.batches import BatchStream
+from mirl.methods.plan import Plan
+from mirl.records import NullSink, TrainRecord
+from mirl.training.lifeline import heed_only
+from mirl.training.loop import train
+from mirl.training.section import MachineSection, TrainSection
+from mirl.training.surroundings import Surroundings
+from mirl.training.world import World
+
+
+class Lost(Exception):
+    """Another process of the world does not answer any more; who began them knows why."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ranks(World):
+    """Several processes over torch.distributed: gloo between CPUs, NCCL between GPUs."""
+
+    def any(self, flag: bool) -> bool:
+        said = torch.tensor(int(flag))
+        _answered(lambda: dist.all_reduce(said, dist.ReduceOp.MAX))
+        return bool(said)
+
+    def add(self, tensors: Sequence[Tensor]) -> None:
+        flat = torch.cat([tensor.reshape(-1) for tensor in tensors])
+        _answered(lambda: dist.all_reduce(flat))
+        parts = flat.split([tensor.numel() for tensor in tensors])
+        torch._foreach_copy_(list(tensors), [part.view_as(t) for part, t in zip(parts, tensors)])
+
+    def check_same(self, tensors: Sequence[Tensor]) -> None:
+        # sums of the bits: exact, so the order in which they are added does not matter
+        mine = torch.stack([tensor.detach().view(torch.int32).sum() for tensor in tensors])
+        lowest, highest = mine.clone(), mine.clone()
+        _answered(lambda: dist.all_reduce(lowest, dist.ReduceOp.MIN))
+        _answered(lambda: dist.all_reduce(highest, dist.ReduceOp.MAX))
+        assert torch.equal(lowest, highest), "the processes of a training have different weights"
+
+
+def _answered(collective: Callable[[], object]) -> None:
+    try:
+        collective()
+    except RuntimeError as error:
+        raise Lost from error
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """What every process is given to train."""
+
+    network: nn.Module
+    plan: Plan
+    stream: BatchStream
+    section: TrainSection
+    machine: MachineSection
+    checkpoint: Path
+    title: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seat:
+    """The place of a process among those that its parent began."""
+
+    rank: int
+    size: int
+    port: int
+    """Of the parent's store on this machine, by which they find each other."""
+    parent: int
+
+
+@dataclass(frozen=True)
+class _ToParent:
+    """A sink that hands the records to the parent, which has the real one."""
+
+    link: Connection
+
+    def log(self, record: TrainRecord) -> None:
+        self.link.send(record)
+
+    def close(self) -> None:
+        pass
+
+
+def work(seat: Seat, link: Connection) -> None:
+    """Train the job that comes over `link`; anything that comes after it means: stop.
+
+    Sends records, and last what it ended with where it did not finish: a UserError, Stopped, or a traceback.
+    """
+    heed_only(seat.parent)
+    try:
+        job: Job = pickle.loads(link.recv_bytes())
+        world = _join(seat, torch.device(job.machine.device))
+        around = Surroundings(
+            checkpoint=job.checkpoint,
+            sink=_ToParent(link) if world.leads else NullSink(),
+            machine=job.machine,
+            should_stop=link.poll,
+            title=job.title,
+            world=world,
+        )
+        train(job.network, job.plan, job.stream, job.section, around)
+        dist.destroy_process_group()
+        return
+    except (UserError, Stopped) as error:
+        link.send(error)
+    except Lost:
+        pass
+    except Exception:
+        link.send(traceback.format_exc())
+    link.close()
+    os._exit(1)  # an orderly end would wait for the others
+
+
+def _join(seat: Seat, device: torch.device) -> Ranks:
+    backend = "gloo"
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+        backend = "cpu:gloo,cuda:nccl"
+    if sys.platform == "linux":
+        os.environ.setdefault(
+            "GLOO_SOCKET_IFNAME", "lo"
+        )  # all are on this machine, whatever its name leads to
+    store = dist.TCPStore("127.0.0.1", seat.port, is_master=False)
+    dist.init_process_group(backend, store=store, rank=seat.rank, world_size=seat.size)
+    return Ranks(rank=seat.rank, size=seat.size)
