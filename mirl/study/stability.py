@@ -21,7 +21,9 @@ from mirl.records import NullSink
 from mirl.sparsity.mask import Mask, State
 from mirl.study.stages import Study
 from mirl.study.ticket_folder import complete_state
-from mirl.training.loop import Surroundings, device_of, train
+from mirl.training.device import device_of
+from mirl.training.launch import train
+from mirl.training.surroundings import Surroundings
 
 POINTS = 11
 """Places on the line at which the loss is taken, both ends among them."""
