@@ -19,6 +19,7 @@ from mirl.records import Sink, TrainRecord
 from mirl.sparsity.mask import State
 from mirl.training import checkpoint
 from mirl.training.checkpoint import Progress
+from mirl.training.meter import Meter
 from mirl.training.optimiser import MaskedAdamW
 from mirl.training.schedule import learning_rate
 from mirl.training.section import MachineSection, TrainSection
@@ -36,6 +37,8 @@ class Trained:
     history: list[dict[str, float]]
     """Records, in the order of their steps."""
     train_seconds: float
+    train_joules: float | None
+    """Energy that it took; None where a machine could not tell."""
     steps: int
     """Steps that this training took."""
 
@@ -88,7 +91,8 @@ def train(
         origin=run.origin,
         origin_step=plan.start_step if plan.origin else whole.rewind_step,
         history=run.history,
-        train_seconds=run.train_seconds,
+        train_seconds=run.meter.seconds,
+        train_joules=run.meter.joules,
         steps=run.step - run.first_step,
     )
 
@@ -107,10 +111,10 @@ class _Run:
         self.watched: State = {}
         self.ended = False
         self.history: list[dict[str, float]] = []
-        self.loss_sum = self.train_seconds = 0.0
-        self.autocast, self.made_with = _precision(
-            next(iter(parameters.values())).device.type, section.precision
-        )
+        self.loss_sum = 0.0
+        device = next(iter(parameters.values())).device
+        self.meter = Meter.of(device, progress)
+        self.autocast, self.made_with = _precision(device.type, section.precision)
         if progress:
             if progress.made_with != self.made_with:
                 raise UserError(
@@ -121,7 +125,6 @@ class _Run:
             self.optimiser.restore(progress.moments, progress.step - self.first_step)
             self.watched, self.ended = progress.watched, progress.ended
             self.step, self.history, self.loss_sum = progress.step, list(progress.history), progress.loss_sum
-            self.train_seconds = progress.train_seconds
             self.origin = self.origin or progress.origin
 
     @property
@@ -172,6 +175,7 @@ class _Run:
         return mean
 
     def progress(self) -> Progress:
+        self.meter.look()
         return Progress(
             step=self.step,
             made_with=self.made_with,
@@ -182,12 +186,13 @@ class _Run:
             ended=self.ended,
             history=self.history,
             loss_sum=self.loss_sum,
-            train_seconds=self.train_seconds,
+            train_seconds=self.meter.seconds,
+            train_joules=self.meter.joules,
         )
 
 
 def _advance(run: _Run, stream: BatchStream, around: Surroundings, bar: "tqdm[NoReturn]") -> None:
-    started, saved = time.monotonic() - run.train_seconds, time.monotonic()
+    saved = time.monotonic()
     while not run.done:
         run.note_origin()
         try:
@@ -196,12 +201,12 @@ def _advance(run: _Run, stream: BatchStream, around: Surroundings, bar: "tqdm[No
             kept = f"; the last good checkpoint is {around.checkpoint}" if around.checkpoint.exists() else ""
             raise UserError(f"{around.title}: {error}{kept}") from None
         run.look()
-        run.train_seconds = time.monotonic() - started
+        run.meter.tick()
         bar.update()
         if run.step % run.section.record_every == 0 or run.done:
             record = run.record(last)
             around.sink.log(record)
-            images = (run.step - run.first_step) * run.section.batches.batch / run.train_seconds
+            images = (run.step - run.first_step) * run.section.batches.batch / run.meter.seconds
             bar.set_postfix_str(f"loss {record.loss:.4f}, {images:.0f} images/s")
         stop = around.should_stop()
         # the last one is kept until DVC has recorded the ticket, which comes after this

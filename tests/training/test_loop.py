@@ -12,6 +12,7 @@ from mirl.config import Stopped, UserError
 from mirl.methods.plan import Plan
 from mirl.records import NullSink, TrainRecord
 from mirl.sparsity.mask import Mask, State
+from mirl.training import checkpoint
 from mirl.training.loop import Surroundings, train
 from mirl.training.section import MachineSection, TrainSection
 
@@ -164,6 +165,35 @@ def test_a_finished_training_is_not_done_again(tmp_path):
     assert again.asked == []
     assert _same(first.weights, second.weights)
     assert first.history == second.history
+
+
+def _counting(monkeypatch: pytest.MonkeyPatch, *readings: float) -> None:
+    """A machine whose energy counter shows these joules, one look after the other."""
+    shown = iter(readings)
+    monkeypatch.setattr("mirl.training.meter.counter", lambda device: ("made up", lambda: next(shown)))
+
+
+def test_energy_and_seconds_survive_a_stop(tmp_path, monkeypatch):
+    stream = FakeStream()
+    _counting(monkeypatch, 100.0, 130.0)
+    with pytest.raises(Stopped):
+        _train(tmp_path, _plan(), _section(), stream, should_stop=lambda: len(stream.asked) == 4)
+    before = checkpoint.load(tmp_path / "checkpoint.safetensors")
+    assert before is not None and before.train_joules == 30.0
+    _counting(monkeypatch, 7.0, 12.0)
+    trained = _train(tmp_path, _plan(), _section())
+    assert trained.train_joules == 35.0
+    assert trained.train_seconds > before.train_seconds > 0
+
+
+def test_a_machine_that_cannot_tell_makes_the_energy_unknown_for_good(tmp_path, monkeypatch):
+    stream = FakeStream()
+    monkeypatch.setattr("mirl.training.meter.counter", lambda device: None)
+    with pytest.raises(Stopped):
+        _train(tmp_path, _plan(), _section(), stream, should_stop=lambda: len(stream.asked) == 4)
+    _counting(monkeypatch, *range(100))
+    assert _train(tmp_path, _plan(), _section()).train_joules is None
+    assert _train(tmp_path / "whole", _plan(), _section()).train_joules is not None
 
 
 def test_records_go_to_the_sink_as_they_come(tmp_path):
