@@ -1,4 +1,5 @@
 from collections.abc import Iterator
+from types import SimpleNamespace
 
 import pytest
 
@@ -10,7 +11,7 @@ from mirl.training.meter import Meter
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """One number: the time in seconds."""
     now = [1000.0]
-    monkeypatch.setattr(meter.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(meter, "time", SimpleNamespace(monotonic=lambda: now[0]))
     return now
 
 
