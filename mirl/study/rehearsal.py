@@ -31,7 +31,7 @@ def rehearse(params: Params, root: Path) -> Iterator[tuple[str, float]]:
 
     Uses the prepared data of `root` where there is some, else made-up photographs; scores one image a task.
     """
-    rounds = {name: params.rounds[name] for name in _one_of_each_arm(params)}
+    rounds = {name: params.rounds[name] for name in one_of_each_arm(params)}
     train = params.train.model_copy(update={"steps": 1, "warmup_steps": 0, "rewind_step": 0})
     scores = {"protocols": params.evaluate.protocols[:1], "limit": 1, "pictures": 0}
     evaluate = params.evaluate.model_copy(update=scores)
@@ -67,6 +67,21 @@ def step_seconds(params: Params, root: Path) -> float:
     return median(np.diff(moments))
 
 
+def one_of_each_arm(params: Params) -> list[str]:
+    """The first round of each arm, and the rounds that lead to it, in the study's order."""
+    needed: set[str] = set()
+    arms: set[str] = set()
+    for name, item in params.rounds.items():
+        if item.arm in arms:
+            continue
+        arms.add(item.arm)
+        on_the_way = name
+        while on_the_way != ROOT_TICKET:
+            needed.add(on_the_way)
+            on_the_way = params.rounds[on_the_way].after
+    return [name for name in params.rounds if name in needed]
+
+
 def has_data(root: Path) -> bool:
     """Whether the data of the study below `root` has been prepared."""
     return Workspace(root).prepared.exists()
@@ -74,19 +89,6 @@ def has_data(root: Path) -> bool:
 
 def _first_stages(study: Study) -> list[tuple[str, str]]:
     return [("init", "")] if study.files.prepared.exists() else [("prepare", ""), ("init", "")]
-
-
-def _one_of_each_arm(params: Params) -> list[str]:
-    """The first round of each arm, and the rounds that lead to it, in the study's order."""
-    needed: set[str] = set()
-    seen: set[str] = set()
-    for name, item in params.rounds.items():
-        if item.arm not in seen:
-            seen.add(item.arm)
-            while name != ROOT_TICKET:
-                needed.add(name)
-                name = params.rounds[name].after
-    return [name for name in params.rounds if name in needed]
 
 
 @contextmanager
