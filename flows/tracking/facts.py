@@ -15,7 +15,7 @@ from mirl.config import UserError, read_yaml
 from mirl.data.images import read_image
 from mirl.methods import Arm
 from mirl.records import TrainRecord
-from mirl.study.candidates import PARTS
+from mirl.study.candidates import PARTS, machine_words
 from mirl.study.workspace import Workspace, read_json
 from mirl.tickets.format import inspect
 from mirl.training.section import TrainSection
@@ -119,7 +119,7 @@ def read_facts(root: Path, name: str) -> TicketFacts:
     }
     tags |= {"dataset": lineage["data"], "parent": lineage["parent"]}
     tags |= {key: value for key, value in arm.items() if isinstance(value, str)}
-    tags |= _judgement(files, name)
+    tags |= machine_words(files.ticket(name)) | _judgement(files, name)
     numbers = {"round": lineage["round"], "seed": lineage["seed"], "steps": lineage["steps"]}
     numbers |= {"rewind_step": lineage["origin_step"], **_leaves(arm, "arm."), **_leaves(train, "train.")}
     numbers |= {key: value for key, value in _leaves(arm).items() if key in ("fraction", "density")}
@@ -129,7 +129,7 @@ def read_facts(root: Path, name: str) -> TicketFacts:
         dataset=lineage["data"],
         params=numbers,
         tags={key: value for key, value in tags.items() if value},
-        metrics=made | scored,
+        metrics=made | scored | _searched(files, name),
         ticket=ticket,
         history=history if history.exists() else None,
         pictures=_pictures(files.scores(name) / "pictures"),
@@ -158,6 +158,18 @@ def _judgement(files: Workspace, name: str) -> dict[str, str]:
             verdict, beats = (str(rows.loc[name, column]) for column in ("verdict", "beats_controls"))
             tags |= {"verdict": verdict, "winning": "yes" if verdict == "wins" and beats != "no" else "no"}
     return tags
+
+
+def _searched(files: Workspace, name: str) -> dict[str, float]:
+    """What the search up to this ticket has cost, by the report."""
+    table = files.report / "comparison.parquet"
+    if not table.exists():
+        return {}
+    rows = pd.read_parquet(table).set_index("name").filter(like="search/")
+    return {
+        str(key): float(value)
+        for key, value in rows[rows.index == name].dropna(axis=1).iloc[:1].sum().items()
+    }
 
 
 def _pictures(folder: Path) -> dict[str, list[Path]]:

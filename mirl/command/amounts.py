@@ -1,6 +1,7 @@
 """Amounts as people type them: `512M`, `24M`, `1.5`."""
 
 import argparse
+import math
 import re
 
 UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
@@ -36,3 +37,24 @@ def seconds(text: str) -> float:
     if not re.fullmatch(r"\d+(\.\d+)?", text) or not float(text):
         raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds over 0")
     return float(text)
+
+
+def positive(text: str) -> float:
+    """A finite number over 0."""
+    if not 0 < _number(text) < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number over 0")
+    return float(text)
+
+
+def share(text: str) -> float:
+    """A share over 0 and up to 1."""
+    if not 0 < _number(text) <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a share; expected a number over 0 and up to 1")
+    return float(text)
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan

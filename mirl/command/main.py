@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from mirl import __version__
+from mirl.command import studies
 from mirl.command.amounts import pixels, seconds, size, whole
 from mirl.serve.limits import Limits
 
@@ -60,7 +61,7 @@ def parser() -> argparse.ArgumentParser:
     _add_restore_command(commands)
     _add_ticket_commands(commands)
     _add_serve_command(commands)
-    _add_study_commands(commands)
+    studies.add_commands(commands)
     return top
 
 
@@ -161,40 +162,6 @@ def _add_serve_command(commands: Any) -> None:
     serve.set_defaults(run=_serve)
 
 
-def _add_study_commands(commands: Any) -> None:
-    data = commands.add_parser("data", help="look at the data of a study")
-    check = data.add_subparsers(required=True, metavar="COMMAND").add_parser(
-        "check", help="find broken and unequal images, and pictures that are in both train and test"
-    )
-    check.add_argument("--params", type=Path, default=Path("params.yaml"), metavar="FILE")
-    check.set_defaults(run=_data_check)
-
-    report = commands.add_parser("report", help="the comparison of the study's tickets, and the decision")
-    report.add_argument(
-        "--markdown",
-        action="store_true",
-        help="print every task's numbers and findings, for a page or a pull request",
-    )
-    report.set_defaults(run=_report)
-
-    study = commands.add_parser("study", help="make a ready-made study the current one")
-    study.add_argument("name", nargs="?", metavar="NAME", help="left out: list them")
-    study.add_argument("--force", action="store_true", help="write over a params.yaml that was edited")
-    study.set_defaults(run=_study)
-
-    stability = commands.add_parser(
-        "stability",
-        help="find the step that tickets can be rewound to, by the stability test",
-        description="Train two copies of the study's dense network from each step on different samples, and look whether "
-        "the loss on the line between them stays low (arXiv 1912.05671).",
-    )
-    stability.add_argument(
-        "steps", nargs="*", type=int, metavar="STEP",
-        help="steps to try (default: 0, 1, 2, 5 and 10 %% of the schedule)",
-    )  # fmt: skip
-    stability.set_defaults(run=_stability)
-
-
 class _Parser(argparse.ArgumentParser):
     """Says what is wrong in one sentence, like every other error of the command."""
 
@@ -236,30 +203,6 @@ def _export(wanted: argparse.Namespace) -> int:
     from mirl.command import export
 
     return export.run(wanted.ticket, wanted.out, wanted.force)
-
-
-def _data_check(wanted: argparse.Namespace) -> int:
-    from mirl.command import data
-
-    return data.run(wanted.params)
-
-
-def _report(wanted: argparse.Namespace) -> int:
-    from mirl.command import report
-
-    return report.run(Path(), wanted.markdown)
-
-
-def _study(wanted: argparse.Namespace) -> int:
-    from mirl.command import study
-
-    return study.run(Path(), wanted.name, wanted.force)
-
-
-def _stability(wanted: argparse.Namespace) -> int:
-    from mirl.command import stability
-
-    return stability.run(Path(), wanted.steps)
 
 
 def _sentence(error: ValueError | OSError) -> str:

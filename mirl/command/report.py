@@ -15,6 +15,7 @@ COLUMNS = {
     "ssim/mean": "SSIM",
     "difference_db": "to dense",
     "ticket_mb": "MB",
+    "search/dense_trainings": "search",
     "verdict": "verdict",
     "beats_controls": "beats controls",
 }
@@ -25,6 +26,7 @@ FORMATS = {
     "SSIM": "{:.4f}".format,
     "to dense": "{:+.2f}".format,
     "MB": "{:.2f}".format,
+    "search": "{:.3g}x".format,
 }
 
 
@@ -38,9 +40,10 @@ def run(root: Path, as_markdown: bool) -> int:
     if as_markdown:
         print(markdown(whole))
         return 0
-    table = whole[list(COLUMNS)].rename(columns=COLUMNS)
+    known = [name for name in COLUMNS if name in whole]  # an older mirl's report says less
+    table = whole[known].rename(columns=COLUMNS)
     decision = read_json(report / "decision.json")
-    print(table.to_string(index=False, formatters=FORMATS))
+    print(table.to_string(index=False, formatters=FORMATS, na_rep=""))
     print(f"\n{decision['reasons'][0]}")
     print(f"\nthe report with its pictures: {report / 'index.html'}")
     return 0

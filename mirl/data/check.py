@@ -10,7 +10,8 @@ from mirl.config import UserError
 from mirl.data.importers import IMPORTERS, Entry, mirl_parts
 from mirl.data.leaks import HeldOut, Leak, in_words
 from mirl.data.prepare import Progress, unequal
-from mirl.data.sections import DataSection, MirlSource
+from mirl.data.published import beside_the_paper
+from mirl.data.sections import DataSection, MirlSource, PairsSource, Source
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,6 +24,8 @@ class Report:
     """Photographs that stand in both train and test."""
     counts: dict[tuple[str, str], int]
     """(split, task) -> usable pictures or pairs; the task of clean photographs is empty."""
+    places: dict[str, int] | None = None
+    """Folder of the MIR-L authors' layout -> usable pictures or pairs; None where no source has that layout."""
 
     @property
     def sound(self) -> bool:
@@ -34,6 +37,8 @@ class Report:
         lines = [
             f"{split:5}  {task or 'photographs':12} {n:6}" for (split, task), n in sorted(self.counts.items())
         ]
+        if self.places is not None:
+            lines += ["beside the paper's data, which a study need not have:", *beside_the_paper(self.places)]
         lines += self.problems
         if self.leaks:
             lines.append(in_words(self.leaks))
@@ -52,35 +57,51 @@ def check(
     entries = _entries(section, root, problems)
     leaks: list[Leak] = []
     counts: Counter[tuple[str, str]] = Counter()
+    places: Counter[str] = Counter()
     held_out = HeldOut()
-    for done, entry in enumerate(entries, start=1):
+    for done, (place, entry) in enumerate(entries, start=1):
         found, clean = _look(entry, patch)
         problems += found
         if clean is not None and entry.split == "test":
             held_out.add(entry.clean.where, clean, entry.clean.read)
         if clean is not None and entry.split == "train":
             leaks += held_out.shown_by(entry.clean.where, clean)
+        places[place] += not found
         if not found:
             counts[entry.split, entry.task] += 1
         progress(done, len(entries))
-    return Report(problems=problems, leaks=leaks, counts=dict(counts))
+    laid_out = any(isinstance(source, MirlSource) for source in section.sources.values())
+    of_layout = {place: count for place, count in places.items() if place} if laid_out else None
+    return Report(problems=problems, leaks=leaks, counts=dict(counts), places=of_layout)
 
 
-def _entries(section: DataSection, root: Path, problems: list[str]) -> list[Entry]:
-    """Test first: training pictures are compared with it. What cannot be listed becomes a problem."""
-    entries: list[Entry] = []
+def _entries(section: DataSection, root: Path, problems: list[str]) -> list[tuple[str, Entry]]:
+    """(folder of the MIR-L layout or nothing, entry), test first: training pictures are compared with it.
+
+    What cannot be listed becomes a problem.
+    """
+    entries: list[tuple[str, Entry]] = []
     for _, source in sorted(section.sources.items()):
         try:
-            parts = mirl_parts(source, root) if isinstance(source, MirlSource) else [source]
+            parts = _parts(source, root)
         except UserError as error:
             problems.append(str(error))
             continue
-        for part in parts:
+        for place, part in parts:
             try:
-                entries += IMPORTERS[part.kind](part, root)
+                entries += [(place, entry) for entry in IMPORTERS[part.kind](part, root)]
             except UserError as error:
                 problems.append(str(error))
-    return sorted(entries, key=lambda entry: ("test", "val", "train").index(entry.split))
+    return sorted(entries, key=lambda found: ("test", "val", "train").index(found[1].split))
+
+
+def _parts(source: Source, root: Path) -> list[tuple[str, Source]]:
+    """(folder of the MIR-L layout, such as train/denoise/WED, or nothing; what is there)."""
+    if not isinstance(source, MirlSource):
+        return [("", source)]
+    parts = mirl_parts(source, root)
+    paths = [Path(part.input).parent if isinstance(part, PairsSource) else Path(part.path) for part in parts]
+    return [(path.relative_to(source.path).as_posix(), part) for path, part in zip(paths, parts, strict=True)]
 
 
 def _look(entry: Entry, patch: int) -> tuple[list[str], np.ndarray | None]:

@@ -7,6 +7,7 @@ import pandas as pd
 
 from mirl.config import UserError
 from mirl.evaluation.collapse import Finding
+from mirl.evaluation.cost import search_costs
 from mirl.evaluation.scoring import Picture, summary
 from mirl.evaluation.winning import Difference, RuleSection, Verdict, difference, verdict
 
@@ -21,6 +22,8 @@ class Candidate:
     round: int
     parent: str = ""
     """Name of the ticket it was made from."""
+    device: str = ""
+    """What trained it, in words."""
     sha256: str = ""
     """Of the ticket file."""
     metrics: Mapping[str, float]
@@ -52,6 +55,8 @@ class Judged:
     verdict: Verdict
     beats_controls: bool | None
     """Whether its mean PSNR is above that of every control of its density; None where there is no control."""
+    search: Mapping[str, float]
+    """What the whole search up to it has cost, see `search_costs`."""
 
     @property
     def collapsed(self) -> bool:
@@ -67,7 +72,8 @@ def judge(candidates: Sequence[Candidate], rule: RuleSection) -> list[Judged]:
             f"the reference ticket `{rule.reference}` was not scored (scored: {names}); evaluate it first"
         )
     controls = [c for c in candidates if is_control(c, reference, rule)]
-    return [_judged(candidate, reference, controls, rule) for candidate in candidates]
+    costs = search_costs({c.name: (c.parent, c.metrics) for c in candidates}, reference.name)
+    return [_judged(candidate, reference, controls, rule, costs[candidate.name]) for candidate in candidates]
 
 
 def is_control(candidate: Candidate, reference: Candidate, rule: RuleSection) -> bool:
@@ -81,7 +87,11 @@ def compare(judged: Sequence[Judged]) -> pd.DataFrame:
 
 
 def _judged(
-    candidate: Candidate, reference: Candidate, controls: Sequence[Candidate], rule: RuleSection
+    candidate: Candidate,
+    reference: Candidate,
+    controls: Sequence[Candidate],
+    rule: RuleSection,
+    search: Mapping[str, float],
 ) -> Judged:
     found = difference(candidate.scores, reference.scores, rule)
     if candidate is reference:
@@ -96,6 +106,7 @@ def _judged(
         difference=found,
         verdict=word,
         beats_controls=all(low_db > 0 for low_db in bounds) if bounds else None,
+        search=search,
     )
 
 
@@ -120,7 +131,8 @@ def _row(entry: Judged) -> dict[str, object]:
     row |= {f"difference_db/{task}": interval.mean_db for task, interval in entry.difference.tasks.items()}
     beats = entry.beats_controls
     row["beats_controls"] = "" if beats is None else ("yes" if beats else "no")
-    row |= dict(candidate.metrics) | dict(entry.quality)
+    row |= dict(candidate.metrics) | dict(entry.search) | dict(entry.quality)
     row["collapse"] = "; ".join(f"{f.kind}: {f.layer}" for f in candidate.findings)
+    row["device"] = candidate.device
     row["sha256"] = candidate.sha256
     return row

@@ -58,13 +58,15 @@ def against_density(title: str, curves: Sequence[Curve], dense: float, degraded:
         low, high = _range(dense, curves)
         axes.axhline(dense, color=_DENSE, linewidth=1.2, zorder=1)
         _label(axes, dense, f"dense {dense:.2f}", _DENSE)
-        if degraded >= low - 0.5 * (high - low):
+        if low - 0.5 * (high - low) <= degraded <= high:
             low = min(low, degraded - 0.08 * (high - low))
             axes.axhline(degraded, color=_MUTED, linewidth=1, linestyle=(0, (1, 2)), zorder=1)
             _label(axes, degraded, f"input {degraded:.2f}", _MUTED)
         else:
-            text = f"input {degraded:.2f} ↓"
-            axes.text(0.015, 0.03, text, transform=axes.transAxes, color=_MUTED, size=8)
+            text, place = f"input {degraded:.2f} ↓", (0.015, 0.03)
+            if degraded > high:  # nothing has been learned
+                text, place = f"input {degraded:.2f} ↑", (0.015, 0.92)
+            axes.text(*place, text, transform=axes.transAxes, color=_MUTED, size=8)
         for curve in curves:
             _draw(axes, curve, low)
         axes.set_ylim(low, high)

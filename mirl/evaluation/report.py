@@ -60,6 +60,8 @@ def page(judged: Sequence[Judged], decision: Mapping[str, Any], rule: RuleSectio
         headline=views.headline(judged, decision, rule),
         arms=views.arms(judged, rule),
         rows=views.rows(judged, rule),
+        with_energy=any("train_joules" in entry.candidate.metrics for entry in judged),
+        devices=views.devices(judged),
         tasks=views.tasks(judged),
         panels=views.panels(judged, rule),
         heat=views.heat(judged, rule),

@@ -106,6 +106,15 @@ def rows(judged: Sequence[Judged], rule: RuleSection) -> list[dict[str, Any]]:
     ]
 
 
+def devices(judged: Sequence[Judged]) -> list[tuple[str, list[str]]]:
+    """What the tickets were trained on, as far as it is known, and which on what."""
+    found: dict[str, list[str]] = {}
+    for entry in judged:
+        if entry.candidate.device:
+            found.setdefault(entry.candidate.device, []).append(entry.candidate.name)
+    return list(found.items())
+
+
 def interval_bar(interval: Interval) -> dict[str, float]:
     """Where low, mean and high stand in a bar from -1.5 to +1.5 dB, in percent of its width."""
     places = {"low": interval.low_db, "mean": interval.mean_db, "high": interval.high_db}

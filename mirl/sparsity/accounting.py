@@ -11,6 +11,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from mirl.sparsity.mask import Mask
 
 FLOPS_PER_MAC = 2
+PASSES_PER_SAMPLE = 3
+"""Forward, and by convention twice as much backward: the gradients of the activations and those of the weights."""
 
 
 class Densities(NamedTuple):
@@ -28,6 +30,14 @@ class Macs:
 
     dense_g: float
     kept_g: float
+
+
+class Flops(NamedTuple):
+    """Floating-point operations of a training."""
+
+    kept: float
+    """What the mask leaves, were no zero multiplied; training multiplies them all the same."""
+    dense: float
 
 
 def densities(mask: Mask, parameters: int) -> Densities:
@@ -55,6 +65,16 @@ def macs(network: nn.Module, mask: Mask, height: int, width: int) -> Macs:
             hook.remove()
     spared = sum(count * _masked(mask[name]) for name, count in positions.items())
     return Macs(dense_g=dense / 1e9, kept_g=(dense - spared) / 1e9)
+
+
+def training_flops(work: Macs, samples: int) -> Flops:
+    """Of training on `samples` patches, where `work` is the forward pass of one of them.
+
+    The usual convention: a sample costs three forward passes, a multiply-accumulate two operations, and what
+    is no convolution or matrix product (norms, activations, the optimiser) nothing.
+    """
+    each = PASSES_PER_SAMPLE * FLOPS_PER_MAC * 1e9 * samples
+    return Flops(kept=each * work.kept_g, dense=each * work.dense_g)
 
 
 def _masked(keep: Tensor) -> int:

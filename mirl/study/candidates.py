@@ -31,6 +31,7 @@ def _candidate(files: Workspace, params: Params, name: str) -> Candidate:
         round=ticket.lineage.round,
         parent=params.rounds[name].after,
         sha256=ticket.sha256,
+        device=machine_words(folder).get("device", ""),
         metrics=read_json(folder / "metrics.json"),
         scores=pd.read_parquet(scores / "scores.parquet"),
         findings=[Finding(**plain) for plain in read_json(scores / "findings.json")],
@@ -38,6 +39,13 @@ def _candidate(files: Workspace, params: Params, name: str) -> Candidate:
         history=pd.read_parquet(folder / "history.parquet"),
         pictures=read_pictures(scores / "pictures"),
     )
+
+
+def machine_words(ticket: Path) -> dict[str, str]:
+    """What trained the ticket of that folder; nothing of the untrained network, or of one that an older mirl made."""
+    path = ticket / "machine.json"
+    found: dict[str, str] = read_json(path) if path.exists() else {}
+    return found
 
 
 def write_pictures(pictures: list[Picture], folder: Path) -> None:

@@ -27,6 +27,7 @@ from mirl.restore.restorer import Restorer
 from mirl.sparsity.mask import Mask
 from mirl.study import ticket_folder
 from mirl.study.candidates import read_candidates, write_pictures
+from mirl.study.cost import spent, trained_on
 from mirl.study.params import ROOT_TICKET, Params
 from mirl.study.ticket_folder import TicketFolder
 from mirl.study.workspace import Workspace, write_json
@@ -101,7 +102,8 @@ def round_(study: Study, key: str) -> None:
         ticket = Ticket(
             network=network, state=belief.weights, mask=belief.mask, routing=Routing(), lineage=lineage
         )
-        ticket_folder.write(draft, ticket, belief.origin, trained.history, _spent(trained, params))
+        ticket_folder.write(draft, ticket, belief.origin, trained.history, spent(trained, ticket, params))
+        write_json(draft / "machine.json", trained_on(trained, params.machine))
 
 
 def evaluate(study: Study, key: str) -> None:
@@ -183,15 +185,6 @@ def _train(
         return train(networks.build(before.network), plan, stream, section, around)
     finally:
         sink.close()
-
-
-def _spent(trained: Trained, params: Params) -> dict[str, float]:
-    images = trained.steps * params.train.batches.batch
-    return {
-        "train_seconds": trained.train_seconds,
-        "steps": trained.steps,
-        "images_per_second": images / max(trained.train_seconds, 1e-9),
-    }
 
 
 class _Bar:

@@ -9,7 +9,7 @@ from mirl.tickets.container import Kind, load_header, load_tensors, save_sealed
 
 KIND = Kind(format="mirl-checkpoint", version=2)
 GROUPS = ("weights", "moments", "origin", "watched")
-PLAIN = ("step", "made_with", "ended", "history", "loss_sum", "train_seconds")
+PLAIN = ("step", "made_with", "ended", "history", "loss_sum", "train_seconds", "train_joules")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +32,8 @@ class Progress:
     """Sum of the losses since the last record."""
     train_seconds: float = 0.0
     """Seconds of training that led here, over all runs of it."""
+    train_joules: float | None = None
+    """Energy that led here; None once a machine of this training could not tell."""
 
 
 def save(progress: Progress, path: Path) -> None:
@@ -57,4 +59,5 @@ def load(path: Path) -> Progress | None:
     for key, tensor in tensors.items():
         group, _, name = key.partition(".")
         groups[group][name] = tensor
-    return Progress(**({key: header[key] for key in PLAIN} | groups))
+    # a checkpoint of before the joules were counted has none, and they stay unknown
+    return Progress(**({key: header[key] for key in PLAIN if key in header} | groups))

@@ -34,6 +34,8 @@ class Trained:
     history: list[dict[str, float]]
     """Records, in the order of their steps."""
     train_seconds: float
+    train_joules: float | None
+    """Energy that it took; None where a machine could not tell."""
     steps: int
     """Steps that this training took."""
 
@@ -74,13 +76,14 @@ def train(
         origin=run.origin,
         origin_step=plan.start_step if plan.origin else whole.rewind_step,
         history=run.history,
-        train_seconds=run.train_seconds,
+        train_seconds=run.meter.seconds,
+        train_joules=run.meter.joules,
         steps=run.step - run.first_step,
     )
 
 
 def _advance(run: Run, around: Surroundings, bar: "tqdm[NoReturn]") -> None:
-    started, saved = time.monotonic() - run.train_seconds, time.monotonic()
+    saved = time.monotonic()
     with closing(
         batches(run.supply, range(run.step, run.section.steps), around.machine, run.device)
     ) as pairs:
@@ -88,12 +91,12 @@ def _advance(run: Run, around: Surroundings, bar: "tqdm[NoReturn]") -> None:
             run.note_origin()
             run.take_step(next(pairs))
             run.look()
-            run.train_seconds = time.monotonic() - started
+            run.meter.tick()
             bar.update()
             if run.step % run.section.record_every == 0 or run.done:
                 record = run.record()
                 around.sink.log(record)
-                images = (run.step - run.first_step) * run.supply.batch / run.train_seconds
+                images = (run.step - run.first_step) * run.supply.batch / run.meter.seconds
                 bar.set_postfix_str(f"loss {record.loss:.4f}, {images:.0f} images/s")
             stop = around.world.any(around.should_stop())
             late = around.world.any(time.monotonic() - saved >= around.machine.checkpoint_seconds)

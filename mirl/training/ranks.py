@@ -1,5 +1,6 @@
 """One of several processes that train a network together."""
 
+import math
 import os
 import pickle
 import sys
@@ -36,6 +37,11 @@ class Ranks(World):
         said = torch.tensor(int(flag))
         _answered(lambda: dist.all_reduce(said, dist.ReduceOp.MAX))
         return bool(said)
+
+    def total(self, value: float | None) -> float | None:
+        sum_ = torch.tensor(math.nan if value is None else value, dtype=torch.float64)
+        _answered(lambda: dist.all_reduce(sum_))
+        return None if sum_.isnan() else float(sum_)
 
     def add(self, tensors: Sequence[Tensor]) -> None:
         flat = torch.cat([tensor.reshape(-1) for tensor in tensors])

@@ -15,6 +15,7 @@ from mirl.training import checkpoint
 from mirl.training.checkpoint import Progress
 from mirl.training.device import precision
 from mirl.training.loading import Pair, Supply
+from mirl.training.meter import Meter
 from mirl.training.optimiser import MaskedAdamW
 from mirl.training.schedule import learning_rate
 from mirl.training.section import TrainSection
@@ -46,8 +47,9 @@ class Run:
         self.watched: State = {}
         self.ended = False
         self.history: list[dict[str, float]] = []
-        self.loss_sum = self.train_seconds = 0.0
+        self.loss_sum = 0.0
         progress = checkpoint.load(around.checkpoint)
+        self.meter = Meter.of(self.device, progress if self._world.leads else None)
         if progress:
             self._go_on(progress)
 
@@ -61,7 +63,6 @@ class Run:
         self.optimiser.restore(progress.moments, progress.step - self.first_step)
         self.watched, self.ended = progress.watched, progress.ended
         self.step, self.history, self.loss_sum = progress.step, list(progress.history), progress.loss_sum
-        self.train_seconds = progress.train_seconds
         self.origin = self.origin or progress.origin
 
     @property
@@ -171,11 +172,14 @@ class Run:
         self.read()
         self.optimiser.check()
         self._world.check_same(self._parameters)
+        self.meter.look()
+        # every GPU counts its own board, but each process of a CPU the same packages
+        joules = self._world.total(self.meter.joules) if self.device.type == "cuda" else self.meter.joules
         if self._world.leads:
-            checkpoint.save(self._progress(), self._around.checkpoint)
+            checkpoint.save(self._progress(joules), self._around.checkpoint)
         self._world.any(False)  # nobody goes on, or ends, before it is written
 
-    def _progress(self) -> Progress:
+    def _progress(self, joules: float | None) -> Progress:
         return Progress(
             step=self.step,
             made_with=self.made_with,
@@ -186,7 +190,8 @@ class Run:
             ended=self.ended,
             history=self.history,
             loss_sum=self.loss_sum,
-            train_seconds=self.train_seconds,
+            train_seconds=self.meter.seconds,
+            train_joules=joules,
         )
 
 

@@ -31,6 +31,10 @@ class World:
         """Whether one of the processes says so; waits for no GPU."""
         return flag
 
+    def total(self, value: float | None) -> float | None:
+        """The sum over all processes; None where one of them does not know its own."""
+        return value
+
     def add(self, tensors: Sequence[Tensor]) -> None:
         """Put the sum over all processes into each of `tensors`: the same bytes everywhere."""
 

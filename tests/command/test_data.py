@@ -55,6 +55,19 @@ def test_leaks_are_an_error_unless_settled(study: Path, capsys: pytest.CaptureFi
     assert "leak.png" in capsys.readouterr().out
 
 
+def test_other_data_than_the_papers_is_no_error(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for split in ("train", "test"):
+        (study / "photos" / split).rename(study / "photos" / f"{split}-photographs")
+        (study / "photos" / split / "denoise").mkdir(parents=True)
+        (study / "photos" / f"{split}-photographs").rename(study / "photos" / split / "denoise" / "BSD400")
+    settings = yaml.safe_load((study / "params.yaml").read_text())
+    settings["data"]["sources"] = {"benchmark": {"kind": "mirl"}}
+    (study / "params.yaml").write_text(yaml.safe_dump(settings))
+    assert check(study) == 0
+    said = capsys.readouterr().out
+    assert "the paper has 400; from" in said and "get it from" in said and "nothing is wrong" in said
+
+
 @pytest.mark.parametrize(
     ("content", "said"),
     [

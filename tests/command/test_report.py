@@ -17,7 +17,7 @@ def test_the_table_the_decision_and_where_to_look(study: Path, capsys: pytest.Ca
     (study / "report").mkdir()
     row = {
         "name": "global-r2", "density/prunable": 0.4225, "density/all": 0.44, "psnr_db/mean": 26.126, "ssim/mean": 0.81234,
-        "difference_db": 0.31, "ticket_mb": 0.211, "verdict": "wins", "beats_controls": "yes",
+        "difference_db": 0.31, "ticket_mb": 0.211, "search/dense_trainings": 2.8, "verdict": "wins", "beats_controls": "yes",
     }  # fmt: skip
     pd.DataFrame([row]).to_parquet(study / "report" / "comparison.parquet")
     decision = {"ticket": "global-r2", "reasons": ["global-r2 is promoted.", "more"], "sha256": ""}
@@ -32,11 +32,30 @@ def test_the_table_the_decision_and_where_to_look(study: Path, capsys: pytest.Ca
         "0.8123",
         "+0.31",
         "0.21",
+        "2.8x",
         "wins",
         "yes",
     ]
     assert "global-r2 is promoted." in said and "more" not in said
     assert "report/index.html" in said
+
+
+def test_a_report_that_an_older_mirl_made_is_shown_without_its_cost(
+    study: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (study / "report").mkdir()
+    rows = [{"name": "dense", "ticket_mb": 0.4}, {"name": "global-r1", "ticket_mb": 0.3}]
+    (study / "report" / "decision.json").write_text('{"reasons": ["nothing"]}')
+    pd.DataFrame(rows).to_parquet(study / "report" / "comparison.parquet")
+    assert main(["report"]) == 0
+    assert "search" not in capsys.readouterr().out
+    one_unknown = [rows[0] | {"search/dense_trainings": 1.0}, rows[1]]
+    pd.DataFrame(one_unknown).to_parquet(study / "report" / "comparison.parquet")
+    assert main(["report"]) == 0
+    assert [line.split() for line in capsys.readouterr().out.splitlines()[1:3]] == [
+        ["dense", "0.40", "1x"],
+        ["global-r1", "0.30"],
+    ]
 
 
 def test_without_a_report_it_says_what_makes_one(study: Path, capsys: pytest.CaptureFixture[str]) -> None:

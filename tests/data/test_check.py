@@ -21,6 +21,32 @@ def test_a_sound_data_set_is_counted(layout):
     assert report.counts["train", "derain"] == 2 and report.counts["train", ""] == 3
 
 
+def test_the_authors_layout_is_counted_by_folder_and_judged_beside_the_paper(layout):
+    report = check(section(), layout)
+    assert report.places == {
+        "train/denoise/BSD": 3, "train/derain/S": 2, "train/dehaze/S": 2, "val/denoise/V": 1, "test/denoise/T": 1,
+        "test/derain/S": 1, "test/dehaze/S": 1,
+    }  # fmt: skip
+    (layout / "train/denoise/BSD").rename(layout / "train/denoise/BSD400")
+    (layout / "train/denoise/BSD400/p0.png").write_bytes(b"nothing")
+    report = check(section(), layout)
+    assert report.places["train/denoise/BSD400"] == 2  # what is broken does not count
+    assert "2  the paper has 400; from https://" in report.text()
+    assert len(report.problems) == 1  # to be short of the paper is none
+
+
+def test_the_layout_below_another_folder_is_the_same(layout):
+    report = check(section(all=MirlSource(kind="mirl", path=layout.name)), layout.parent)
+    assert report.places["train/denoise/BSD"] == 3
+
+
+def test_data_in_no_layout_is_not_measured_by_the_paper(layout):
+    report = check(
+        section(train=FolderSource(kind="folder", path="train/denoise/BSD", split="train")), layout
+    )
+    assert report.places is None and "paper" not in report.text()
+
+
 def test_everything_that_is_wrong_is_named_at_once(layout, draw, save):
     (layout / "train/denoise/BSD/p0.png").write_bytes(b"nothing")
     save(layout / "train/denoise/BSD/small.png", draw(9, 40, 100))
@@ -49,6 +75,7 @@ def test_only_training_pictures_must_hold_a_patch(layout):
 def test_a_missing_folder_is_a_problem_not_an_error(tmp_path):
     report = check(section(), tmp_path / "gone")
     assert len(report.problems) == 1 and report.counts == {}
+    assert report.text().count("get it from https://") == 8  # each of the paper's sets
 
 
 LAY_OUT = """

@@ -44,7 +44,12 @@ def made_up_ticket(
         "macs_dense_g": 3.9,
         "ticket_mb": 0.06 + 1.6 * density,
         "train_seconds": 240.0,
+        "steps": 2000,
+        "samples": 16_000,
+        "train_flops": 3e12 * density,
+        "train_flops_dense": 3e12,
     }
+    parent = "" if name == "dense" else f"{arm}-r{round - 1}" if round > 1 else "dense"
     names = [
         "head.weight",
         *(f"encoder.{i}.{part}.weight" for i in range(4) for part in ("expand", "depth", "project")),
@@ -59,7 +64,7 @@ def made_up_ticket(
     loss = 0.02 + 0.06 * np.exp(-steps / 300) + 0.002 * np.sin(steps) + 0.004 * density
     history = pd.DataFrame({"step": steps, "loss": loss, "learning_rate": 1e-3, "gradient_norm": 1.0})
     return Candidate(
-        name=name, arm=arm, method=method, round=round, parent="dense", sha256=f"{name:0>64}",
+        name=name, arm=arm, method=method, round=round, parent=parent, device="two threads", sha256=f"{name:0>64}",
         metrics=metrics, scores=scores, layer_density=shares, history=history,
         pictures=made_up_pictures(density),
     )  # fmt: skip

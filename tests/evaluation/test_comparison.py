@@ -18,6 +18,9 @@ def test_one_row_a_ticket_with_the_names_that_tracking_knows(study: list[Candida
         f"{metric}/{task}" for metric in ("psnr_db", "ssim") for task in ("mean", "derain", "denoise_50")
     }
     assert known <= set(table.columns)
+    assert table.loc["global-r3", "search/steps"] == 8000 and table.loc["dense", "search/steps"] == 2000
+    assert table.loc["random-49", "search/dense_trainings"] == 2
+    assert table.loc["global-r3", "device"] == "two threads"
     assert table.loc["global-r3", "verdict"] == "wins"
     assert table.loc["global-r3", "difference_db"] == pytest.approx(0.53, abs=0.05)
     assert table.loc["global-r6", "verdict"] == "collapsed"

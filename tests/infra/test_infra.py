@@ -143,7 +143,7 @@ def test_the_image_gets_what_it_copies(capsys: pytest.CaptureFixture[str]) -> No
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
     assert capsys.readouterr().out.split("\n")[:-1] == [
-        *project["dependencies"], *extras["pipeline"], *extras["cluster"],
+        *project["dependencies"], *extras["pipeline"], *extras["cluster"], *extras["gpu"],
     ]  # fmt: skip
 
 

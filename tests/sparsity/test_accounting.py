@@ -3,7 +3,7 @@ import torch
 from torch import Tensor, nn
 
 from mirl.networks import NETWORKS, prunable
-from mirl.sparsity.accounting import densities, macs
+from mirl.sparsity.accounting import Macs, densities, macs, training_flops
 from mirl.sparsity.mask import Mask
 
 
@@ -65,6 +65,10 @@ def test_full_size_macs_are_those_of_the_papers() -> None:
     assert found["promptir"].dense_g == pytest.approx(172.7, abs=0.05)
     restormer = found["restormer"]
     assert restormer.dense_g - restormer.kept_g == pytest.approx(140.99, abs=0.01)
+
+
+def test_a_sample_costs_three_forward_passes_of_two_operations_a_mac() -> None:
+    assert training_flops(Macs(dense_g=2.0, kept_g=0.5), samples=10) == (30e9, 120e9)
 
 
 def test_densities_over_prunable_and_over_all() -> None:

@@ -131,6 +131,28 @@ def test_held_out_images_come_by_task_with_their_partners(study):
     assert all((image.degraded_HWC is None) == image.task.startswith("denoise") for image in images)
 
 
+def test_what_a_ticket_has_cost_lies_beside_it(study, monkeypatch):
+    monkeypatch.setattr("mirl.training.meter.counter", lambda device: None)
+    _make(study, "prepare", "init", "round@dense", "round@global-r1")
+    dense, first = (
+        json.loads((study.files.ticket(name) / "metrics.json").read_text()) for name in ("dense", "global-r1")
+    )
+    assert dense["steps"] == 6 and dense["samples"] == 30
+    at_patch = dense["macs_dense_g"] * 1e9 * (16 / 256) ** 2  # a network of convolutions alone
+    assert dense["train_flops_dense"] == pytest.approx(6 * 30 * at_patch, rel=0.01)
+    assert dense["train_flops"] == dense["train_flops_dense"] == first["train_flops_dense"]
+    assert 0 < first["train_flops"] < dense["train_flops"]
+    assert dense["train_seconds"] > 0 and "train_joules" not in dense
+    words = json.loads((study.files.ticket("dense") / "machine.json").read_text())
+    assert words.keys() == {"device"} and words["device"].startswith("1 thread of ")
+    monkeypatch.setattr("mirl.training.meter.counter", lambda device: ("x", iter([1.0, 3.5]).__next__))
+    monkeypatch.setattr("mirl.study.cost.counter", lambda device: ("what is counted", lambda: 0.0))
+    _make(study, "round@layers-r1")
+    told = study.files.ticket("layers-r1")
+    assert json.loads((told / "metrics.json").read_text())["train_joules"] == 2.5
+    assert json.loads((told / "machine.json").read_text())["energy"] == "what is counted"
+
+
 def test_an_unknown_round_and_a_missing_parent_are_said_in_words(study):
     with pytest.raises(UserError, match="no round 'dens'"):
         _make(study, "round@dens")

@@ -16,6 +16,7 @@ def _progress(step: int) -> Progress:
         history=[{"step": 5, "loss": 0.1}],
         loss_sum=0.1 + 0.2,
         train_seconds=1.5,
+        train_joules=41.5,
     )
 
 
@@ -26,11 +27,21 @@ def test_what_is_saved_is_loaded_to_the_last_bit(tmp_path):
     loaded = checkpoint.load(path)
     assert loaded is not None
     assert (loaded.step, loaded.history, loaded.loss_sum) == (7, saved.history, saved.loss_sum)
+    assert (loaded.train_seconds, loaded.train_joules) == (1.5, 41.5)
     for group in ("weights", "moments", "origin"):
         ours, theirs = getattr(saved, group), getattr(loaded, group)
         assert ours.keys() == theirs.keys()
         assert all(torch.equal(ours[name], theirs[name]) for name in ours)
     assert [file.name for file in tmp_path.iterdir()] == ["checkpoint.safetensors"]
+
+
+def test_one_of_before_the_joules_were_counted_has_none(tmp_path, monkeypatch):
+    path = tmp_path / "checkpoint.safetensors"
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "PLAIN", tuple(name for name in checkpoint.PLAIN if name != "train_joules"))
+        checkpoint.save(_progress(7), path)
+    loaded = checkpoint.load(path)
+    assert loaded is not None and loaded.step == 7 and loaded.train_joules is None
 
 
 def test_none_where_there_is_none(tmp_path):

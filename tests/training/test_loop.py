@@ -1,11 +1,14 @@
 """Trains a tiny network; every test is about what must hold exactly."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from mirl.config import Stopped, UserError
 from mirl.records import TrainRecord
 from mirl.sparsity.mask import State
+from mirl.training import checkpoint
 from mirl.training.section import MachineSection
 from tests.training.tiny import FakeStream, make_plan, make_section, make_state, same, train_tiny
 
@@ -104,6 +107,36 @@ def test_a_finished_training_is_not_done_again(tmp_path):
     assert again.asked == []
     assert same(first.weights, second.weights)
     assert first.history == second.history
+
+
+def _counting(monkeypatch, *joules):
+    """A machine whose energy counter shows these joules, one look after the other."""
+    shown = iter(joules)
+    monkeypatch.setattr("mirl.training.meter.counter", lambda device: ("made up", lambda: next(shown)))
+
+
+def test_energy_and_seconds_survive_a_stop(tmp_path, monkeypatch):
+    stream = FakeStream()
+    _counting(monkeypatch, 100.0, 130.0)
+    with pytest.raises(Stopped):
+        train_tiny(tmp_path, make_plan(), make_section(), stream, should_stop=lambda: len(stream.asked) == 4)
+    before = checkpoint.load(tmp_path / "checkpoint.safetensors")
+    assert before is not None and before.train_joules == 30.0 and 0 < before.train_seconds < 1000
+    checkpoint.save(replace(before, train_seconds=1000.0), tmp_path / "checkpoint.safetensors")
+    _counting(monkeypatch, 7.0, 12.0)
+    trained = train_tiny(tmp_path, make_plan(), make_section())
+    assert trained.train_joules == 35.0
+    assert 1000 < trained.train_seconds < 2000
+
+
+def test_a_machine_that_cannot_tell_makes_the_energy_unknown_for_good(tmp_path, monkeypatch):
+    stream = FakeStream()
+    monkeypatch.setattr("mirl.training.meter.counter", lambda device: None)
+    with pytest.raises(Stopped):
+        train_tiny(tmp_path, make_plan(), make_section(), stream, should_stop=lambda: len(stream.asked) == 4)
+    _counting(monkeypatch, *range(100))
+    assert train_tiny(tmp_path, make_plan(), make_section()).train_joules is None
+    assert train_tiny(tmp_path / "whole", make_plan(), make_section()).train_joules is not None
 
 
 def test_records_go_to_the_sink_as_they_come(tmp_path):

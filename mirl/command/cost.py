@@ -1,0 +1,99 @@
+"""`mirl cost`: what the study of a params.yaml will take, before it starts."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from mirl.config import UserError
+from mirl.study.forecast import Forecast, forecast, together
+from mirl.study.params import Params, read_params
+
+
+@dataclass(frozen=True, kw_only=True)
+class Speed:
+    """How fast a device trains, by whose word."""
+
+    flops_per_second: float | None = None
+    """Sustained, of the dense network."""
+    step_seconds: float | None = None
+    """Measured; of these two one is known, or none."""
+    source: str = ""
+
+    @classmethod
+    def stated(cls, device_tflops: float | None, share: float | None) -> "Speed":
+        """Of a device by its peak in 1e12 operations a second, and the share of it that training reaches."""
+        if device_tflops is None and share is None:
+            return cls()
+        if device_tflops is None or share is None:
+            raise UserError(
+                "hours need both: --device-tflops (the device's peak) and --share (how much of it training reaches)"
+            )
+        source = f"on a device that reaches {share:.0%} of {device_tflops:g} TFLOP/s"
+        return cls(flops_per_second=share * device_tflops * 1e12, source=source)
+
+    def hours(self, item: Forecast) -> float | None:
+        """Of training alone; None where no speed is known."""
+        if self.step_seconds is not None:
+            return item.hours(self.step_seconds)
+        return item.flops.dense / self.flops_per_second / 3600 if self.flops_per_second else None
+
+
+def run(params: Path, speed: Speed, measure: bool) -> int:
+    """Exit code 0; UserError where the study is wrong."""
+    wanted = read_params(params)
+    rounds = forecast(wanted)
+    if measure:
+        speed = measured(wanted, Path())
+    print(text(wanted, rounds, speed))
+    return 0
+
+
+def measured(params: Params, root: Path) -> Speed:
+    """The speed of this machine."""
+    from mirl.study.rehearsal import step_seconds
+    from mirl.training.device import device_of
+    from mirl.training.energy import name_of
+
+    seconds = step_seconds(params, root)
+    device = name_of(device_of(params.machine), params.machine.threads)
+    return Speed(step_seconds=seconds, source=f"at {seconds:.3g} s a step, measured here on {device}")
+
+
+def text(params: Params, rounds: Sequence[Forecast], speed: Speed) -> str:
+    """A line a round, all together, and what the figures mean."""
+    batches, whole, dense = params.train.batches, together(rounds), _dense(params, rounds)
+    head = ["round", "density", "steps", "samples", "FLOPs dense", "FLOPs kept"]
+    head += ["hours"] if speed.source else []
+    lines = [head, *(_cells(item, speed, f"{item.density:.2%}") for item in rounds), _cells(whole, speed, "")]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
+    table = [
+        "  ".join(
+            cell.rjust(width) if column else cell.ljust(width)
+            for column, (cell, width) in enumerate(zip(line, widths))
+        )
+        for line in lines
+    ]
+    times = f", {whole.steps / dense.steps:.3g} times the dense training" if dense.steps else ""
+    notes = [
+        f"study {params.study}: {len(rounds)} trainings of {params.network.name} in batches of {batches.batch}"
+        f" patches of {batches.patch} x {batches.patch}{times}",
+        "density: of the prunable weights\n"
+        "FLOPs: three forward passes a sample, two operations a multiply-accumulate; kept: if zeros cost nothing and every"
+        " layer kept the same share (training multiplies zeros, too)",
+    ]
+    if any(item.at_most for item in rounds):
+        notes.append("<= a round that may end sooner, when its ranking has settled")
+    if speed.source:
+        notes.append(f"hours: of training alone, {speed.source}; preparing the data and scoring come on top")
+    return "\n".join([notes[0], "", *table, "", *notes[1:]])
+
+
+def _cells(item: Forecast, speed: Speed, density: str) -> list[str]:
+    bound, hours = "<= " if item.at_most else "", speed.hours(item)
+    cells = [item.name, density, f"{bound}{item.steps:,}", f"{item.samples:,}"]
+    cells += [f"{item.flops.dense:.2e}", f"{item.flops.kept:.2e}"]
+    return cells if hours is None else [*cells, f"{hours:,.3g}" if hours < 1000 else f"{hours:,.0f}"]
+
+
+def _dense(params: Params, rounds: Sequence[Forecast]) -> Forecast:
+    return next(item for item in rounds if item.name == params.promote.reference)

@@ -1,0 +1,105 @@
+"""The subcommands about a study: `data check`, `cost`, `dry-run`, `report`, `study`."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from mirl.command.amounts import positive, share
+
+
+def add_commands(commands: Any) -> None:
+    """Adds `data check`, `cost`, `dry-run`, `report` and `study` to the command line's subparsers."""
+    data = commands.add_parser("data", help="look at the data of a study")
+    check = data.add_subparsers(required=True, metavar="COMMAND").add_parser(
+        "check", help="find broken and unequal images, and pictures that are in both train and test"
+    )
+    _add_params(check)
+    check.set_defaults(run=_data_check)
+
+    cost = commands.add_parser(
+        "cost", help="what a study will take: steps, FLOPs and hours, before it starts"
+    )
+    _add_params(cost)
+    speed = cost.add_mutually_exclusive_group()
+    speed.add_argument("--measure", action="store_true", help="hours by timing a few steps on this machine")
+    speed.add_argument(
+        "--device-tflops", type=positive, metavar="X", help="hours on a device of this peak, in 1e12 FLOP/s"
+    )
+    cost.add_argument(
+        "--share", type=share, metavar="S", help="of that peak that training reaches, like 0.35"
+    )
+    cost.set_defaults(run=_cost)
+
+    dry_run = commands.add_parser(
+        "dry-run", help="the cost by timing a few steps, then one step of every stage at full size"
+    )
+    _add_params(dry_run)
+    dry_run.set_defaults(run=_dry_run)
+
+    report = commands.add_parser("report", help="the comparison of the study's tickets, and the decision")
+    report.add_argument(
+        "--markdown",
+        action="store_true",
+        help="print every task's numbers and findings, for a page or a pull request",
+    )
+    report.set_defaults(run=_report)
+
+    study = commands.add_parser("study", help="make a ready-made study the current one")
+    study.add_argument("name", nargs="?", metavar="NAME", help="left out: list them")
+    study.add_argument("--force", action="store_true", help="write over a params.yaml that was edited")
+    study.set_defaults(run=_study)
+
+    stability = commands.add_parser(
+        "stability",
+        help="find the step that tickets can be rewound to, by the stability test",
+        description="Train two copies of the study's dense network from each step on different samples, and look whether "
+        "the loss on the line between them stays low (arXiv 1912.05671).",
+    )
+    stability.add_argument(
+        "steps", nargs="*", type=int, metavar="STEP",
+        help="steps to try (default: 0, 1, 2, 5 and 10 %% of the schedule)",
+    )  # fmt: skip
+    stability.set_defaults(run=_stability)
+
+
+def _add_params(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--params", type=Path, default=Path("params.yaml"), metavar="FILE", help="default: params.yaml"
+    )
+
+
+def _data_check(wanted: argparse.Namespace) -> int:
+    from mirl.command import data
+
+    return data.run(wanted.params)
+
+
+def _cost(wanted: argparse.Namespace) -> int:
+    from mirl.command import cost
+
+    speed = cost.Speed.stated(wanted.device_tflops, wanted.share)
+    return cost.run(wanted.params, speed, wanted.measure)
+
+
+def _dry_run(wanted: argparse.Namespace) -> int:
+    from mirl.command import dry_run
+
+    return dry_run.run(wanted.params)
+
+
+def _report(wanted: argparse.Namespace) -> int:
+    from mirl.command import report
+
+    return report.run(Path(), wanted.markdown)
+
+
+def _study(wanted: argparse.Namespace) -> int:
+    from mirl.command import study
+
+    return study.run(Path(), wanted.name, wanted.force)
+
+
+def _stability(wanted: argparse.Namespace) -> int:
+    from mirl.command import stability
+
+    return stability.run(Path(), wanted.steps)

@@ -1,0 +1,39 @@
+"""What the training of one ticket has cost."""
+
+from mirl import networks
+from mirl.networks import NetworkSection
+from mirl.sparsity.accounting import macs, training_flops
+from mirl.study.params import Params
+from mirl.tickets.ticket import Ticket
+from mirl.training.device import device_of
+from mirl.training.energy import counter, name_of
+from mirl.training.loop import Trained
+from mirl.training.section import MachineSection
+
+
+def spent(trained: Trained, ticket: Ticket, params: Params) -> dict[str, float]:
+    """Numbers for the ticket's metrics.json.
+
+    `train_flops` is what the mask leaves, `train_flops_dense` what its dense parent takes for the same samples
+    (`training_flops` says how they are counted). `train_joules` is missing where a machine could not tell.
+    """
+    batches = params.train.batches
+    samples = trained.steps * batches.batch
+    network = networks.build(NetworkSection.read(ticket.network, "the ticket"))
+    flops = training_flops(macs(network, ticket.mask, batches.patch, batches.patch), samples)
+    found = {
+        "steps": trained.steps,
+        "samples": samples,
+        "train_flops": flops.kept,
+        "train_flops_dense": flops.dense,
+        "train_seconds": trained.train_seconds,
+        "images_per_second": samples / max(trained.train_seconds, 1e-9),
+    }
+    return found | ({} if trained.train_joules is None else {"train_joules": trained.train_joules})
+
+
+def trained_on(trained: Trained, machine: MachineSection) -> dict[str, str]:
+    """Words for the ticket's machine.json: the device it ended on, and of what the joules are where they are known."""
+    device = device_of(machine)
+    found = counter(device) if trained.train_joules is not None else None
+    return {"device": name_of(device, machine.threads)} | ({"energy": found[0]} if found else {})

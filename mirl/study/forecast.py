@@ -1,0 +1,104 @@
+"""What a study will cost, by arithmetic alone: every round is planned on a stand-in for the network."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from mirl import networks
+from mirl.config import UserError
+from mirl.methods import planner
+from mirl.methods.plan import Parent, Plan, Unwatched
+from mirl.sparsity.accounting import Flops, Macs, macs, training_flops
+from mirl.sparsity.mask import Mask, State
+from mirl.study.params import ROOT_TICKET, Params
+
+STAND_IN = (400, 250)
+"""Shape of the one weight that stands for all: a density is right to 1/100,000."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Forecast:
+    """One round, or several together."""
+
+    name: str
+    density: float
+    """Kept fraction of the prunable weights; of several rounds that of the last."""
+    steps: int
+    samples: int
+    flops: Flops
+    """`kept` as if every layer kept the same share: which weights stay is not known before."""
+    at_most: bool
+    """Whether it may end sooner, because its arm ends a round that has settled."""
+
+    def hours(self, step_seconds: float) -> float:
+        """Of training alone, on a device that takes this long for a step."""
+        return self.steps * step_seconds / 3600
+
+
+def forecast(params: Params) -> list[Forecast]:
+    """Every round of the study in its order; UserError where one cannot be planned, as it would be in the study."""
+    beliefs = {ROOT_TICKET: _untrained(params)}
+    dense, whole = _forward(params)
+    found = []
+    for name, item in params.rounds.items():
+        method = planner(params.arms[item.arm])
+        try:
+            plan = method.plan(beliefs[item.after], _stand_in)
+        except UserError as error:
+            raise UserError(f"round {name}: {error}") from None
+        origin_step = plan.start_step if plan.origin else params.train.rewind_step
+        beliefs[name] = method.absorb(plan, plan.start, plan.origin or plan.start, origin_step)
+        steps = _steps(params, plan)
+        samples = steps * params.train.batches.batch
+        kept = Macs(dense_g=dense, kept_g=whole + plan.mask.density * (dense - whole))
+        found.append(
+            Forecast(
+                name=name,
+                density=plan.mask.density,
+                steps=steps,
+                samples=samples,
+                flops=training_flops(kept, samples),
+                at_most=not isinstance(plan.watch, Unwatched),
+            )
+        )
+    return found
+
+
+def together(rounds: Sequence[Forecast]) -> Forecast:
+    """All of them as one."""
+    return Forecast(
+        name=f"all {len(rounds)}",
+        density=rounds[-1].density,
+        steps=sum(each.steps for each in rounds),
+        samples=sum(each.samples for each in rounds),
+        flops=Flops(
+            kept=sum(each.flops.kept for each in rounds), dense=sum(each.flops.dense for each in rounds)
+        ),
+        at_most=any(each.at_most for each in rounds),
+    )
+
+
+def _steps(params: Params, plan: Plan) -> int:
+    """As the training loop counts them."""
+    section = params.train.shortened(plan.length)
+    return section.steps - section.step_after(plan.start_step, plan.length)
+
+
+def _forward(params: Params) -> tuple[float, float]:
+    """1e9 multiply-accumulates for one training patch: of the whole network, and of what no mask can take away."""
+    network = networks.build(params.network)
+    weights = networks.prunable(network, params.network.prune_prompts)
+    nothing = Mask({name: torch.zeros_like(weight, dtype=torch.bool) for name, weight in weights.items()})
+    side = params.train.batches.patch
+    work = macs(network, nothing, side, side)
+    return work.dense_g, work.kept_g
+
+
+def _untrained(params: Params) -> Parent:
+    state = _stand_in(params.network.seed)
+    return Parent(weights=state, mask=Mask.full(state), origin=state, origin_step=0)
+
+
+def _stand_in(seed: int) -> State:
+    return {"weight": torch.randn(STAND_IN, generator=torch.Generator().manual_seed(seed))}

@@ -1,0 +1,114 @@
+"""A study in small steps but at full size: the real network through every stage, in a folder that is deleted afterwards."""
+
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+from PIL import Image
+
+from mirl.config import Stopped
+from mirl.data.sections import DataSection, FolderSource
+from mirl.study.params import ROOT_TICKET, Params
+from mirl.study.stages import STAGES, Study
+from mirl.study.workspace import Workspace
+
+SIDE = 128
+"""Smallest side of a made-up photograph, pixels."""
+MADE_UP = DataSection(
+    root="photographs",
+    sources={split: FolderSource(kind="folder", path=split, split=split) for split in ("train", "test")},
+)
+MOST_STEPS, LEAST_STEPS, MEASURE_SECONDS = 200, 2, 5.0
+"""A measurement takes as many steps as fit into the seconds, within these; the first, which is slower, does not count."""
+
+
+def rehearse(params: Params, root: Path) -> Iterator[tuple[str, float]]:
+    """(stage, its seconds), as each is done: one step a training, and one round of every arm with those it comes after.
+
+    Uses the prepared data of `root` where there is some, else made-up photographs; scores one image a task.
+    """
+    rounds = {name: params.rounds[name] for name in one_of_each_arm(params)}
+    train = params.train.model_copy(update={"steps": 1, "warmup_steps": 0, "rewind_step": 0})
+    scores = {"protocols": params.evaluate.protocols[:1], "limit": 1, "pictures": 0}
+    evaluate = params.evaluate.model_copy(update=scores)
+    with _stage_folder(params, root) as study:
+        small = {"data": study.params.data, "rounds": rounds, "train": train, "evaluate": evaluate}
+        study = Study(root=study.root, params=params.model_copy(update=small))
+        stages = _first_stages(study) + [(stage, name) for stage in ("round", "evaluate") for name in rounds]
+        for stage, key in [*stages, ("compare", "")]:
+            began = time.monotonic()
+            STAGES[stage](study, key)
+            yield f"{stage} {key}".rstrip(), time.monotonic() - began
+
+
+def step_seconds(params: Params, root: Path) -> float:
+    """Seconds of one training step of the dense network on this machine, the median of a few."""
+    moments: list[float] = []
+
+    def enough() -> bool:
+        moments.append(time.monotonic())
+        return len(moments) > LEAST_STEPS and moments[-1] - moments[0] >= MEASURE_SECONDS
+
+    train = params.train.model_copy(
+        update={"steps": MOST_STEPS, "warmup_steps": 0, "rewind_step": 0, "record_every": MOST_STEPS}
+    )
+    with _stage_folder(params, root) as study:
+        own = {"data": study.params.data, "train": train}
+        study = Study(root=study.root, params=params.model_copy(update=own))
+        for stage, key in _first_stages(study):
+            STAGES[stage](study, key)
+        watched = Study(root=study.root, params=study.params, should_stop=enough)
+        with suppress(Stopped):
+            STAGES["round"](watched, params.promote.reference)
+    return median(np.diff(moments))
+
+
+def one_of_each_arm(params: Params) -> list[str]:
+    """The first round of each arm, and the rounds that lead to it, in the study's order."""
+    needed: set[str] = set()
+    arms: set[str] = set()
+    for name, item in params.rounds.items():
+        if item.arm in arms:
+            continue
+        arms.add(item.arm)
+        on_the_way = name
+        while on_the_way != ROOT_TICKET:
+            needed.add(on_the_way)
+            on_the_way = params.rounds[on_the_way].after
+    return [name for name in params.rounds if name in needed]
+
+
+def has_data(root: Path) -> bool:
+    """Whether the data of the study below `root` has been prepared."""
+    return Workspace(root).prepared.exists()
+
+
+def _first_stages(study: Study) -> list[tuple[str, str]]:
+    return [("init", "")] if study.files.prepared.exists() else [("prepare", ""), ("init", "")]
+
+
+@contextmanager
+def _stage_folder(params: Params, root: Path) -> Iterator[Study]:
+    """A study in a folder of its own on the same disk, with the prepared data of `root` or with photographs to prepare."""
+    (root / ".mirl").mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="dry-run-", dir=root / ".mirl") as folder:
+        study = Study(root=Path(folder), params=params.model_copy(update={"data": MADE_UP}))
+        if has_data(root):
+            study.files.prepared.parent.mkdir(parents=True)
+            study.files.prepared.symlink_to(Workspace(root).prepared.resolve(), target_is_directory=True)
+        else:
+            _photographs(study.root / MADE_UP.root, max(SIDE, params.train.batches.patch))
+        yield study
+
+
+def _photographs(place: Path, side: int) -> None:
+    """Two to train on and one to test with: colours that run into each other."""
+    for number, name in enumerate(("train/one.png", "train/two.png", "test/three.png")):
+        coarse_HWC = np.random.default_rng(number).integers(0, 256, (6, 6, 3), dtype=np.uint8)
+        path = place / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(coarse_HWC).resize((side, side), Image.Resampling.BICUBIC).save(path)

@@ -1,0 +1,53 @@
+"""The seconds and joules of one training, over all runs of it."""
+
+import time
+
+import torch
+
+from mirl.training.checkpoint import Progress
+from mirl.training.energy import Joules, counter
+
+LOOK_SECONDS = 1.0
+"""Time between two looks at the energy: soon enough that no counter begins anew unseen, rare enough to cost nothing."""
+
+
+class Meter:
+    """Runs from when it is made; `seconds` and `joules` are as of the last look."""
+
+    def __init__(self, energy: Joules | None, seconds: float = 0.0, joules: float | None = 0.0) -> None:
+        self.seconds, self.joules = seconds, joules
+        self._began = self._looked = time.monotonic()
+        self._began -= seconds
+        self._energy, self._before = energy, 0.0
+        try:
+            self._before = energy() if energy else 0.0
+        except OSError:
+            self._energy = None
+        if not self._energy:
+            self.joules = None  # of a part of the training nobody wants to know
+
+    @classmethod
+    def of(cls, device: torch.device, progress: Progress | None) -> "Meter":
+        """Goes on from where a training stands; a machine that cannot tell makes its joules unknown for good."""
+        found = counter(device)
+        energy = found[1] if found else None
+        return cls(energy, progress.train_seconds, progress.train_joules) if progress else cls(energy)
+
+    def tick(self) -> None:
+        """After a step: look at the clock, and now and then at the energy."""
+        now = time.monotonic()
+        self.seconds = now - self._began
+        if now - self._looked >= LOOK_SECONDS:
+            self._looked = now
+            self.look()
+
+    def look(self) -> None:
+        """Add the energy since the last look."""
+        if self._energy is None or self.joules is None:
+            return
+        try:
+            now = self._energy()
+        except OSError:
+            self.joules = None
+        else:
+            self.joules, self._before = self.joules + now - self._before, now

@@ -1,0 +1,72 @@
+from pathlib import Path
+
+import pytest
+
+from mirl.command import cost
+from mirl.command.main import main
+
+STUDIES = Path(__file__).parents[2] / "studies"
+DEMO = ["cost", "--params", str(STUDIES / "demo.yaml")]
+
+
+def lines(capsys: pytest.CaptureFixture[str]) -> list[list[str]]:
+    return [line.split() for line in capsys.readouterr().out.splitlines()]
+
+
+def test_a_line_a_round_and_one_for_all(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(DEMO) == 0
+    said = lines(capsys)
+    assert said[0][:2] == ["study", "demo:"] and said[0][-5:] == ["4.6", "times", "the", "dense", "training"]
+    rows = {row[0]: row for row in said[3:] if row}
+    assert rows["dense"][1:4] == ["100.00%", "1,400", "11,200"]
+    assert rows["random-r3"][1:4] == ["27.46%", "1,260", "10,080"]
+    assert rows["all"][:4] == ["all", "5", "6,440", "51,520"]
+    assert "hours:" not in rows
+
+
+def test_hours_on_a_stated_device(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*DEMO, "--device-tflops", "0.001", "--share", "0.5"]) == 0
+    said = lines(capsys)
+    rows = {row[0]: row for row in said if row}
+    flops, hours = float(rows["all"][-3]), float(rows["all"][-1])
+    assert hours == pytest.approx(flops / 0.5e9 / 3600, rel=0.01)
+    assert {"50%", "0.001"} <= set(rows["hours:"])
+
+
+def test_hours_by_what_a_step_takes_here(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mirl.study.rehearsal.step_seconds", lambda params, root: 3.6)
+    assert main([*DEMO, "--measure"]) == 0
+    rows = {row[0]: row for row in lines(capsys) if row}
+    assert rows["dense"][-1] == "1.4" and rows["all"][-1] == "6.44"
+    assert {"3.6", "measured", "threads"} <= set(rows["hours:"])
+
+
+def test_a_device_is_stated_whole_or_not_at_all(capsys: pytest.CaptureFixture[str]) -> None:
+    for half in (["--device-tflops", "10"], ["--share", "0.5"]):
+        assert main([*DEMO, *half]) == 2
+        assert "hours need both" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("--share", "0"),
+        ("--share", "1.1"),
+        ("--share", "a"),
+        ("--device-tflops", "inf"),
+        ("--device-tflops", "0"),
+    ],
+)
+def test_other_amounts_are_refused(option: str, value: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main([*DEMO, option, value])
+    assert f"{value!r} is not a " in capsys.readouterr().err
+
+
+def test_what_may_end_sooner_is_marked(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["cost", "--params", str(STUDIES / "search.yaml")]) == 0
+    said = capsys.readouterr().out
+    assert said.count("<= 2,500") == 10 and "<= a round that may end sooner" in said
+    assert cost.Speed().source == "" and "hours" not in said

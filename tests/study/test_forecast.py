@@ -1,0 +1,70 @@
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from mirl.config import UserError
+from mirl.methods import METHODS
+from mirl.study.forecast import forecast, together
+from mirl.study.params import Params, read_params
+from mirl.study.stages import STAGES, Study
+
+STUDIES = Path(__file__).parents[2] / "studies"
+
+
+def _changed(study: Study, **sections: Any) -> Study:
+    values = copy.deepcopy(yaml.safe_load((study.root / "params.yaml").read_text()))
+    for name, section in sections.items():
+        values[name] |= section
+    return Study(root=study.root, params=Params.read(values, "params.yaml"))
+
+
+def test_the_papers_search_costs_what_was_counted_of_it():
+    """34.2 M iterations, about 1.8e19 FLOPs, and 3.52 % of the prunable weights at the end (MIR-L's settings)."""
+    rounds = forecast(read_params(STUDIES / "paper.yaml"))
+    whole = together(rounds)
+    assert len(rounds) == 16
+    assert whole.steps == pytest.approx(34.2e6, rel=0.005)
+    assert whole.flops.dense == pytest.approx(1.8e19, rel=0.03)
+    counted = {1: 0.8, 5: 0.3277, 10: 0.1074, 15: 0.0352}
+    assert {k: round(rounds[k].density, 4) for k in counted} == counted
+    assert whole.flops.kept == sum(each.flops.kept for each in rounds) < whole.flops.dense / 2
+    assert not whole.at_most
+
+
+def test_it_foretells_what_every_method_then_costs(study):
+    study = _changed(
+        study,
+        train={"rewind_step": 2, "steps": 8},
+        arms={"global": {"method": "imp", "fraction": 0.5, "length": 0.5, "target": 0.25}},
+    )
+    assert {arm.method for arm in study.params.arms.values()} == METHODS.keys()
+    foretold = forecast(study.params)
+    assert [each.name for each in foretold] == list(study.params.rounds)
+    for stage, key in [("prepare", ""), ("init", ""), *(("round", each.name) for each in foretold)]:
+        STAGES[stage](study, key)
+    for each in foretold:
+        found = json.loads((study.files.ticket(each.name) / "metrics.json").read_text())
+        assert (each.steps, each.samples) == (found["steps"], found["samples"]), each.name
+        assert each.flops.dense == pytest.approx(found["train_flops_dense"]), each.name
+        assert each.density == pytest.approx(found["density/prunable"], abs=0.001), each.name
+    steps = {each.name: each.steps for each in foretold}
+    assert (steps["dense"], steps["global-r1"], steps["global-r2"], steps["reinit-r2"]) == (8, 3, 6, 8)
+    layers = next(each for each in foretold if each.name == "layers-r1")  # where every layer keeps its share
+    found = json.loads((study.files.ticket("layers-r1") / "metrics.json").read_text())
+    assert layers.flops.kept == pytest.approx(found["train_flops"], rel=0.01)
+
+
+def test_a_round_that_may_end_sooner_is_bounded(study):
+    settled = {"method": "imp", "fraction": 0.5, "target": 0.25, "settled": {"every_steps": 2}}
+    rounds = forecast(_changed(study, arms={"global": settled}).params)
+    assert [each.name for each in rounds if each.at_most] == ["global-r1"]
+    assert together(rounds).at_most
+
+
+def test_a_round_that_cannot_be_planned_is_named_before_anything_is_trained(study):
+    with pytest.raises(UserError, match="round global-r2: nothing is left to remove"):
+        forecast(_changed(study, arms={"global": {"method": "imp", "fraction": 0.5, "target": 0.5}}).params)
