@@ -56,7 +56,9 @@ def measured(params: Params, root: Path) -> Speed:
 
     seconds = step_seconds(params, root)
     device = name_of(device_of(params.machine), params.machine.threads)
-    return Speed(step_seconds=seconds, source=f"at {seconds:.3g} s a step, measured here on {device}")
+    return Speed(
+        step_seconds=seconds, source=f"at {seconds:.3g} s a step, measured here in one process on {device}"
+    )
 
 
 def text(params: Params, rounds: Sequence[Forecast], speed: Speed) -> str:

@@ -15,6 +15,8 @@ from mirl.data.sections import DataSection, FolderSource
 from mirl.study.params import ROOT_TICKET, Params
 from mirl.study.stages import STAGES, Study
 from mirl.study.workspace import Workspace
+from mirl.training.device import device_of
+from mirl.training.run import READ_EVERY
 
 SIDE = 128
 """Smallest side of a made-up photograph, pixels."""
@@ -23,7 +25,7 @@ MADE_UP = DataSection(
     sources={split: FolderSource(kind="folder", path=split, split=split) for split in ("train", "test")},
 )
 MOST_STEPS, LEAST_STEPS, MEASURE_SECONDS = 200, 2, 5.0
-"""A measurement takes as many steps as fit into the seconds, within these; the first, which is slower, does not count."""
+"""A measurement takes as many steps as fit into the seconds, within these; the first are slow and left out."""
 
 
 def rehearse(params: Params, root: Path) -> Iterator[tuple[str, float]]:
@@ -46,25 +48,28 @@ def rehearse(params: Params, root: Path) -> Iterator[tuple[str, float]]:
 
 
 def step_seconds(params: Params, root: Path) -> float:
-    """Seconds of one training step of the dense network on this machine, the median of a few."""
+    """Seconds of one training step of the dense network in one process on this machine, the median of a few."""
+    every = READ_EVERY[device_of(params.machine).type]  # only then a GPU has done what it was told
     moments: list[float] = []
 
     def enough() -> bool:
         moments.append(time.monotonic())
-        return len(moments) > LEAST_STEPS and moments[-1] - moments[0] >= MEASURE_SECONDS
+        waited = moments[every - 1 :: every]
+        return len(waited) > LEAST_STEPS and waited[-1] - waited[0] >= MEASURE_SECONDS
 
     train = params.train.model_copy(
         update={"steps": MOST_STEPS, "warmup_steps": 0, "rewind_step": 0, "record_every": MOST_STEPS}
     )
     with _stage_folder(params, root) as study:
-        own = {"data": study.params.data, "train": train}
+        machine = params.machine.model_copy(update={"processes": 1, "checkpoint_seconds": 3600.0})
+        own = {"data": study.params.data, "train": train, "machine": machine}
         study = Study(root=study.root, params=params.model_copy(update=own))
         for stage, key in _first_stages(study):
             STAGES[stage](study, key)
         watched = Study(root=study.root, params=study.params, should_stop=enough)
         with suppress(Stopped):
             STAGES["round"](watched, params.promote.reference)
-    return median(np.diff(moments))
+    return median(np.diff(moments[every - 1 :: every])) / every
 
 
 def one_of_each_arm(params: Params) -> list[str]:

@@ -50,3 +50,11 @@ def test_a_step_is_timed_without_the_first_one(study, monkeypatch):
     monkeypatch.setattr(rehearsal, "time", SimpleNamespace(monotonic=lambda: next(clock)))
     assert step_seconds(study.params, study.root) == 51  # the median of 100 and 2
     assert _contents(study) == before
+
+
+def test_steps_that_are_only_queued_are_timed_together(study, monkeypatch):
+    monkeypatch.setattr(rehearsal, "MEASURE_SECONDS", 0.0)
+    monkeypatch.setitem(rehearsal.READ_EVERY, "cpu", 2)
+    clock = iter([0.0, 10.0, 10.0, 30.0, 30.0, 90.0])  # it waits at the end of every second step
+    monkeypatch.setattr(rehearsal, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+    assert step_seconds(study.params, study.root) == 20  # the median of 20 and 60, of two steps each
