@@ -27,7 +27,7 @@ class MaskedAdamW:
             self._parameters.values(), lr=0.0, weight_decay=weight_decay, fused=True
         )
         self._masked: list[Tensor] = [self._parameters[name] for name in mask]
-        self._keep = [mask[name].to(self._parameters[name]) for name in mask]
+        self._keep = [_like(mask[name], self._parameters[name]) for name in mask]
         self._frozen = [
             (
                 self._parameters[name],
@@ -93,6 +93,6 @@ class MaskedAdamW:
                 }
 
 
-def _like(moment: Tensor, parameter: Tensor) -> Tensor:
-    """`moment` on the device and in the memory order of `parameter`: the fused kernel assumes both."""
-    return torch.empty_like(parameter).copy_(moment)
+def _like(values: Tensor, parameter: Tensor) -> Tensor:
+    """`values` on the device, in the type and the memory order of `parameter`: fused kernels assume all three."""
+    return torch.empty_like(parameter, requires_grad=False).copy_(values)
