@@ -50,7 +50,7 @@ class Unwatched(Watch):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Plan:
-    """The next round. It shares no memory with the parent: training may write into it."""
+    """The next round, where the parent lies. It shares no memory with it: training may write into the plan."""
 
     start: State
     """Complete; masked elements are exactly 0."""

@@ -1,6 +1,7 @@
 """The mask: which elements of which parameters a ticket keeps. The only truth about sparsity."""
 
 from collections.abc import Iterator, Mapping
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -49,7 +50,7 @@ class Mask(Mapping[str, Tensor]):
     @property
     def kept(self) -> int:
         """Elements that stay."""
-        return sum(self.layer_kept().values())
+        return sum(self._kept)
 
     @property
     def total(self) -> int:
@@ -63,8 +64,13 @@ class Mask(Mapping[str, Tensor]):
 
     def layer_kept(self) -> dict[str, int]:
         """Elements that stay of each prunable parameter."""
-        # Not `keep.sum()`, which widens bool to int64 first.
-        return {name: int(torch.count_nonzero(keep)) for name, keep in self._keep.items()}
+        return dict(zip(self._keep, self._kept))
+
+    @cached_property
+    def _kept(self) -> list[int]:
+        # Not `keep.sum()`, which widens bool to int64 first; a GPU is waited for once.
+        counts = [torch.count_nonzero(keep) for keep in self._keep.values()]
+        return torch.stack(counts).tolist() if counts else []
 
     def layer_density(self) -> dict[str, float]:
         """Kept fraction of each prunable parameter, in [0, 1]."""
@@ -75,6 +81,16 @@ class Mask(Mapping[str, Tensor]):
         for name, keep in self._keep.items():
             assert state[name].shape == keep.shape, f"{name} is {state[name].shape}, its mask {keep.shape}"
         return {
-            name: tensor.masked_fill(~self._keep[name], 0) if name in self._keep else tensor.clone()
+            name: masked(tensor, self._keep[name]) if name in self._keep else tensor.clone()
             for name, tensor in state.items()
         }
+
+
+def masked(tensor: Tensor, keep: Tensor) -> Tensor:
+    """`tensor` where `keep`, exactly +0 elsewhere, in memory of its own."""
+    # As whole numbers: -1.0 * 0 is -0, and inf * 0 is no number. `masked_fill` takes four times as long.
+    return (tensor.detach().view(_BITS[tensor.element_size()]) * keep).view(tensor.dtype)
+
+
+_BITS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
+"""Of each size of a number in bytes, what reads its bits as a whole number."""

@@ -9,8 +9,9 @@ from torch import Tensor
 from mirl.sparsity.mask import Mask
 
 Score = Callable[[Mapping[str, Tensor], Mapping[str, Tensor], Mask], dict[str, Tensor]]
-"""(trained weights, origin, mask) -> finite score per element of every masked parameter. Others are ignored;
-so are the scores of elements that the mask has dropped."""
+"""(trained weights, origin, mask) -> score per element of every masked parameter, finite and not below 0, where the weights
+lie. Other parameters are ignored; so are the scores of elements that the mask has dropped. Sums (of `relative` and `lamp`)
+are rounded otherwise on a GPU than on a CPU, so that there the last weights of a ranking may be others."""
 
 
 def magnitude(weights: Mapping[str, Tensor], origin: Mapping[str, Tensor], mask: Mask) -> dict[str, Tensor]:

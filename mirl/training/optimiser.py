@@ -30,7 +30,7 @@ class MaskedAdamW:
         # The fused kernel looks at this number on the device, and does nothing where it is 1 (torch.amp.GradScaler's way).
         self._adamw.found_inf = self._spoilt  # type: ignore[attr-defined]
         self._masked: list[Tensor] = [self._parameters[name] for name in mask]
-        self._keep = [mask[name].to(self._parameters[name]) for name in mask]
+        self._keep = [_like(mask[name], self._parameters[name]) for name in mask]
         self._frozen = [
             (
                 self._parameters[name],
@@ -96,6 +96,6 @@ class MaskedAdamW:
                 }
 
 
-def _like(moment: Tensor, parameter: Tensor) -> Tensor:
-    """`moment` on the device and in the memory order of `parameter`: the fused kernel assumes both."""
-    return torch.empty_like(parameter).copy_(moment)
+def _like(values: Tensor, parameter: Tensor) -> Tensor:
+    """`values` on the device, in the type and the memory order of `parameter`: fused kernels assume all three."""
+    return torch.empty_like(parameter, requires_grad=False).copy_(values)

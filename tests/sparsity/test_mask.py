@@ -30,6 +30,25 @@ def test_apply_zeroes_what_is_dropped_and_copies_the_rest() -> None:
     assert state["bias"].item() == 1 and state["a"][0, 0].item() == 1
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_apply_changes_no_bit_of_what_is_kept(dtype: torch.dtype) -> None:
+    values = torch.tensor([-0.0, -1.5, torch.inf, torch.nan, -0.0, -1.5, torch.inf, torch.nan], dtype=dtype)
+    keep = torch.tensor([True] * 4 + [False] * 4)
+    applied = Mask({"a": keep}).apply({"a": values})["a"]
+    assert applied.dtype == dtype
+    assert torch.equal(
+        applied.view(torch.uint8)[: applied.nbytes // 2], values.view(torch.uint8)[: applied.nbytes // 2]
+    )
+    assert not applied.view(torch.uint8)[applied.nbytes // 2 :].any()
+
+
+def test_apply_keeps_the_memory_order() -> None:
+    last = torch.randn(2, 3, 4, 5).to(memory_format=torch.channels_last)
+    keep = torch.arange(120).view(2, 3, 4, 5) % 3 > 0
+    applied = Mask({"a": keep}).apply({"a": last})["a"]
+    assert applied.is_contiguous(memory_format=torch.channels_last) and torch.equal(applied, last * keep)
+
+
 def test_apply_refuses_a_state_it_does_not_fit() -> None:
     with pytest.raises(KeyError, match="b"):
         Mask(KEEP).apply({"a": torch.ones(2, 2)})

@@ -150,10 +150,18 @@ def test_the_flat_index_does_not_depend_on_the_memory_format(scope: str) -> None
     assert last == plain
 
 
-def test_scores_that_are_not_finite_are_our_mistake() -> None:
-    scores = {"a": torch.tensor([1.0, math.nan])}
-    with pytest.raises(AssertionError, match="not finite"):
+@pytest.mark.parametrize("wrong", [math.nan, math.inf, -math.inf, -1.0])
+def test_scores_that_are_not_finite_or_below_0_are_our_mistake(wrong: float) -> None:
+    scores = {"a": torch.tensor([1.0, wrong])}
+    with pytest.raises(AssertionError, match="not finite, or below 0"):
         SCOPES["global"](scores, Mask.full(scores), 1, 0.0)
+
+
+@pytest.mark.parametrize("scope", SCOPES)
+def test_what_the_mask_has_dropped_may_score_anything(scope: str) -> None:
+    scores = {"a": torch.tensor([0.0, math.nan, 0.0, math.inf, 0.0, -7.0])}
+    mask = Mask({"a": torch.tensor([False, False, True, False, True, False])})
+    assert _kept(SCOPES[scope](scores, mask, 1, 0.0)) == {"a": [2]}
 
 
 def test_counts_per_layer_may_be_zero() -> None:

@@ -1,0 +1,52 @@
+"""Our training as `benchmarks.reference` has the authors': network, planner and loop, on one batch."""
+
+from dataclasses import dataclass
+
+import torch
+
+from benchmarks.reference import moved
+from mirl.data.batches import Batch
+from mirl.methods.plan import Parent
+from mirl.methods.rewind import Rewind, RewindArm
+from mirl.networks import NetworkSection, build, prunable
+from mirl.sparsity.mask import Mask
+from mirl.study.ticket_folder import complete_state
+from mirl.training import loop
+from mirl.training.section import TrainSection
+
+
+class Ours:
+    """Our network, planner and loop, on one batch: what `Reference` is for the authors'."""
+
+    def __init__(self, blocks: list[int], refinement: int, device: torch.device) -> None:
+        options = {"blocks": blocks, "refinement": refinement}
+        self.network = build(NetworkSection(name="promptir", options=options)).to(device)
+        origin = complete_state(self.network)
+        mask = Mask.full({name: origin[name] for name in prunable(self.network, prompts=False)})
+        trained = {name: moved(tensor) for name, tensor in origin.items()}
+        self.parent = Parent(weights=trained, mask=mask, origin=origin, origin_step=0)
+
+    def prune(self, scope: str) -> None:
+        """From the trained network to the origin under a mask of four fifths."""
+        arm = RewindArm.read({"method": "imp", "scope": scope, "fraction": 0.2}, "the arm")
+        self.plan = Rewind(arm).plan(self.parent, lambda seed: {})
+        self.network.load_state_dict(self.plan.start)
+
+    def train_under_mask(self, precision: str) -> None:
+        """From here on `step` trains what one global pruning leaves."""
+        self.prune("global")
+        section = TrainSection.model_validate({"steps": 1_000_000, "precision": precision})
+        self.run = loop._Run(self.network.train(), self.plan, section, None)
+
+    def step(self, batch: Batch) -> None:
+        self.run.take_step(_Same(batch))  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class _Same:
+    """A stream of one batch."""
+
+    only: Batch
+
+    def batch(self, step: int) -> Batch:
+        return self.only
