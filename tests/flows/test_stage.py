@@ -118,7 +118,7 @@ def test_a_signal_to_a_whole_group_stops_several_processes_at_the_same_step(tree
     process = _start(tree, "round", "dense", group=True)
     _wait_for_checkpoint(tree, process)
     os.killpg(process.pid, signal.SIGTERM)
-    _, said = process.communicate(timeout=60)
+    _, said = process.communicate(timeout=120)
     assert process.returncode == 75
     assert said.count("run it again to go on") == 1 and "Traceback" not in said
     until = time.monotonic() + 10

@@ -73,6 +73,24 @@ def test_out_of_memory_the_same_step_is_repeated_in_smaller_pieces(tmp_path, cap
     assert f"it goes on with {fits} images at a time" in said
 
 
+class Fragmented(Small):
+    """Its memory is full once, at the second piece of the first step."""
+
+    pieces = 0
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        self.pieces += 1
+        self.room = 0 if self.pieces == 2 else BATCH
+        return super().forward(x_BCHW)
+
+
+def test_a_step_that_fails_in_the_middle_leaves_nothing_in_the_gradients(tmp_path):
+    around = make_around(tmp_path, machine=_machine(micro_batch=2))
+    trained = train(Fragmented.of(BATCH), make_plan(), FakeStream(), make_section(), around)
+    pieces = train_tiny(tmp_path / "pieces", make_plan(), make_section(), machine=_machine(micro_batch=1))
+    assert same(trained.weights, pieces.weights)
+
+
 def test_a_memory_that_holds_not_one_image_is_said_in_words(tmp_path):
     with pytest.raises(UserError, match="train: the memory of cpu is full .not even one image"):
         train(Small.of(0), make_plan(), FakeStream(), make_section(), make_around(tmp_path))
