@@ -22,12 +22,9 @@ from benchmarks.restore import machine
 from benchmarks.rounds import score_missing, train_missing
 from mirl.config import Stopped, read_yaml
 from mirl.data.degradations import TASKS
-from mirl.networks import NetworkSection, build
-from mirl.sparsity.accounting import FLOPS_PER_MAC, macs
 from mirl.study.params import Params
 from mirl.study.stages import STAGES, Study
 from mirl.study.workspace import read_json
-from mirl.tickets.format import read
 
 STUDY = Path(__file__).parents[1] / "studies" / "scaled.yaml"
 QUICK: dict[str, dict[str, Any]] = {
@@ -44,8 +41,6 @@ QUICK: dict[str, dict[str, Any]] = {
     "evaluate": {"protocols": ["paper"], "limit": 1, "pictures": 0},
     "machine": {"threads": 1},
 }
-PASSES = 3
-"""Of a training step, in forward passes: backward is two."""
 PUBLISHED = {"denoise_15": 33.98, "denoise_25": 31.31, "denoise_50": 28.06, "derain": 36.37, "dehaze": 30.58}
 """PSNR in dB of PromptIR, all in one (arXiv 2306.13090, table 1): 200 epochs, the whole of SOTS and of the training sets."""
 
@@ -114,12 +109,9 @@ def report(study: Study, peak_tflops: float | None) -> str:
 
 
 def speed_row(study: Study, key: str, peak_tflops: float | None) -> str:
-    """Steps, images a second and the dense work they are: three forward passes a patch."""
-    found, batches = read_json(study.files.ticket(key) / "metrics.json"), study.params.train.batches
-    ticket = read(study.files.ticket(key) / "ticket.safetensors")
-    network = build(NetworkSection.read(ticket.network, key))
-    work = macs(network, ticket.mask, batches.patch, batches.patch).dense_g * 1e9 * FLOPS_PER_MAC * PASSES
-    tflops = found["images_per_second"] * work / 1e12
+    """Steps, images a second and the dense work they are."""
+    found = read_json(study.files.ticket(key) / "metrics.json")
+    tflops = found["train_flops_dense"] / found["train_seconds"] / 1e12
     share = f"{tflops / peak_tflops:.1%}" if peak_tflops else ""
     return f"| {key} | {found['steps']:.0f} | {found['images_per_second']:.0f} | {tflops:.3g} | {share} |"
 

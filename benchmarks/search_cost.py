@@ -23,7 +23,7 @@ from benchmarks.rounds import score_missing, train_missing
 from mirl.config import read_yaml
 from mirl.evaluation.winning import Difference, RuleSection, difference
 from mirl.networks import NetworkSection, build
-from mirl.sparsity.accounting import FLOPS_PER_MAC, macs
+from mirl.sparsity.accounting import macs, training_flops
 from mirl.study.params import ROOT_TICKET, Params
 from mirl.study.stages import Study
 from mirl.study.workspace import read_json
@@ -42,8 +42,6 @@ ARMS = {
     "late": ("brief-lamp", "authors"),
 }  # fmt: skip
 """What is trained with each origin, in this order."""
-PASSES = 3
-"""Of a training step, in forward passes: backward is two."""
 CONFIDENCE = 0.95
 
 
@@ -58,7 +56,7 @@ class Search:
     steps: int
     """Optimiser steps of all trainings, the dense one among them."""
     dense_flops: float
-    """Of all trainings, as if every weight were there: 2 a multiply-add, three forward passes a step."""
+    """Of all trainings, as if every weight were there (`training_flops` says how they are counted)."""
     kept_flops: float
     """The same, of the weights that the masks leave."""
     psnr_db: float
@@ -137,10 +135,8 @@ def search(study: Study, seed: int, name: str, last: str) -> Search:
         ticket = read(study.files.ticket(key) / "ticket.safetensors")
         network = build(NetworkSection.read(ticket.network, key))
         work = macs(network, ticket.mask, batches.patch, batches.patch)
-        images = ticket.lineage.steps * batches.batch
-        steps += ticket.lineage.steps
-        dense += work.dense_g * 1e9 * FLOPS_PER_MAC * PASSES * images
-        kept += work.kept_g * 1e9 * FLOPS_PER_MAC * PASSES * images
+        flops = training_flops(work, ticket.lineage.steps * batches.batch)
+        steps, dense, kept = steps + ticket.lineage.steps, dense + flops.dense, kept + flops.kept
     folder = study.files.scores(chain[0])
     found = read_json(folder / "metrics.json")
     return Search(

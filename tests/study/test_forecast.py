@@ -35,6 +35,12 @@ def test_the_papers_search_costs_what_was_counted_of_it():
     assert not whole.at_most
 
 
+@pytest.mark.parametrize("path", sorted(STUDIES.glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_ready_made_study_can_be_planned_to_its_end(path: Path) -> None:
+    rounds = forecast(read_params(path))
+    assert all(0 < each.density <= 1 and each.steps > 0 for each in rounds)
+
+
 def test_it_foretells_what_every_method_then_costs(study):
     study = _changed(
         study,
