@@ -144,7 +144,10 @@ def _made(place: Path, count: int) -> Path:
             "record_every": 1,
             "batches": {"batch": 5, "patch": 16},
         },
-        "arms": {"dense": {"method": "dense"}, "global": {"method": "imp", "fraction": 0.02}},
+        "arms": {
+            "dense": {"method": "dense"},
+            "global": {"method": "imp", "schedule": "authors", "fraction": 0.02},
+        },
         "rounds": rounds,
         "evaluate": {"pictures": 1},
         "promote": {},

@@ -28,7 +28,9 @@ class Ours:
 
     def prune(self, scope: str) -> None:
         """From the trained network to the origin under a mask of four fifths."""
-        arm = RewindArm.read({"method": "imp", "scope": scope, "fraction": 0.2}, "the arm")
+        arm = RewindArm.read(
+            {"method": "imp", "schedule": "authors", "scope": scope, "fraction": 0.2}, "the arm"
+        )
         self.plan = Rewind(arm).plan(self.parent, lambda seed: {})
         self.network.load_state_dict(self.plan.start)
 

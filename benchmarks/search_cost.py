@@ -36,7 +36,7 @@ ORIGINS = {"origin-0": 0, "late": LATE_STEP}
 """Folder of a seed -> rewind step."""
 ARMS = {
     "origin-0": (
-        "brief-replayed", "brief", "brief-lamp-replayed", "brief-lamp", "authors", "slowing", "short", "settled",
+        "brief-replayed", "brief", "brief-lamp-replayed", "brief-lamp", "longer", "authors", "slowing", "short", "settled",
         "replayed", "lamp",
     ),
     "late": ("brief-lamp", "authors"),

@@ -91,7 +91,7 @@ def test_another_fraction_of_one_arm_retrains_that_arm_and_nothing_else(tree):
     _change(
         tree,
         arms={
-            "global": {"method": "imp", "scope": "global", "fraction": 0.3},
+            "global": {"method": "imp", "schedule": "authors", "scope": "global", "fraction": 0.3},
             "random": {"method": "random"},
         },
     )

@@ -5,7 +5,16 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from mirl.methods.controls import Oneshot, OneshotArm, Random, RandomArm, Reinit, ReinitArm
+from mirl.methods.controls import (
+    Oneshot,
+    OneshotArm,
+    Random,
+    RandomArm,
+    Reinit,
+    ReinitArm,
+    Replay,
+    ReplayArm,
+)
 from mirl.methods.dense import Dense, DenseArm
 from mirl.methods.plan import Method
 from mirl.methods.rewind import Rewind, RewindArm
@@ -17,11 +26,14 @@ METHODS: dict[str, Callable[[Any], Method]] = {
     "imp": Rewind,
     "random": Random,
     "reinit": Reinit,
+    "replay": Replay,
     "oneshot": Oneshot,
 }
 """`method:` of an arm -> what plans by it."""
 
-Arm = Annotated[DenseArm | RewindArm | RandomArm | ReinitArm | OneshotArm, Field(discriminator="method")]
+Arm = Annotated[
+    DenseArm | RewindArm | RandomArm | ReinitArm | ReplayArm | OneshotArm, Field(discriminator="method")
+]
 """One entry of `arms:` in params.yaml."""
 
 

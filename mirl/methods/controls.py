@@ -7,7 +7,7 @@ import torch
 from pydantic import Field
 
 from mirl.config import Section, UserError
-from mirl.methods.plan import Fresh, Method, Parent, Plan, rewound
+from mirl.methods.plan import Fresh, Method, Parent, Plan, continued, rewound
 from mirl.methods.rewind import ScopeName, ScoreName
 from mirl.sparsity.mask import Mask
 from mirl.sparsity.schedule import keep_at
@@ -31,6 +31,12 @@ class ReinitArm(Section):
     method: Literal["reinit"]
     seed: int = Field(default=1000, ge=0, lt=2**63)
     """Of the new initialisation; not the network's own."""
+
+
+class ReplayArm(Section):
+    """No settings. The network of the ticket it comes after, unpruned, goes through the schedule again."""
+
+    method: Literal["replay"]
 
 
 class OneshotArm(Section):
@@ -78,6 +84,16 @@ class Reinit(Method):
                 f"seed {self.arm.seed} initialises anew to the very origin; choose another than network.seed"
             )
         return rewound(start, 0, parent.mask)
+
+
+@dataclass(frozen=True)
+class Replay(Method):
+    """More training in place of pruning: a ticket whose weights were not rewound has had more than its parent."""
+
+    arm: ReplayArm
+
+    def plan(self, parent: Parent, fresh: Fresh) -> Plan:
+        return continued(parent, parent.mask)
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Iterative pruning with rewinding, one round of it: MIR-L's (2510.14463), and what is known to make its search short."""
 
 from dataclasses import dataclass, replace
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -26,24 +26,38 @@ class Slowing(Section):
     """Share that is removed where the arm's target is near."""
 
 
+SCHEDULES: dict[str, dict[str, Any]] = {
+    "short": {},
+    "authors": {"fraction": 0.2, "target": None, "score": "magnitude", "rewind": "weights", "length": 1.0},
+}
+"""`schedule:` of an arm -> its keys where they are not the defaults of RewindArm."""
+
+
 class RewindArm(Section):
-    """The defaults are the authors': a fifth of the survivors goes, by magnitude over all layers."""
+    """The defaults are those of the shortest search that was found to be as good (docs/results/search-cost.md)."""
 
     method: Literal["imp"]
-    fraction: Annotated[float, Field(gt=0, lt=1)] | Slowing = 0.2
+    schedule: Literal["short", "authors"] = Field(default="short", exclude=True)
+    """Where the keys come from that are not given: SCHEDULES. Tickets remember those, not this."""
+    fraction: Annotated[float, Field(gt=0, lt=1)] | Slowing = Slowing(first=0.6, last=0.25)
     """Share of the surviving weights that a round removes."""
-    target: float | None = Field(default=None, gt=0, lt=1)
+    target: float | None = Field(default=0.1, gt=0, lt=1)
     """Density over the prunable weights at which the search ends: the last round removes only what is left to remove."""
     scope: ScopeName = "global"
-    score: ScoreName = "magnitude"
+    score: ScoreName = "lamp"
     floor: float = Field(default=0.0, ge=0, lt=1)
     """Share of its weights that every layer keeps, come what may: prevents collapse. Ours."""
-    rewind: Literal["weights", "learning_rate"] = "weights"
+    rewind: Literal["weights", "learning_rate"] = "learning_rate"
     """What goes back before training: the weights to their origin, or only the learning rate (2003.02389)."""
-    length: float = Field(default=1.0, gt=0, le=1)
+    length: float = Field(default=0.25, gt=0, le=1)
     """Share of the schedule that a round before the target trains: it ranks the weights sooner."""
     settled: SettledSection | None = None
     """When to end a round before the target, because its ranking has settled; none: train to the end."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_schedule(cls, values: dict[str, Any]) -> dict[str, Any]:
+        return SCHEDULES.get(values.get("schedule", ""), {}) | values
 
     @model_validator(mode="after")
     def _ends(self) -> Self:

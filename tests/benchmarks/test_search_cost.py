@@ -8,8 +8,9 @@ from mirl.study.forecast import forecast
 def test_every_search_ends_at_a_tenth_and_the_authors_is_the_longest(origin: str) -> None:
     params = params_of(1, origin)
     found = {item.name: item for item in forecast(params)}
-    steps = {arm: sum(found[key].steps for key in rounds_of(params, arm)) for arm in ARMS[origin]}
-    for arm in ARMS[origin]:
+    arms = [arm for arm in ARMS[origin] if params.arms[arm].method == "imp"]
+    steps = {arm: sum(found[key].steps for key in rounds_of(params, arm)) for arm in arms}
+    for arm in arms:
         assert found[rounds_of(params, arm)[-1]].density == pytest.approx(0.1, abs=1e-4)
     assert steps["authors"] == max(steps.values())
 

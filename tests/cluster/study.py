@@ -28,8 +28,8 @@ PARAMS: dict[str, Any] = {
     },
     "arms": {
         "dense": {"method": "dense"},
-        "global": {"method": "imp", "scope": "global", "fraction": 0.3},
-        "layerwise": {"method": "imp", "scope": "layerwise", "fraction": 0.3},
+        "global": {"method": "imp", "schedule": "authors", "scope": "global", "fraction": 0.3},
+        "layerwise": {"method": "imp", "schedule": "authors", "scope": "layerwise", "fraction": 0.3},
     },
     "rounds": {
         "dense": {"arm": "dense", "after": "init"},

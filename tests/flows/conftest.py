@@ -24,7 +24,10 @@ TASKS = ("denoise_15", "derain")
 PARAMS = {
     "study": "tiny",
     "train": {"steps": 40, "learning_rate": 1e-3, "seed": 3, "batches": {"batch": 8}, "precision": "float32"},
-    "arms": {"dense": {"method": "dense"}, "global": {"method": "imp", "scope": "global", "fraction": 0.3}},
+    "arms": {
+        "dense": {"method": "dense"},
+        "global": {"method": "imp", "schedule": "authors", "scope": "global", "fraction": 0.3},
+    },
     "rounds": {"dense": {"arm": "dense", "after": "init"}, "global-r1": {"arm": "global", "after": "dense"}},
 }
 

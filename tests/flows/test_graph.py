@@ -64,7 +64,13 @@ def test_after_a_run_everything_is_current_also_where_no_file_is_checked_out(roo
 
 
 def test_what_is_out_of_date_is_what_dvc_would_run(root: Path) -> None:
-    change(root, arms={"dense": {"method": "dense"}, "global": {"method": "imp", "fraction": 0.2}})
+    change(
+        root,
+        arms={
+            "dense": {"method": "dense"},
+            "global": {"method": "imp", "schedule": "authors", "fraction": 0.2},
+        },
+    )
     assert stale(root) == {"link@r1", "judge@r1", "link@r2", "judge@r2", "total"}
     change(root, train={"steps": 4})
     assert stale(root) == set(read_graph(root)) - {"begin"}

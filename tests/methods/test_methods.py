@@ -15,14 +15,17 @@ Fresh = Callable[[int], State]
 
 ARMS = {
     "dense": {},
-    "imp": {"fraction": 0.3},
+    "imp": {"schedule": "authors", "fraction": 0.3},
     "random": {},
     "reinit": {"seed": 3},
+    "replay": {},
     "oneshot": {"density": 0.2},
 }
 PARENT_DENSITY = {"dense": 1.1}
-STARTS = {"dense": 7, "reinit": 3}
+STARTS = {"dense": 7, "replay": 7, "reinit": 3}
 """Seed of the state that a round begins with; 0, the origin, for all others."""
+ORIGINS = {"reinit": 3}
+"""Seed of the state that the next one can rewind to; 0 for all others."""
 
 
 def _plan(method: str, make_parent: Make, fresh: Fresh) -> tuple[Parent, Plan]:
@@ -32,14 +35,14 @@ def _plan(method: str, make_parent: Make, fresh: Fresh) -> tuple[Parent, Plan]:
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_a_round_starts_from_the_mask_times_its_origin_for_every_parameter(
+def test_a_round_starts_from_the_mask_times_what_it_goes_back_to_for_every_parameter(
     method: str, make_parent: Make, fresh: Fresh
 ) -> None:
     parent, plan = _plan(method, make_parent, fresh)
-    origin = fresh(STARTS.get(method, 0))
-    assert plan.start.keys() == origin.keys() == parent.weights.keys()
+    start, origin = fresh(STARTS.get(method, 0)), fresh(ORIGINS.get(method, 0))
+    assert plan.start.keys() == start.keys() == parent.weights.keys()
     for name, tensor in plan.start.items():
-        expected = origin[name] * plan.mask[name] if name in plan.mask else origin[name]
+        expected = start[name] * plan.mask[name] if name in plan.mask else start[name]
         assert torch.equal(tensor, expected), name
     if plan.origin is not None:
         assert all(torch.equal(plan.origin[name], origin[name]) for name in origin)

@@ -4,7 +4,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from mirl.config import UserError
+from mirl.config import UserError, own_values
 from mirl.methods.plan import Parent, Unwatched
 from mirl.methods.rewind import Rewind, RewindArm
 from mirl.methods.settled import Settled
@@ -16,7 +16,7 @@ Fresh = Callable[[int], State]
 
 
 def _arm(**values: object) -> Rewind:
-    return Rewind(RewindArm.read({"method": "imp", **values}, "test"))
+    return Rewind(RewindArm.read({"method": "imp", "schedule": "authors", **values}, "test"))
 
 
 @pytest.mark.parametrize("scope", ["global", "layerwise"])
@@ -121,3 +121,21 @@ def test_only_the_learning_rate_goes_back_where_that_is_asked(make_parent: Make,
 def test_a_fraction_that_falls_needs_a_target_to_fall_towards() -> None:
     with pytest.raises(UserError, match="name that density"):
         _arm(fraction={"first": 0.6, "last": 0.2})
+
+
+def test_the_short_search_is_the_default_and_the_authors_one_word_away() -> None:
+    short, authors = (
+        RewindArm.read({"method": "imp", **word}, "test") for word in ({}, {"schedule": "authors"})
+    )
+    assert (short.length, short.target, short.score, short.rewind) == (0.25, 0.1, "lamp", "learning_rate")
+    assert (authors.fraction, authors.length, authors.target) == (0.2, 1.0, None)
+    assert (authors.score, authors.rewind) == ("magnitude", "weights")
+
+
+def test_a_key_that_is_given_goes_before_the_schedules() -> None:
+    arm = RewindArm.read({"method": "imp", "schedule": "authors", "fraction": 0.5, "score": "lamp"}, "test")
+    assert (arm.fraction, arm.score, arm.rewind) == (0.5, "lamp", "weights")
+    again = RewindArm.read(own_values(arm) | {"method": "imp"}, "test")
+    assert again.model_dump() == arm.model_dump()
+    with pytest.raises(UserError, match="`schedule` is 'longest'"):
+        RewindArm.read({"method": "imp", "schedule": "longest"}, "test")

@@ -33,11 +33,12 @@ VALUES: dict[str, Any] = {
     },
     "arms": {
         "dense": {"method": "dense"},
-        "global": {"method": "imp", "fraction": 0.5},
-        "layers": {"method": "imp", "fraction": 0.5, "scope": "layerwise"},
+        "global": {"method": "imp", "schedule": "authors", "fraction": 0.5},
+        "layers": {"method": "imp", "schedule": "authors", "fraction": 0.5, "scope": "layerwise"},
         "random": {"method": "random"},
         "reinit": {"method": "reinit"},
         "oneshot": {"method": "oneshot", "density": 0.25},
+        "longer": {"method": "replay"},
     },
     "rounds": {
         "dense": {"arm": "dense", "after": "init"},
@@ -47,6 +48,7 @@ VALUES: dict[str, Any] = {
         "random-r2": {"arm": "random", "after": "global-r2"},
         "reinit-r2": {"arm": "reinit", "after": "global-r2"},
         "oneshot-r2": {"arm": "oneshot", "after": "dense"},
+        "longer-r1": {"arm": "longer", "after": "dense"},
     },
     "evaluate": {"protocols": ["paper", "strict"], "pictures": 1},
     "promote": {},

@@ -45,7 +45,9 @@ def test_it_foretells_what_every_method_then_costs(study):
     study = _changed(
         study,
         train={"rewind_step": 2, "steps": 8},
-        arms={"global": {"method": "imp", "fraction": 0.5, "length": 0.5, "target": 0.25}},
+        arms={
+            "global": {"method": "imp", "schedule": "authors", "fraction": 0.5, "length": 0.5, "target": 0.25}
+        },
     )
     assert {arm.method for arm in study.params.arms.values()} == METHODS.keys()
     foretold = forecast(study.params)
@@ -65,7 +67,13 @@ def test_it_foretells_what_every_method_then_costs(study):
 
 
 def test_a_round_that_may_end_sooner_is_bounded(study):
-    settled = {"method": "imp", "fraction": 0.5, "target": 0.25, "settled": {"every_steps": 2}}
+    settled = {
+        "method": "imp",
+        "schedule": "authors",
+        "fraction": 0.5,
+        "target": 0.25,
+        "settled": {"every_steps": 2},
+    }
     rounds = forecast(_changed(study, arms={"global": settled}).params)
     assert [each.name for each in rounds if each.at_most] == ["global-r1"]
     assert together(rounds).at_most
@@ -73,4 +81,9 @@ def test_a_round_that_may_end_sooner_is_bounded(study):
 
 def test_a_round_that_cannot_be_planned_is_named_before_anything_is_trained(study):
     with pytest.raises(UserError, match="round global-r2: nothing is left to remove"):
-        forecast(_changed(study, arms={"global": {"method": "imp", "fraction": 0.5, "target": 0.5}}).params)
+        forecast(
+            _changed(
+                study,
+                arms={"global": {"method": "imp", "schedule": "authors", "fraction": 0.5, "target": 0.5}},
+            ).params
+        )

@@ -48,7 +48,7 @@ def test_photographs_become_a_report_and_a_decision(study):
     assert list(table.index) == rounds
     assert table["density/prunable"].round(2).to_dict() == {
         "dense": 1.0, "global-r1": 0.5, "global-r2": 0.25, "layers-r1": 0.5, "random-r2": 0.25, "reinit-r2": 0.25,
-        "oneshot-r2": 0.25,
+        "oneshot-r2": 0.25, "longer-r1": 1.0,
     }  # fmt: skip
     decision = json.loads((study.files.report / "decision.json").read_text())
     assert decision["reasons"] and (decision["ticket"] is None or decision["ticket"] in rounds)
@@ -116,8 +116,8 @@ def test_a_round_that_is_stopped_leaves_nothing_and_goes_on_to_the_same_ticket(s
 
 def test_a_round_is_named_by_its_arm_and_its_training_alone(study):
     base = round_settings(study.params, "global-r1")
-    other_arm = _with(study, arms={"layers": {"method": "imp", "fraction": 0.3}})
-    own_arm = _with(study, arms={"global": {"method": "imp", "fraction": 0.3}})
+    other_arm = _with(study, arms={"layers": {"method": "imp", "schedule": "authors", "fraction": 0.3}})
+    own_arm = _with(study, arms={"global": {"method": "imp", "schedule": "authors", "fraction": 0.3}})
     assert round_settings(other_arm.params, "global-r1") == base
     assert round_settings(own_arm.params, "global-r1") != base
 

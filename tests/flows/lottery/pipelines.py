@@ -38,7 +38,10 @@ PARAMS = {
     "data": {"root": "source", "sources": {"all": {"kind": "folder", "path": ".", "split": "train"}}},
     "network": {"name": "nafnet", "options": {}},
     "train": {"steps": 3},
-    "arms": {"dense": {"method": "dense"}, "global": {"method": "imp", "fraction": 0.3}},
+    "arms": {
+        "dense": {"method": "dense"},
+        "global": {"method": "imp", "schedule": "authors", "fraction": 0.3},
+    },
     "rounds": {
         "dense": {"arm": "dense", "after": "init"},
         "r1": {"arm": "global", "after": "dense"},

@@ -151,7 +151,7 @@ def test_overrides_change_the_text_of_the_parameters_alone_where_there_are_any(r
     settle_params(root, "", "", {"train.steps": 9, "arms.global.floor": 0.1})
     values = yaml.safe_load((root / "params.yaml").read_text())
     assert values["train"]["steps"] == 9 and values["arms"]["global"] == {
-        "method": "imp", "fraction": 0.3, "floor": 0.1
+        "method": "imp", "schedule": "authors", "fraction": 0.3, "floor": 0.1
     }  # fmt: skip
     with pytest.raises(UserError, match="did you mean"):
         settle_params(root, "", "", {"trian": {}})
