@@ -4,6 +4,7 @@ import math
 import os
 import pickle
 import sys
+import threading
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from tqdm import tqdm
 
 from mirl.config import Stopped, UserError
 from mirl.data.batches import BatchStream
@@ -108,6 +110,9 @@ def work(seat: Seat, link: Connection) -> None:
     Sends records, and last what it ended with where it did not finish: a UserError, Stopped, or a traceback.
     """
     heed_only(seat.parent)
+    tqdm.set_lock(
+        threading.RLock()
+    )  # its own is shared between processes, and left behind where one is killed
     try:
         job: Job = pickle.loads(link.recv_bytes())
         world = _join(seat, torch.device(job.machine.device))
