@@ -1,6 +1,6 @@
 """Our training as `benchmarks.reference` has the authors': network, planner and loop, on one batch."""
 
-from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 
@@ -9,10 +9,14 @@ from mirl.data.batches import Batch
 from mirl.methods.plan import Parent
 from mirl.methods.rewind import Rewind, RewindArm
 from mirl.networks import NetworkSection, build, prunable
+from mirl.records import NullSink
 from mirl.sparsity.mask import Mask
 from mirl.study.ticket_folder import complete_state
-from mirl.training import loop
-from mirl.training.section import TrainSection
+from mirl.training.loading import Supply
+from mirl.training.run import Run
+from mirl.training.section import MachineSection, TrainSection
+from mirl.training.surroundings import Surroundings
+from mirl.training.world import ALONE
 
 
 class Ours:
@@ -34,21 +38,14 @@ class Ours:
         self.plan = Rewind(arm).plan(self.parent, lambda seed: {})
         self.network.load_state_dict(self.plan.start)
 
-    def train_under_mask(self, precision: str) -> None:
+    def train_under_mask(self, precision: str, batch: int) -> None:
         """From here on `step` trains what one global pruning leaves."""
         self.prune("global")
         section = TrainSection.model_validate({"steps": 1_000_000, "precision": precision})
-        self.run = loop._Run(self.network.train(), self.plan, section, None)
+        # of the stream only the names of the pictures of a bad step would be asked
+        supply = Supply(stream=None, batch=batch, world=ALONE)  # type: ignore[arg-type]
+        around = Surroundings(checkpoint=Path("there-is-none"), sink=NullSink(), machine=MachineSection())
+        self.run = Run(self.network.train(), self.plan, supply, section, around)
 
     def step(self, batch: Batch) -> None:
-        self.run.take_step(_Same(batch))  # type: ignore[arg-type]
-
-
-@dataclass(frozen=True)
-class _Same:
-    """A stream of one batch."""
-
-    only: Batch
-
-    def batch(self, step: int) -> Batch:
-        return self.only
+        self.run.take_step((batch.degraded_BCHW, batch.clean_BCHW))

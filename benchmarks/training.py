@@ -31,7 +31,8 @@ from mirl.data.batches import Batch, BatchStream
 from mirl.data.packed import PackedImages
 from mirl.data.prepare import prepare
 from mirl.data.sections import BatchSection, DataSection, MirlSource
-from mirl.training import loop
+from mirl.training.device import exactly
+from mirl.training.section import MachineSection
 
 PRECISIONS = ("float32", "bfloat16")
 
@@ -94,9 +95,9 @@ def steps(wanted: argparse.Namespace) -> list[str]:
             work[f"MIR-L, {precision}"] = partial(theirs.step, plain, precision)
     for precision in PRECISIONS:
         ours = Ours(list(size.blocks), size.refinement, device)
-        ours.train_under_mask(precision)
+        ours.train_under_mask(precision, size.batch)
         work[f"mirl, {precision}"] = partial(ours.step, batch)
-    with loop._exact(wanted.threads):
+    with exactly(MachineSection(threads=wanted.threads), device):
         seconds = in_turn(work, wanted.repeats)
     title = f"a step of {size.batch} patches of {size.patch} x {size.patch}"
     return ["## Training step\n", *table(title, "images/s", seconds, size.batch)]
@@ -131,7 +132,7 @@ def peak_mb(name: str, wanted: argparse.Namespace) -> float:
     batch, precision = _batch(size), name.partition(", ")[2]
     if name.startswith("mirl"):
         ours = Ours(list(size.blocks), size.refinement, device)
-        ours.train_under_mask(precision)
+        ours.train_under_mask(precision, size.batch)
         for _ in range(2):
             ours.step(batch)
     else:
