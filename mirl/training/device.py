@@ -43,6 +43,7 @@ def exactly(machine: MachineSection, device: torch.device) -> Iterator[None]:
     """
     gpu = device.type == "cuda"
     before = torch.get_num_threads(), torch.backends.cudnn.benchmark
+    fills = torch.utils.deterministic.fill_uninitialized_memory
     determined = (
         torch.are_deterministic_algorithms_enabled(),
         torch.is_deterministic_algorithms_warn_only_enabled(),
@@ -51,10 +52,13 @@ def exactly(machine: MachineSection, device: torch.device) -> Iterator[None]:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read at the first product on the GPU
     torch.set_num_threads(machine.threads)
     torch.use_deterministic_algorithms(machine.deterministic or not gpu, warn_only=gpu)
+    # Else every new tensor is filled with NaN first, a twelfth of a step; nothing here reads what it has not written.
+    torch.utils.deterministic.fill_uninitialized_memory = False
     torch.backends.cudnn.benchmark = gpu and not machine.deterministic
     try:
         yield
     finally:
         torch.set_num_threads(before[0])
+        torch.utils.deterministic.fill_uninitialized_memory = fills
         torch.backends.cudnn.benchmark = before[1]
         torch.use_deterministic_algorithms(determined[0], warn_only=determined[1])

@@ -15,6 +15,7 @@ from mirl.config import Stopped, UserError
 from mirl.data.batches import BatchStream
 from mirl.methods.plan import Plan
 from mirl.sparsity.mask import State
+from mirl.training import heap
 from mirl.training.device import device_of, exactly
 from mirl.training.loading import Supply, batches
 from mirl.training.run import Run, copied
@@ -53,7 +54,7 @@ def train(
     device = device_of(around.machine)
     whole, section = section, section.shortened(plan.length)
     supply = Supply(stream=stream, batch=section.batches.batch, world=around.world)
-    with exactly(around.machine, device), _in_words(device, around.title):
+    with exactly(around.machine, device), heap.kept(), _in_words(device, around.title):
         network.load_state_dict(plan.start)
         network.to(device).to(memory_format=torch.channels_last).train()  # type: ignore[call-overload] # torch stubs
         run = Run(network, plan, supply, section, around)

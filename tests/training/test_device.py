@@ -77,11 +77,12 @@ def test_what_torch_is_told_is_put_back(monkeypatch, kind, deterministic):
             torch.are_deterministic_algorithms_enabled(),
             torch.is_deterministic_algorithms_warn_only_enabled(),
             torch.backends.cudnn.benchmark,
+            torch.utils.deterministic.fill_uninitialized_memory,
         )
 
     before = told()
     machine = MachineSection(threads=before[0] + 1, deterministic=deterministic)
     with exactly(machine, torch.device(kind)):
         exact = deterministic or kind == "cpu"
-        assert told() == (before[0] + 1, exact, kind == "cuda", not exact)
+        assert told() == (before[0] + 1, exact, kind == "cuda", not exact, False)
     assert told() == before

@@ -1,5 +1,6 @@
 """Trains a tiny network; every test is about what must hold exactly."""
 
+from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
@@ -209,3 +210,17 @@ def test_a_watch_ends_a_training_early_and_a_kill_does_not_change_when(tmp_path)
     assert resumed.steps == 9 and same(resumed.weights, calm.weights)
     train_tiny(tmp_path, make_plan(watch=ThreeLooks()), make_section(), again)
     assert again.asked == []
+
+
+def test_freed_memory_is_kept_while_it_trains(tmp_path, monkeypatch):
+    events = []
+
+    @contextmanager
+    def kept():
+        events.append("kept")
+        yield
+        events.append("given back")
+
+    monkeypatch.setattr("mirl.training.heap.kept", kept)
+    train_tiny(tmp_path, make_plan(), make_section(), should_stop=lambda: bool(events.append("step")))
+    assert events == ["kept", *["step"] * 12, "given back"]
