@@ -45,11 +45,13 @@ class Size:
     refinement: int = 4
     batch: int = 8
     patch: int = 64
+    steps: int = 4
+    """Training steps of one repetition."""
     loaded: int = 40
     """Batches that one repetition draws."""
 
 
-FULL, QUICK = Size(), Size(blocks=(1, 1, 1, 1), refinement=1, batch=1, patch=16, loaded=2)
+FULL, QUICK = Size(), Size(blocks=(1, 1, 1, 1), refinement=1, batch=1, patch=16, steps=1, loaded=2)
 
 
 def main() -> int:
@@ -92,15 +94,15 @@ def steps(wanted: argparse.Namespace) -> list[str]:
         theirs.train_under_mask()
         plain = batch.degraded_BCHW.contiguous(), batch.clean_BCHW.contiguous()
         for precision in PRECISIONS:
-            work[f"MIR-L, {precision}"] = partial(theirs.step, plain, precision)
+            work[f"MIR-L, {precision}"] = partial(_often, partial(theirs.step, plain, precision), size.steps)
     for precision in PRECISIONS:
         ours = Ours(list(size.blocks), size.refinement, device)
         ours.train_under_mask(precision, size.batch)
-        work[f"mirl, {precision}"] = partial(ours.step, batch)
+        work[f"mirl, {precision}"] = partial(ours.steps, batch, size.steps)
     with exactly(MachineSection(threads=wanted.threads), device):
         seconds = in_turn(work, wanted.repeats)
-    title = f"a step of {size.batch} patches of {size.patch} x {size.patch}"
-    return ["## Training step\n", *table(title, "images/s", seconds, size.batch)]
+    title = f"{size.steps} steps of {size.batch} patches of {size.patch} x {size.patch}"
+    return ["## Training step\n", *table(title, "images/s", seconds, size.steps * size.batch)]
 
 
 def memory(wanted: argparse.Namespace) -> list[str]:
@@ -200,6 +202,11 @@ def _batch(size: Size) -> Batch:
     patches = [torch.rand(size.batch, size.patch, size.patch, 3, generator=generator) for _ in range(2)]
     degraded_BCHW, clean_BCHW = (patch_BHWC.permute(0, 3, 1, 2) for patch_BHWC in patches)
     return Batch(degraded_BCHW=degraded_BCHW, clean_BCHW=clean_BCHW, tasks=[], images=[])
+
+
+def _often(step: Callable[[], None], count: int) -> None:
+    for _ in range(count):
+        step()
 
 
 def _endless(batches: torch.utils.data.DataLoader) -> Iterator[object]:

@@ -43,7 +43,7 @@ def exactly(machine: MachineSection, device: torch.device) -> Iterator[None]:
     """
     gpu = device.type == "cuda"
     before = torch.get_num_threads(), torch.backends.cudnn.benchmark
-    fills = torch.utils.deterministic.fill_uninitialized_memory
+    fills = torch.utils.deterministic.fill_uninitialized_memory  # type: ignore[attr-defined] # torch stubs
     determined = (
         torch.are_deterministic_algorithms_enabled(),
         torch.is_deterministic_algorithms_warn_only_enabled(),
@@ -53,12 +53,12 @@ def exactly(machine: MachineSection, device: torch.device) -> Iterator[None]:
     torch.set_num_threads(machine.threads)
     torch.use_deterministic_algorithms(machine.deterministic or not gpu, warn_only=gpu)
     # Else every new tensor is filled with NaN first, a twelfth of a step; nothing here reads what it has not written.
-    torch.utils.deterministic.fill_uninitialized_memory = False
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined] # torch stubs
     torch.backends.cudnn.benchmark = gpu and not machine.deterministic
     try:
         yield
     finally:
         torch.set_num_threads(before[0])
-        torch.utils.deterministic.fill_uninitialized_memory = fills
+        torch.utils.deterministic.fill_uninitialized_memory = fills  # type: ignore[attr-defined] # torch stubs
         torch.backends.cudnn.benchmark = before[1]
         torch.use_deterministic_algorithms(determined[0], warn_only=determined[1])

@@ -1,7 +1,7 @@
 """What a training frees on the CPU stays with its process: every step asks for the same large tensors again.
 
-glibc gives blocks of more than 32 MiB back to the kernel at once, and the next step waits for each of their pages anew. Other C
-libraries are left as they are.
+glibc gives blocks of more than 32 MiB back to the kernel at once, and the next step waits for each of their pages anew.
+Other C libraries are left as they are.
 """
 
 import ctypes
