@@ -98,7 +98,8 @@ def _judged(
         word = Verdict(word="reference", reason="the others are compared with it")
     else:
         word = verdict(found, candidate.findings, reference.findings, rule)
-    rivals = [] if candidate in controls else [c for c in controls if _same_density(candidate, c, rule)]
+    judged_alone = candidate in controls or candidate is reference
+    rivals = [] if judged_alone else [c for c in controls if _same_density(candidate, c, rule)]
     bounds = [difference(candidate.scores, rival.scores, rule).mean.low_db for rival in rivals]
     return Judged(
         candidate=candidate,

@@ -16,11 +16,11 @@ def lines(capsys: pytest.CaptureFixture[str]) -> list[list[str]]:
 def test_a_line_a_round_and_one_for_all(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(DEMO) == 0
     said = lines(capsys)
-    assert said[0][:2] == ["study", "demo:"] and said[0][-5:] == ["3.25", "times", "the", "dense", "training"]
+    assert said[0][:2] == ["study", "demo:"] and said[0][-5:] == ["4.15", "times", "the", "dense", "training"]
     rows = {row[0]: row for row in said[3:] if row}
     assert rows["dense"][1:4] == ["100.00%", "1,400", "11,200"]
     assert rows["random-r3"][1:4] == ["20.00%", "1,260", "10,080"]
-    assert rows["all"][:4] == ["all", "5", "4,550", "36,400"]
+    assert rows["all"][:4] == ["all", "6", "5,810", "46,480"]
     assert "hours:" not in rows
 
 
@@ -39,7 +39,7 @@ def test_hours_by_what_a_step_takes_here(
     monkeypatch.setattr("mirl.study.rehearsal.step_seconds", lambda params, root: 3.6)
     assert main([*DEMO, "--measure"]) == 0
     rows = {row[0]: row for row in lines(capsys) if row}
-    assert rows["dense"][-1] == "1.4" and rows["all"][-1] == "4.55"
+    assert rows["dense"][-1] == "1.4" and rows["all"][-1] == "5.81"
     assert {"3.6", "measured", "threads"} <= set(rows["hours:"])
 
 

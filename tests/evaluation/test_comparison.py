@@ -48,6 +48,14 @@ def test_the_same_density_means_within_half_a_percent(
     assert judge([dense, ours, control], RULE)[1].beats_controls is beats
 
 
+def test_the_reference_has_no_controls_though_one_may_keep_as_much(
+    ticket: Callable[..., Candidate], scores: Callable[..., pd.DataFrame]
+) -> None:
+    dense = ticket("dense", "dense", "dense", 0, 1.0, scores(6.0))
+    longer = ticket("longer", "longer", "replay", 2, 1.0, scores(6.0, 0.3))
+    assert [entry.beats_controls for entry in judge([dense, longer], RULE)] == [None, None]
+
+
 def test_without_its_reference_nothing_can_be_judged(study: list[Candidate]) -> None:
     with pytest.raises(UserError, match="`dense` was not scored"):
         judge(study[1:], RULE)
