@@ -2,25 +2,25 @@
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from pydantic import TypeAdapter, ValidationError
+from pydantic import BaseModel, ValidationError
 
 from mirl.config import UserError, read_yaml
 from mirl.data.images import read_image
-from mirl.methods import Arm
+from mirl.methods import remembered
 from mirl.records import TrainRecord
 from mirl.study.candidates import PARTS, machine_words
 from mirl.study.workspace import Workspace, read_json
 from mirl.tickets.format import inspect
 from mirl.training.section import TrainSection
 
-SECTIONS: dict[str, TypeAdapter[Any]] = {"arm": TypeAdapter(Arm), "train": TypeAdapter(TrainSection)}
+SECTIONS: dict[str, Callable[[Any], BaseModel]] = {"arm": remembered, "train": TrainSection.model_validate}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,7 +140,7 @@ def _complete(settings: dict[str, Any], key: str) -> dict[str, Any]:
     """One section a ticket was made by, with its defaults; as it stands where today's mirl does not know it."""
     values = _section(settings, key)
     try:
-        return SECTIONS[key].validate_python(values).model_dump(mode="json") if values else {}
+        return SECTIONS[key](values).model_dump(mode="json") if values else {}
     except ValidationError:
         return values
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import Field, TypeAdapter
 
 from mirl.methods.controls import (
     Oneshot,
@@ -17,9 +17,9 @@ from mirl.methods.controls import (
 )
 from mirl.methods.dense import Dense, DenseArm
 from mirl.methods.plan import Method
-from mirl.methods.rewind import Rewind, RewindArm
+from mirl.methods.rewind import REMEMBERED, Rewind, RewindArm
 
-__all__ = ["METHODS", "Arm", "planner"]
+__all__ = ["METHODS", "Arm", "planner", "remembered"]
 
 METHODS: dict[str, Callable[[Any], Method]] = {
     "dense": Dense,
@@ -35,6 +35,12 @@ Arm = Annotated[
     DenseArm | RewindArm | RandomArm | ReinitArm | ReplayArm | OneshotArm, Field(discriminator="method")
 ]
 """One entry of `arms:` in params.yaml."""
+
+
+def remembered(values: dict[str, Any]) -> Arm:
+    """The arm of a ticket's settings, which hold what was not at its default."""
+    arm: Arm = TypeAdapter(Arm).validate_python(values, context=REMEMBERED)
+    return arm
 
 
 def planner(arm: Arm) -> Method:

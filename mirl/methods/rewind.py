@@ -1,9 +1,10 @@
 """Iterative pruning with rewinding, one round of it: MIR-L's (2510.14463), and what is known to make its search short."""
 
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, model_validator
 
 from mirl.config import Section, UserError
 from mirl.methods.plan import Fresh, Method, Parent, Plan, Unwatched, Watch, continued, rewound
@@ -27,43 +28,52 @@ class Slowing(Section):
 
 
 SCHEDULES: dict[str, dict[str, Any]] = {
-    "short": {},
-    "authors": {"fraction": 0.2, "target": None, "score": "magnitude", "rewind": "weights", "length": 1.0},
-}
-"""`schedule:` of an arm -> its keys where they are not the defaults of RewindArm."""
+    "short": {
+        "fraction": {"first": 0.6, "last": 0.25}, "target": 0.1, "score": "lamp", "rewind": "learning_rate",
+        "length": 0.25,
+    },
+    "authors": {},
+}  # fmt: skip
+"""`schedule:` of an arm -> its keys where they are not the defaults of RewindArm, which are the authors'."""
+
+REMEMBERED = "remembered"
+"""Context of validation that takes values as a ticket remembers them: what is not there is at its default."""
 
 
 class RewindArm(Section):
-    """The defaults are those of the shortest search that was found to be as good (docs/results/search-cost.md)."""
+    """A schedule, `short` where none is named, and what is said otherwise."""
 
     method: Literal["imp"]
     schedule: Literal["short", "authors"] = Field(default="short", exclude=True)
     """Where the keys come from that are not given: SCHEDULES. Tickets remember those, not this."""
-    fraction: Annotated[float, Field(gt=0, lt=1)] | Slowing = Slowing(first=0.6, last=0.25)
+    fraction: Annotated[float, Field(gt=0, lt=1)] | Slowing = 0.2
     """Share of the surviving weights that a round removes."""
-    target: float | None = Field(default=0.1, gt=0, lt=1)
+    target: float | None = Field(default=None, gt=0, lt=1)
     """Density over the prunable weights at which the search ends: the last round removes only what is left to remove."""
     scope: ScopeName = "global"
-    score: ScoreName = "lamp"
+    score: ScoreName = "magnitude"
     floor: float = Field(default=0.0, ge=0, lt=1)
     """Share of its weights that every layer keeps, come what may: prevents collapse. Ours."""
-    rewind: Literal["weights", "learning_rate"] = "learning_rate"
+    rewind: Literal["weights", "learning_rate"] = "weights"
     """What goes back before training: the weights to their origin, or only the learning rate (2003.02389)."""
-    length: float = Field(default=0.25, gt=0, le=1)
+    length: float = Field(default=1.0, gt=0, le=1)
     """Share of the schedule that a round before the target trains: it ranks the weights sooner."""
     settled: SettledSection | None = None
     """When to end a round before the target, because its ranking has settled; none: train to the end."""
 
     @model_validator(mode="before")
     @classmethod
-    def _from_schedule(cls, values: dict[str, Any]) -> dict[str, Any]:
-        return SCHEDULES.get(values.get("schedule", ""), {}) | values
+    def _from_schedule(cls, values: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
+        if info.context == REMEMBERED:
+            return values
+        return SCHEDULES.get(str(values.get("schedule", "short")), {}) | values
 
     @model_validator(mode="after")
     def _ends(self) -> Self:
         if self.target is None and (self.length < 1 or self.settled):
             raise ValueError(
-                "`length` and `settled` shorten the rounds before the target; name that `target`, whose round trains in full"
+                "`length` and `settled` shorten the rounds before the target, and there is none; name that `target`, or say "
+                "`schedule: authors`, whose rounds all train in full"
             )
         if self.target is None and isinstance(self.fraction, Slowing):
             raise ValueError(
@@ -91,7 +101,7 @@ class Rewind(Method):
     def _watch(self, origin: State, mask: Mask) -> Watch:
         if self.arm.settled is None:
             return Unwatched()
-        return Settled(self.arm.settled, mask, lambda weights: self._cut(weights, origin, mask))
+        return Settled(self.arm.settled, mask, partial(self._cut, origin=origin, mask=mask))
 
     def _cut(self, weights: State, origin: State, mask: Mask) -> Mask:
         """What a round after these weights keeps of `mask`."""

@@ -151,6 +151,8 @@ def _watch(ranks: list[_Rank], around: Surroundings) -> None:
                 rank.tell(b"stop")
     for rank in ranks:
         rank.listen(around.sink)
+    if any(rank.process.exitcode for rank in ranks):  # the last of them, since it was looked at
+        _explain(ranks, around)
 
 
 def _explain(ranks: list[_Rank], around: Surroundings) -> NoReturn:

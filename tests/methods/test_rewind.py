@@ -1,3 +1,4 @@
+import pickle
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -5,6 +6,7 @@ import pytest
 import torch
 
 from mirl.config import UserError, own_values
+from mirl.methods import remembered
 from mirl.methods.plan import Parent, Unwatched
 from mirl.methods.rewind import Rewind, RewindArm
 from mirl.methods.settled import Settled
@@ -98,7 +100,7 @@ def test_only_rounds_before_the_target_are_short_and_watched(make_parent: Make, 
 
 @pytest.mark.parametrize("shortened", [{"length": 0.5}, {"settled": {"every_steps": 5}}])
 def test_short_rounds_without_a_target_are_refused(shortened: dict[str, object]) -> None:
-    with pytest.raises(UserError, match="name that `target`"):
+    with pytest.raises(UserError, match="name that `target`, or say"):
         _arm(**shortened)
 
 
@@ -132,10 +134,26 @@ def test_the_short_search_is_the_default_and_the_authors_one_word_away() -> None
     assert (authors.score, authors.rewind) == ("magnitude", "weights")
 
 
+@pytest.mark.parametrize(
+    "values",
+    [{}, {"length": 1.0}, {"score": "magnitude"}, {"schedule": "authors", "fraction": 0.5, "score": "lamp"}],
+)
+def test_a_ticket_remembers_what_its_arm_was(values: dict[str, object]) -> None:
+    arm = RewindArm.read({"method": "imp", **values}, "test")
+    assert remembered(own_values(arm) | {"method": "imp"}).model_dump() == arm.model_dump()
+    assert own_values(RewindArm.read({"method": "imp", "schedule": "authors"}, "test")) == {"method": "imp"}
+
+
+def test_a_plan_with_a_watch_travels_to_other_processes(make_parent: Make, fresh: Fresh) -> None:
+    parent = make_parent(1.1)
+    plan = _arm(fraction=0.5, target=0.2, settled={"every_steps": 1, "looks": 1}).plan(parent, fresh)
+    seen, _ = pickle.loads(pickle.dumps(plan)).watch.look(parent.weights, {})
+    assert torch.equal(seen["masks"], plan.watch.look(parent.weights, {})[0]["masks"])
+
+
 def test_a_key_that_is_given_goes_before_the_schedules() -> None:
     arm = RewindArm.read({"method": "imp", "schedule": "authors", "fraction": 0.5, "score": "lamp"}, "test")
     assert (arm.fraction, arm.score, arm.rewind) == (0.5, "lamp", "weights")
-    again = RewindArm.read(own_values(arm) | {"method": "imp"}, "test")
-    assert again.model_dump() == arm.model_dump()
-    with pytest.raises(UserError, match="`schedule` is 'longest'"):
-        RewindArm.read({"method": "imp", "schedule": "longest"}, "test")
+    for wrong in ("longest", ["authors"]):
+        with pytest.raises(UserError, match="`schedule` is"):
+            RewindArm.read({"method": "imp", "schedule": wrong}, "test")
