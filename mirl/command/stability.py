@@ -21,21 +21,23 @@ def run(root: Path, steps: Sequence[int]) -> int:
         f"two trainings of {params.train.steps:,} steps for each of step {', '.join(map(str, steps))}",
         flush=True,
     )
-    rows, first = (
-        [f"{'step':>8} {'of all':>7} {'loss at ends':>13} {'on the line':>12} {'instability':>12}"],
-        None,
+    print(
+        f"{'step':>8} {'of all':>7} {'loss at ends':>13} {'on the line':>12} {'instability':>12}", flush=True
     )
+    first = None
     for found in stabilities(Study(root=root, params=params), steps):
-        if first is None and found.instability <= STABLE:
+        if found.instability > STABLE:
+            first = None
+        elif first is None:
             first = found.step
         ends = (found.losses[0] + found.losses[-1]) / 2
         share = found.step / params.train.steps
-        rows.append(
-            f"{found.step:8} {share:7.1%} {ends:13.5f} {max(found.losses):12.5f} {found.instability:12.1%}"
+        print(
+            f"{found.step:8} {share:7.1%} {ends:13.5f} {max(found.losses):12.5f} {found.instability:12.1%}",
+            flush=True,
         )
-    print("\n".join(rows))
     if first is None:
-        print(f"\nnone of them is stable (within {STABLE:.0%}); try later steps")
+        print(f"\nthe last of them is not stable (within {STABLE:.0%}); try later steps")
     else:
         print(
             f"\nstable (within {STABLE:.0%}) from step {first} on: `train.rewind_step: {first}` rewinds to it"

@@ -1,4 +1,4 @@
-"""The subcommands about a study: `data check`, `cost`, `dry-run`, `report`, `study`."""
+"""The subcommands about a study: `data check`, `cost`, `dry-run`, `report`, `study`, `stability`."""
 
 import argparse
 from pathlib import Path

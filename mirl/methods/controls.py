@@ -1,4 +1,8 @@
-"""What a winning ticket must beat: each method here lacks one thing that prune-and-rewind claims to need."""
+"""What a winning ticket must beat: each method here lacks something that prune-and-rewind claims to need.
+
+All but `replay` train one schedule from the origin. Beside a ticket whose weights were not rewound they also lack its longer
+training, which `replay` has.
+"""
 
 from dataclasses import dataclass
 from typing import Literal

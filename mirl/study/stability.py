@@ -82,8 +82,11 @@ def stabilities(study: Study, steps: Sequence[int]) -> Iterator[Stability]:
             ends.append(end)
             marks.append(mark)
         stream = BatchStream(packed, study.params.train.batches, study.params.train.seed, UNSEEN)
-        network.to(device_of(study.params.machine))
-        yield Stability(step=step, losses=line(network, ends[0], ends[1], stream))
+        device = device_of(study.params.machine)
+        network.to(device)
+        with exactly(study.params.machine, device):
+            losses = line(network, ends[0], ends[1], stream)
+        yield Stability(step=step, losses=losses)
     for mark in marks:
         shutil.rmtree(study.files.checkpoint(mark).parent, ignore_errors=True)
 

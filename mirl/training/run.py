@@ -172,6 +172,7 @@ class Run:
         self.read()
         self.optimiser.check()
         self._world.check_same(self._parameters)
+        self.meter.tick()  # now that the queued steps are done
         self.meter.look()
         # every GPU counts its own board, but each process of a CPU the same packages
         joules = self._world.total(self.meter.joules) if self.device.type == "cuda" else self.meter.joules

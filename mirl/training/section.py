@@ -22,7 +22,7 @@ class MachineSection(Section):
     """CPU threads of torch in each process."""
     loaders: int | None = Field(default=None, ge=0)
     """Processes that draw batches for each of those that train; 0: it draws them itself. By default 0 on a CPU, and for
-    a GPU the cores that it has for itself, up to 8."""
+    a GPU the cores that it has for itself less one, up to 8."""
     micro_batch: int | None = Field(default=None, gt=0)
     """Images that go through the network at a time, for memory; by default all of a batch that a process has. It is
     halved where the memory is full."""
@@ -47,7 +47,7 @@ class TrainSection(Section):
     clip_norm: float = Field(default=1.0, gt=0)
     """Largest global L2 norm of the gradients of a step."""
     seed: int = Field(default=0, ge=0)
-    """Of the batch stream: every ticket of a study sees the same batches, so only masks tell them apart."""
+    """Of the stream of samples: rounds that begin at the origin see the same batches, so only masks tell them apart."""
     batches: BatchSection = BatchSection()
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """`auto` computes in bfloat16 on a GPU that has it and in float32 elsewhere; weights stay float32."""
