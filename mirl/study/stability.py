@@ -21,7 +21,7 @@ from mirl.records import NullSink
 from mirl.sparsity.mask import Mask, State
 from mirl.study.stages import Study
 from mirl.study.ticket_folder import complete_state
-from mirl.training.device import device_of
+from mirl.training.device import device_of, exactly
 from mirl.training.launch import train
 from mirl.training.surroundings import Surroundings
 
