@@ -106,7 +106,8 @@ def test_a_new_round_trains_one_round(tree):
 def test_how_tickets_are_scored_trains_nothing(tree):
     _change(tree, evaluate={"protocols": ["paper"]})
     assert _stale(tree) == {
-        f"evaluate@{name}" for name in ("dense", "global-r1", "global-r2", "global-r3", "random-r3", "longer-r1")
+        f"evaluate@{name}"
+        for name in ("dense", "global-r1", "global-r2", "global-r3", "random-r3", "longer-r1")
     } | {"compare"}
 
 
