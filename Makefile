@@ -21,7 +21,7 @@ help: ## list the commands
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[pipeline,serve,cluster,dev]'
 	@touch $@
 
-demo: .venv/done ## train, prove, promote and use a winning ticket (about 4 minutes on two cores)
+demo: .venv/done ## train, prove, promote and use a winning ticket (about 5 minutes on two cores)
 	dvc repro --quiet
 	python -m flows.registry promote
 	@mirl report
