@@ -135,8 +135,8 @@ def peak_mb(name: str, wanted: argparse.Namespace) -> float:
     if name.startswith("mirl"):
         ours = Ours(list(size.blocks), size.refinement, device)
         ours.train_under_mask(precision, size.batch)
-        for _ in range(2):
-            ours.step(batch)
+        with exactly(MachineSection(threads=wanted.threads), device):
+            ours.steps(batch, 2)
     else:
         theirs = Reference(list(size.blocks), size.refinement, device)
         theirs.train_under_mask()
