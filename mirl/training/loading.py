@@ -5,15 +5,19 @@ Dimensions in names: B images of this process's part of a batch, C channels, H h
 
 import multiprocessing
 import os
-from collections import deque
+import traceback
 from collections.abc import Generator, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass
+from itertools import cycle
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
+from typing import Self
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from mirl.config import UserError
 from mirl.data.batches import BatchStream
 from mirl.training.lifeline import heed_only
 from mirl.training.section import MachineSection
@@ -21,8 +25,6 @@ from mirl.training.world import World
 
 LOADERS_MOST = 8
 """Processes that draw batches for one GPU, unless machine.loaders says otherwise."""
-AHEAD = 2
-"""Batches that each of them is ahead."""
 
 Pair = tuple[Tensor, Tensor]
 """(degraded_BCHW, clean_BCHW), float32."""
@@ -58,7 +60,7 @@ def batches(
 ) -> Generator[Pair, None, None]:
     """The parts of `steps`, one after the other: the same whatever the number of loaders.
 
-    To be closed, which ends them. Raises BrokenProcessPool where one is killed.
+    To be closed, which ends them. Raises LoaderKilled where one of them is killed.
     """
     gpu = device.type == "cuda"
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -69,35 +71,73 @@ def batches(
 
 
 def _ahead(supply: Supply, steps: range, loaders: int) -> Iterator[Pair]:
-    # Spawned: a fork copies the locks of other threads, such as the one that sends records to MLflow.
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(loaders, context, _Loader.begin, (supply, os.getpid()))
-    coming: deque[Future[Arrays]] = deque()
+    running: list[_Loader] = []
+    try:
+        running.extend(_Loader.begin(supply, steps[n::loaders]) for n in range(min(loaders, len(steps))))
+        for loader, _ in zip(cycle(running), steps):
+            yield _tensors(loader.take())
+    finally:
+        for loader in running:
+            loader.end()
+
+
+class LoaderKilled(Exception):
+    """A process that draws batches was killed, as Linux does where memory runs out."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Loader:
+    """A process that draws batches, one ahead of what was taken.
+
+    Each has a pipe of its own: where it is killed in the middle of a batch the pipe ends, and nobody waits for the rest.
+    """
+
+    process: BaseProcess
+    link: Connection
+
+    @classmethod
+    def begin(cls, supply: Supply, steps: range) -> Self:
+        # Spawned: a fork copies the locks of other threads, such as the one that sends records to MLflow.
+        context = multiprocessing.get_context("spawn")
+        link, theirs = context.Pipe(duplex=False)
+        process = context.Process(target=_draw, args=(supply, steps, theirs, os.getpid()), name="loader")
+        process.start()
+        theirs.close()
+        return cls(process=process, link=link)
+
+    def take(self) -> Arrays:
+        """Its next batch, waiting for it; raises what it failed with."""
+        try:
+            said = self.link.recv()
+        except (EOFError, OSError):
+            self.process.join()
+            if (self.process.exitcode or 0) < 0:
+                raise LoaderKilled from None
+            raise RuntimeError("a process that draws batches did not begin; it has said above why") from None
+        if isinstance(said, UserError):
+            raise said
+        if isinstance(said, str):
+            raise RuntimeError(f"a process that draws batches failed:\n{said}")
+        degraded_BHWC, clean_BHWC = said
+        return degraded_BHWC, clean_BHWC
+
+    def end(self) -> None:
+        self.process.kill()
+        self.process.join()
+        self.link.close()
+
+
+def _draw(supply: Supply, steps: range, link: Connection, trainer: int) -> None:
+    """What the process does: sends its batches, or last what it failed with, a UserError or a traceback."""
+    heed_only(trainer)
     try:
         for step in steps:
-            coming.append(pool.submit(_Loader.draw, step))
-            if len(coming) > AHEAD * loaders:
-                yield _tensors(coming.popleft().result())
-        while coming:
-            yield _tensors(coming.popleft().result())
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-class _Loader:
-    """A process that draws batches; it is given what from once, when it begins."""
-
-    supply: Supply
-
-    @classmethod
-    def begin(cls, supply: Supply, trainer: int) -> None:
-        heed_only(trainer)
-        cls.supply = supply
-
-    @classmethod
-    def draw(cls, step: int) -> Arrays:
-        degraded_BCHW, clean_BCHW = cls.supply.draw(step)
-        return degraded_BCHW.permute(0, 2, 3, 1).numpy(), clean_BCHW.permute(0, 2, 3, 1).numpy()
+            degraded_BCHW, clean_BCHW = supply.draw(step)
+            link.send((degraded_BCHW.permute(0, 2, 3, 1).numpy(), clean_BCHW.permute(0, 2, 3, 1).numpy()))
+    except UserError as error:
+        link.send(error)
+    except Exception:
+        link.send(traceback.format_exc())
 
 
 def _tensors(pair: Arrays) -> Pair:

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Iterator
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import NoReturn
@@ -17,7 +16,7 @@ from mirl.methods.plan import Plan
 from mirl.sparsity.mask import State
 from mirl.training import heap
 from mirl.training.device import device_of, exactly
-from mirl.training.loading import Supply, batches
+from mirl.training.loading import LoaderKilled, Supply, batches
 from mirl.training.run import Run, copied
 from mirl.training.section import TrainSection
 from mirl.training.surroundings import Surroundings
@@ -121,7 +120,7 @@ def _in_words(device: torch.device, title: str) -> Iterator[None]:
             f"{title}: the memory of {device} is full ({str(error).splitlines()[0]}); end what else uses it, or "
             "train a smaller network or patch"
         ) from None
-    except BrokenProcessPool:
+    except LoaderKilled:
         raise Stopped(
             f"{title}: a process that draws its batches was killed; run it again to go on"
         ) from None

@@ -13,12 +13,12 @@ import pytest
 import torch
 from PIL import Image
 
-from mirl.config import Stopped
+from mirl.config import Stopped, UserError
 from mirl.data.batches import BatchStream
 from mirl.data.packed import PackedImages
 from mirl.data.prepare import prepare
 from mirl.data.sections import BatchSection, DataSection, FolderSource
-from mirl.training.loading import Supply, batches
+from mirl.training.loading import LoaderKilled, Supply, batches
 from mirl.training.loop import train
 from mirl.training.section import MachineSection
 from mirl.training.world import World
@@ -86,6 +86,50 @@ def test_a_killed_loader_stops_the_training_which_can_go_on(stream, tmp_path):
     ):
         train(make_network(), make_plan(), stream, make_section(steps=10_000), around)
     assert around.checkpoint.exists() and not _children()
+
+
+def test_a_loader_that_is_killed_in_the_middle_of_a_batch_is_not_waited_for(stream):
+    """A batch is larger than what a pipe holds, so the loader stands in the middle of its second one."""
+    supply = Supply(stream=stream, batch=64, world=World())
+    with closing(batches(supply, range(100), MachineSection(loaders=1), CPU)) as drawn:
+        assert next(drawn)[0].numel() * 4 > 2**16
+        (loader,) = _children()
+        time.sleep(0.5)
+        os.kill(loader, signal.SIGKILL)
+        with pytest.raises(LoaderKilled):
+            next(drawn)
+    assert not _children()
+
+
+class Failing:
+    """A stream of which nothing can be drawn."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+    def samples(self, numbers: range) -> None:
+        raise self.error
+
+
+class Unreadable:
+    def __reduce__(self) -> tuple[object, ...]:
+        return int, ("no stream",)
+
+
+@pytest.mark.parametrize(
+    ("failing", "error", "sentence"),
+    [
+        (Failing(UserError("the image pack is cut off")), UserError, "^the image pack is cut off$"),
+        (Failing(ArithmeticError("odd")), RuntimeError, "(?s)failed:.*in samples.*ArithmeticError: odd"),
+        (Unreadable(), RuntimeError, "did not begin; it has said above why"),
+    ],
+)
+def test_a_loader_that_fails_says_why(failing, error, sentence):
+    supply = Supply(stream=failing, batch=BATCH, world=World())
+    drawn = batches(supply, range(5), MachineSection(loaders=2), CPU)
+    with pytest.raises(error, match=sentence):
+        next(drawn)
+    assert not _children()
 
 
 ENDLESS = """
