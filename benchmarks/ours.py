@@ -6,12 +6,11 @@ import torch
 
 from benchmarks.reference import moved
 from mirl.data.batches import Batch
-from mirl.methods.plan import Parent
+from mirl.methods.plan import Parent, copied
 from mirl.methods.rewind import Rewind, RewindArm
 from mirl.networks import NetworkSection, build, prunable
 from mirl.records import NullSink
 from mirl.sparsity.mask import Mask
-from mirl.study.ticket_folder import complete_state
 from mirl.training import heap
 from mirl.training.loading import Supply
 from mirl.training.run import Run
@@ -26,7 +25,7 @@ class Ours:
     def __init__(self, blocks: list[int], refinement: int, device: torch.device) -> None:
         options = {"blocks": blocks, "refinement": refinement}
         self.network = build(NetworkSection(name="promptir", options=options)).to(device)
-        origin = complete_state(self.network)
+        origin = copied(self.network.state_dict())
         mask = Mask.full({name: origin[name] for name in prunable(self.network, prompts=False)})
         trained = {name: moved(tensor) for name, tensor in origin.items()}
         self.parent = Parent(weights=trained, mask=mask, origin=origin, origin_step=0)

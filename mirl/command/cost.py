@@ -85,6 +85,12 @@ def text(params: Params, rounds: Sequence[Forecast], speed: Speed) -> str:
     ]
     if any(item.at_most for item in rounds):
         notes.append("<= a round that may end sooner, when its ranking has settled")
+    notes.extend(
+        f"{item.name} is the last round of its arm and ends above the arm's target, at {item.density:.2%}: it is trained "
+        "only until its weights can be ranked; name the round after it, or a higher target"
+        for item in rounds
+        if item.ranks_only
+    )
     if speed.source:
         notes.append(f"hours: of training alone, {speed.source}; preparing the data and scoring come on top")
     return "\n".join([notes[0], "", *table, "", *notes[1:]])

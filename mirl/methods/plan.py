@@ -96,5 +96,5 @@ def continued(parent: Parent, mask: Mask) -> Plan:
 
 
 def copied(state: Mapping[str, Tensor]) -> State:
-    """The same values in memory of their own."""
-    return {name: tensor.detach().clone() for name, tensor in state.items()}
+    """The same values, contiguous on the CPU and in memory of their own."""
+    return {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in state.items()}

@@ -1,7 +1,7 @@
 """What a study will cost, by arithmetic alone: every round is planned on a stand-in for the network."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -30,6 +30,8 @@ class Forecast:
     """`kept` as if every layer kept the same share: which weights stay is not known before."""
     at_most: bool
     """Whether it may end sooner, because its arm ends a round that has settled."""
+    ranks_only: bool = False
+    """Whether it is trained only until its weights can be ranked, and is still the last of its arm."""
 
     def hours(self, step_seconds: float) -> float:
         """Of training alone, on a device that takes this long for a step."""
@@ -60,9 +62,12 @@ def forecast(params: Params) -> list[Forecast]:
                 samples=samples,
                 flops=training_flops(kept, samples),
                 at_most=not isinstance(plan.watch, Unwatched),
+                ranks_only=plan.length < 1 or not isinstance(plan.watch, Unwatched),
             )
         )
-    return found
+    arms = {(item.after, item.arm) for item in params.rounds.values()}  # that go on, and from where
+    last = [each.name for each in found if (each.name, params.rounds[each.name].arm) not in arms]
+    return [replace(each, ranks_only=each.ranks_only and each.name in last) for each in found]
 
 
 def together(rounds: Sequence[Forecast]) -> Forecast:

@@ -20,7 +20,6 @@ from mirl.methods.plan import Plan, Watch, copied
 from mirl.records import NullSink
 from mirl.sparsity.mask import Mask, State
 from mirl.study.stages import Study
-from mirl.study.ticket_folder import complete_state
 from mirl.training.device import device_of, exactly
 from mirl.training.launch import train
 from mirl.training.surroundings import Surroundings
@@ -69,7 +68,7 @@ def stabilities(study: Study, steps: Sequence[int]) -> Iterator[Stability]:
     packed, marks = PackedImages(study.files.prepared), []
     for step in steps:
         network = networks.build(study.params.network)
-        start = complete_state(network)
+        start = copied(network.state_dict())
         mask = Mask.full(networks.prunable(network, study.params.network.prune_prompts))
         if step:
             way = Plan(start=start, mask=mask, start_step=0, watch=_Until(step))

@@ -20,7 +20,7 @@ from mirl.evaluation.comparison import judge
 from mirl.evaluation.report import write_report
 from mirl.evaluation.scoring import TestImage, pictures, score, summary
 from mirl.methods import planner
-from mirl.methods.plan import Plan
+from mirl.methods.plan import Plan, copied
 from mirl.promotion import decide
 from mirl.records import NullSink, Sink
 from mirl.restore.restorer import Restorer
@@ -69,7 +69,7 @@ def init(study: Study, key: str) -> None:
     """The untrained network to `tickets/init/`: density 1, the root of every lineage."""
     section = study.params.network
     network = networks.build(section)
-    state = ticket_folder.complete_state(network)
+    state = copied(network.state_dict())
     settings = {"network": own_values(section)}
     lineage = Lineage(
         name=ROOT_TICKET, arm="", method="init", round=0, parent="", seed=section.seed, steps=0, origin_step=0,

@@ -4,10 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
-from torch import nn
 
 from mirl import networks
-from mirl.methods.plan import Parent
+from mirl.methods.plan import Parent, copied
 from mirl.networks import NetworkSection
 from mirl.sparsity.accounting import densities, macs
 from mirl.sparsity.mask import State
@@ -45,7 +44,7 @@ class TicketFolder:
 
     def fresh(self, seed: int) -> State:
         """The complete state of the same network, untrained, from another seed."""
-        return complete_state(networks.build(self.network.model_copy(update={"seed": seed})))
+        return copied(networks.build(self.network.model_copy(update={"seed": seed})).state_dict())
 
 
 def write(
@@ -74,8 +73,3 @@ def metrics(ticket: Ticket) -> dict[str, float]:
         "macs_g": work.kept_g,
         "macs_dense_g": work.dense_g,
     }
-
-
-def complete_state(network: nn.Module) -> State:
-    """Every parameter and buffer, contiguous and in memory of its own."""
-    return {name: tensor.detach().clone().contiguous() for name, tensor in network.state_dict().items()}

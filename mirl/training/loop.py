@@ -12,12 +12,12 @@ from tqdm import tqdm
 
 from mirl.config import Stopped, UserError
 from mirl.data.batches import BatchStream
-from mirl.methods.plan import Plan
+from mirl.methods.plan import Plan, copied
 from mirl.sparsity.mask import State
 from mirl.training import heap
 from mirl.training.device import device_of, exactly
 from mirl.training.loading import LoaderKilled, Supply, batches
-from mirl.training.run import Run, copied
+from mirl.training.run import Run
 from mirl.training.section import TrainSection
 from mirl.training.surroundings import Surroundings
 
@@ -72,7 +72,7 @@ def train(
         run.optimiser.check()
     run.note_origin()
     return Trained(
-        weights=copied(network),
+        weights=copied(network.state_dict()),
         origin=run.origin,
         origin_step=plan.start_step if plan.origin else whole.rewind_step,
         history=run.history,

@@ -23,14 +23,17 @@ class Meter:
             self._before = energy() if energy else 0.0
         except OSError:
             self._energy = None
-        if not self._energy:
-            self.joules = None  # of a part of the training nobody wants to know
 
     @classmethod
-    def of(cls, device: torch.device, progress: Progress | None) -> "Meter":
-        """Goes on from where a training stands; a machine that cannot tell makes its joules unknown for good."""
+    def of(cls, device: torch.device, progress: Progress | None, leads: bool) -> "Meter":
+        """Goes on from where a training stands.
+
+        Every process counts its own GPU; of those on a CPU, which share it, the first counts for all.
+        """
         found = counter(device)
         energy = found[1] if found else None
+        if not leads:
+            return cls(energy if device.type == "cuda" else lambda: 0.0)
         return cls(energy, progress.train_seconds, progress.train_joules) if progress else cls(energy)
 
     def tick(self) -> None:
@@ -42,8 +45,9 @@ class Meter:
             self.look()
 
     def look(self) -> None:
-        """Add the energy since the last look."""
+        """Add the energy since the last look; of a training whose energy is not known in part, nobody wants to know."""
         if self._energy is None or self.joules is None:
+            self.joules = None
             return
         try:
             now = self._energy()

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from mirl.config import UserError
-from mirl.methods.plan import Plan
+from mirl.methods.plan import Plan, copied
 from mirl.records import TrainRecord
 from mirl.sparsity.mask import State
 from mirl.training import checkpoint
@@ -49,7 +49,7 @@ class Run:
         self.history: list[dict[str, float]] = []
         self.loss_sum = 0.0
         progress = checkpoint.load(around.checkpoint)
-        self.meter = Meter.of(self.device, progress if self._world.leads else None)
+        self.meter = Meter.of(self.device, progress, self._world.leads)
         if progress:
             self._go_on(progress)
 
@@ -73,11 +73,11 @@ class Run:
         """Let the plan's watch see the weights when it is time, and end where it has seen enough."""
         watch = self.plan.watch
         if not self.done and (self.step - self.first_step) % watch.every_steps == 0:
-            self.watched, self.ended = watch.look(copied(self.network), self.watched)
+            self.watched, self.ended = watch.look(copied(self.network.state_dict()), self.watched)
 
     def note_origin(self) -> None:
         if not self.origin and self.step >= self.section.rewind_step:
-            self.origin = copied(self.network)
+            self.origin = copied(self.network.state_dict())
 
     def take_step(self, pair: Pair) -> None:
         """One optimiser step on this process's part of its batch, in as many pieces as the memory asks for.
@@ -174,8 +174,7 @@ class Run:
         self._world.check_same(self._parameters)
         self.meter.tick()  # now that the queued steps are done
         self.meter.look()
-        # every GPU counts its own board, but each process of a CPU the same packages
-        joules = self._world.total(self.meter.joules) if self.device.type == "cuda" else self.meter.joules
+        joules = self._world.total(self.meter.joules)
         if self._world.leads:
             checkpoint.save(self._progress(joules), self._around.checkpoint)
         self._world.any(False)  # nobody goes on, or ends, before it is written
@@ -194,11 +193,3 @@ class Run:
             train_seconds=self.meter.seconds,
             train_joules=joules,
         )
-
-
-def copied(network: nn.Module) -> State:
-    """The complete state, contiguous on the CPU, sharing no memory with the network."""
-    return {
-        name: tensor.detach().to("cpu", copy=True).contiguous()
-        for name, tensor in network.state_dict().items()
-    }

@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import pytest
+import yaml
 
 from mirl.command import cost
 from mirl.command.main import main
@@ -63,6 +64,22 @@ def test_other_amounts_are_refused(option: str, value: str, capsys: pytest.Captu
     with pytest.raises(SystemExit, match="2"):
         main([*DEMO, option, value])
     assert f"{value!r} is not a " in capsys.readouterr().err
+
+
+def test_a_search_that_ends_above_its_target_is_said(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """The demo without the last of its rounds, and what comes after that."""
+    values = yaml.safe_load((STUDIES / "demo.yaml").read_text())
+    rounds = [name for name, item in values["rounds"].items() if item["arm"] == "global"]
+    assert main(DEMO) == 0 and "above the arm's target" not in capsys.readouterr().out
+    values["rounds"] = {name: values["rounds"][name] for name in ["dense", *rounds[:-1]]}
+    path = tmp_path / "params.yaml"
+    path.write_text(yaml.safe_dump(values))
+    assert main(["cost", "--params", str(path)]) == 0
+    said = capsys.readouterr().out
+    assert f"{rounds[-2]} is the last round of its arm and ends above the arm's target, at 23.97%" in said
+    assert said.count("above the arm's target") == 1
 
 
 def test_what_may_end_sooner_is_marked(capsys: pytest.CaptureFixture[str]) -> None:

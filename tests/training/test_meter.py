@@ -2,6 +2,7 @@ from collections.abc import Iterator
 from types import SimpleNamespace
 
 import pytest
+import torch
 
 from mirl.training import meter
 from mirl.training.meter import Meter
@@ -38,6 +39,19 @@ def test_without_a_counter_nothing_is_known_but_the_time(clock):
     clock[0] += 5
     measured.tick()
     assert (measured.seconds, measured.joules) == (5.0, None)
+
+
+def test_what_a_finished_training_took_is_told_where_there_is_no_counter(clock):
+    assert Meter(None, seconds=7.0, joules=2.0).joules == 2.0
+
+
+@pytest.mark.parametrize(("device", "counted"), [("cpu", 0.0), ("cuda", 11.0)])
+def test_the_first_process_counts_a_cpu_for_all_and_each_its_own_gpu(monkeypatch, device, counted):
+    readings = shown(50.0, 61.0)
+    monkeypatch.setattr(meter, "counter", lambda device: ("all", lambda: next(readings)))
+    measured = Meter.of(torch.device(device), None, leads=False)
+    measured.look()
+    assert measured.joules == counted
 
 
 def test_what_was_not_known_before_stays_unknown(clock):
