@@ -15,7 +15,7 @@ class PolicySection(RuleSection):
     max_density: float = Field(default=0.5, gt=0, le=1)
     """Ceiling of the density over prunable weights."""
     beat_controls: bool = True
-    """Whether a ticket must also beat every control of its density, where there is one."""
+    """Whether a ticket must also hold its ground against every control that stands beside it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,7 +86,8 @@ def _objection(entry: Judged, policy: PolicySection) -> str:
         ceiling = f"{100 * policy.max_density:g} %"
         return f"{word}, but its density {_percent(entry)} is above the ceiling of {ceiling}"
     if policy.beat_controls and entry.beats_controls is False:
-        return f"{word}, but does not beat every control of its density"
+        better = ", ".join(name for name, holds in entry.controls.items() if not holds)
+        return f"{word}, but does not hold its ground against {better}"
     return ""
 
 

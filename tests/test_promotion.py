@@ -101,7 +101,8 @@ def test_nothing_to_promote_is_an_answer() -> None:
 
 def test_a_ticket_has_to_beat_its_controls_unless_told_otherwise() -> None:
     study = [ticket("a", 0.3, 26.2), ticket("r", 0.3, 26.3, method="random"), ticket("b", 0.4, 26.2)]
-    assert decided(*study).ticket == "b"
+    found = decided(*study)
+    assert found.ticket == "b" and "does not hold its ground against r." in found.reasons[2]
     assert decided(*study, policy=PolicySection(beat_controls=False)).ticket == "a"
 
 

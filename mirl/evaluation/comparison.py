@@ -1,5 +1,6 @@
 """Every ticket of a study beside its dense parent and its controls."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -53,10 +54,15 @@ class Judged:
     difference: Difference
     """To the reference."""
     verdict: Verdict
-    beats_controls: bool | None
-    """Whether its mean PSNR is above that of every control of its density; None where there is no control."""
+    controls: Mapping[str, bool]
+    """Name of each control that stands beside it -> whether it holds its ground, see `_holds`."""
     search: Mapping[str, float]
     """What the whole search up to it has cost, see `search_costs`."""
+
+    @property
+    def beats_controls(self) -> bool | None:
+        """Whether it holds its ground against every control; None where none stands beside it."""
+        return all(self.controls.values()) if self.controls else None
 
     @property
     def collapsed(self) -> bool:
@@ -99,16 +105,33 @@ def _judged(
     else:
         word = verdict(found, candidate.findings, reference.findings, rule)
     judged_alone = candidate in controls or candidate is reference
-    rivals = [] if judged_alone else [c for c in controls if _same_density(candidate, c, rule)]
-    bounds = [difference(candidate.scores, rival.scores, rule).mean.low_db for rival in rivals]
+    held = {} if judged_alone else {c.name: _holds(candidate, c, reference, rule) for c in controls}
     return Judged(
         candidate=candidate,
         quality=summary(candidate.scores, rule.protocol),
         difference=found,
         verdict=word,
-        beats_controls=all(low_db > 0 for low_db in bounds) if bounds else None,
+        controls={name: holds for name, holds in held.items() if holds is not None},
         search=search,
     )
+
+
+def _holds(ticket: Candidate, control: Candidate, reference: Candidate, rule: RuleSection) -> bool | None:
+    """Whether a ticket beats a control of its density, or matches one of the reference's that was trained no longer.
+
+    The second is the reference trained on: a ticket whose weights were not rewound has had more training than the
+    reference, which alone may be why it is better. None where the control does not stand beside the ticket.
+    """
+    if _same_density(ticket, control, rule):
+        return _low_db(ticket, control, rule) > 0
+    no_longer = control.metrics.get("weight_steps", math.inf) <= ticket.metrics.get("weight_steps", 0)
+    if no_longer and _same_density(reference, control, rule):
+        return _low_db(ticket, control, rule) >= -rule.tolerance_db
+    return None
+
+
+def _low_db(ticket: Candidate, control: Candidate, rule: RuleSection) -> float:
+    return difference(ticket.scores, control.scores, rule).mean.low_db
 
 
 def _same_density(ticket: Candidate, control: Candidate, rule: RuleSection) -> bool:

@@ -102,7 +102,8 @@ def round_(study: Study, key: str) -> None:
         ticket = Ticket(
             network=network, state=belief.weights, mask=belief.mask, routing=Routing(), lineage=lineage
         )
-        ticket_folder.write(draft, ticket, belief.origin, trained.history, spent(trained, ticket, params))
+        cost = spent(trained, ticket, params) | before.weight_steps(plan, trained.steps)
+        ticket_folder.write(draft, ticket, belief.origin, trained.history, cost)
         write_json(draft / "machine.json", trained_on(trained, params.machine))
 
 

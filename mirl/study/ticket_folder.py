@@ -6,11 +6,11 @@ from pathlib import Path
 import pandas as pd
 
 from mirl import networks
-from mirl.methods.plan import Parent, copied
+from mirl.methods.plan import Parent, Plan, copied
 from mirl.networks import NetworkSection
 from mirl.sparsity.accounting import densities, macs
 from mirl.sparsity.mask import State
-from mirl.study.workspace import write_json
+from mirl.study.workspace import read_json, write_json
 from mirl.tickets import format as ticket_format
 from mirl.tickets.container import sha256_of
 from mirl.tickets.ticket import Ticket
@@ -28,6 +28,7 @@ class TicketFolder:
     digests: dict[str, str]
     """sha256 of the two files that decide the next round: `ticket` and `origin`."""
     network: NetworkSection
+    metrics: dict[str, float]
 
     @classmethod
     def read(cls, folder: Path) -> "TicketFolder":
@@ -40,7 +41,19 @@ class TicketFolder:
             parent=Parent(weights=ticket.state, mask=ticket.mask, origin=origin, origin_step=origin_step),
             digests={name: sha256_of(path) for name, path in paths.items()},
             network=NetworkSection.read(ticket.network, str(paths["ticket"])),
+            metrics=read_json(folder / "metrics.json"),
         )
+
+    def weight_steps(self, plan: Plan, steps: int) -> dict[str, float]:
+        """For the metrics of the ticket that comes of `plan`: how long its weights were trained since their initialisation.
+
+        In optimiser steps; empty where they go on from those of a ticket of which it is not known. It follows from the
+        lineages alone, so DVC need not know that the parent's metrics are read.
+        """
+        if not plan.new_samples:
+            return {"weight_steps": plan.start_step + steps}
+        known = self.metrics.get("weight_steps")
+        return {} if known is None else {"weight_steps": known + steps}
 
     def fresh(self, seed: int) -> State:
         """The complete state of the same network, untrained, from another seed."""

@@ -48,6 +48,34 @@ def test_the_same_density_means_within_half_a_percent(
     assert judge([dense, ours, control], RULE)[1].beats_controls is beats
 
 
+@pytest.mark.parametrize(
+    ("gain_db", "longer_steps", "ticket_steps", "beats"),
+    [
+        (0.25, 300, 300, True),  # 0.05 dB below is a match
+        (0.1, 300, 300, False),
+        (0.1, 301, 300, None),  # it was trained for longer than the ticket
+        (0.1, 300, None, None),
+        (0.1, None, 300, None),
+    ],
+)
+def test_a_ticket_that_was_trained_on_has_to_match_the_reference_trained_on(
+    ticket: Callable[..., Candidate],
+    scores: Callable[..., pd.DataFrame],
+    gain_db: float,
+    longer_steps: int | None,
+    ticket_steps: int | None,
+    beats: bool | None,
+) -> None:
+    dense = ticket("dense", "dense", "dense", 0, 1.0, scores(6.0))
+    longer = ticket("longer", "longer", "replay", 1, 1.0, scores(6.0, 0.3))
+    ours = ticket("a", "a", "imp", 1, 0.4, scores(6.0, gain_db))
+    for one, steps in ((longer, longer_steps), (ours, ticket_steps)):
+        one.metrics.update({} if steps is None else {"weight_steps": steps})  # type: ignore[attr-defined]
+    judged = judge([dense, longer, ours], RULE)[2]
+    assert judged.verdict.word == "wins" and judged.beats_controls is beats
+    assert judged.controls == ({} if beats is None else {"longer": beats})
+
+
 def test_the_reference_has_no_controls_though_one_may_keep_as_much(
     ticket: Callable[..., Candidate], scores: Callable[..., pd.DataFrame]
 ) -> None:

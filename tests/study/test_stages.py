@@ -153,6 +153,29 @@ def test_what_a_ticket_has_cost_lies_beside_it(study, monkeypatch):
     assert json.loads((told / "machine.json").read_text())["energy"] == "what is counted"
 
 
+def test_how_long_weights_were_trained_is_known_whatever_went_back(study):
+    """Six steps a training, weights back to the second; or only the learning rate."""
+    arms = {
+        "rewound": {"method": "imp", "schedule": "authors"},
+        "going-on": {"method": "imp", "schedule": "authors", "rewind": "learning_rate"},
+    }
+    rounds = {}
+    for arm in arms:
+        rounds |= {
+            f"{arm}-r1": {"arm": arm, "after": "dense"},
+            f"{arm}-r2": {"arm": arm, "after": f"{arm}-r1"},
+        }
+    study = _with(study, arms=arms, rounds=rounds, train={"rewind_step": 2})
+    _make(study, "prepare", "init", "round@dense", *(f"round@{name}" for name in rounds))
+    steps = {name: _ticket(study, name).metrics["weight_steps"] for name in ("dense", *rounds)}
+    assert steps == {"dense": 6, "rewound-r1": 6, "rewound-r2": 6, "going-on-r1": 10, "going-on-r2": 14}
+    parent = study.files.ticket("going-on-r1") / "metrics.json"
+    parent.write_text("{}")  # of an older mirl
+    shutil.rmtree(study.files.ticket("going-on-r2"))
+    _make(study, "round@going-on-r2")
+    assert "weight_steps" not in _ticket(study, "going-on-r2").metrics
+
+
 def test_an_unknown_round_and_a_missing_parent_are_said_in_words(study):
     with pytest.raises(UserError, match="no round 'dens'"):
         _make(study, "round@dens")
