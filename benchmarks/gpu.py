@@ -2,9 +2,10 @@
 
     python -m benchmarks.gpu --data data/benchmark --work W --minutes 25 --peak-tflops 989
 
-prepares the data, trains dense and then tickets down to 3.5 % density, scores them, and prints what came of it as tables for
-docs/results/gpu.md. It stops by itself when the time is over; called again with the same W, it goes on. Tickets that are
-complete are scored before the next one is trained, so that a run that ends early has something to show.
+prepares the data, trains dense and then tickets down to 3.5 % density, scores the dense one and the last of each arm, and prints
+what came of it as tables for docs/results/gpu.md, also where it ends in an error. It stops by itself when the time is over; called
+again with the same W, it goes on. `--steps` shortens every training, where `mirl cost --measure --params studies/scaled.yaml` says
+that the time is too short.
 
 `--quick` does the same in about a minute on a CPU, with a tiny network on few pictures: it shows that the script works,
 its numbers mean nothing.
@@ -51,6 +52,7 @@ def main() -> int:
     )
     parser.add_argument("--data", type=Path, required=True, help="the photographs, in MIR-L's layout")
     parser.add_argument("--work", type=Path, required=True, help="folder for tickets and scores")
+    parser.add_argument("--steps", type=int, help="of a whole training, instead of the study's")
     parser.add_argument("--minutes", type=float, default=25.0, help="when to stop (default: %(default)s)")
     parser.add_argument("--peak-tflops", type=float, help="of the GPU in bfloat16, by its data sheet")
     parser.add_argument(
@@ -58,19 +60,28 @@ def main() -> int:
     )
     given = parser.parse_args()
     deadline = time.monotonic() + 60 * given.minutes
-    study = scaled(given.data, given.work, given.quick, deadline)
-    code = 0
+    study = scaled(given.data, given.work, QUICK if given.quick else {}, deadline)
+    if given.steps:
+        study.params.train.steps = given.steps
+    where = f"{machine()}, {torch.cuda.get_device_name() if torch.cuda.is_available() else 'no GPU'}"
     try:
         if not study.files.prepared.exists():
             STAGES["prepare"](study, "")
         for key in study.params.rounds:
             train_missing(study, [key])
-            score_missing(study, [key])
+            if key in last_of_arms(study.params):
+                score_missing(study, [key])
     except Stopped as stopped:
         print(stopped, file=sys.stderr)
-        code = 75
-    print(report(study, given.peak_tflops))
-    return code
+        return 75
+    finally:
+        print(report(study, given.peak_tflops, where))
+    return 0
+
+
+def last_of_arms(params: Params) -> list[str]:
+    """The rounds whose tickets count: those before them are trained to rank the weights."""
+    return list({item.arm: name for name, item in params.rounds.items()}.values())
 
 
 def scaled(data: Path, work: Path, quick: bool, deadline: float) -> Study:

@@ -12,6 +12,7 @@ from mirl.networks import NetworkSection, build, prunable
 from mirl.records import NullSink
 from mirl.sparsity.mask import Mask
 from mirl.training import heap
+from mirl.training.device import exactly
 from mirl.training.loading import Supply
 from mirl.training.run import Run
 from mirl.training.section import MachineSection, TrainSection
@@ -50,8 +51,8 @@ class Ours:
     def step(self, batch: Batch) -> None:
         self.run.take_step((batch.degraded_BCHW, batch.clean_BCHW))
 
-    def steps(self, batch: Batch, count: int) -> None:
-        """As many, with the heap as `train` keeps it; the first of them pays for its pages."""
-        with heap.kept():
+    def steps(self, batch: Batch, count: int, threads: int) -> None:
+        """As many, as exactly and with the heap as `train` keeps it; the first of them pays for its pages."""
+        with exactly(MachineSection(threads=threads), self.run.device), heap.kept():
             for _ in range(count):
                 self.step(batch)

@@ -64,7 +64,7 @@ def trained(work: Path, steps: int, told: dict[str, Any]) -> tuple[Tensor, Tenso
     values = read_yaml(STUDY)
     values["data"]["root"] = str(STUDY.parents[1] / values["data"]["root"])
     values["train"] |= {"steps": steps, "warmup_steps": steps // 10, "rewind_step": 0, "record_every": 10}
-    values["machine"] = {"threads": 1} | told
+    values["machine"] = {"device": "cpu", "threads": 1} | told
     work.mkdir(parents=True, exist_ok=True)
     study = Study(root=work, params=Params.read(values, STUDY.name))
     files = study.files

@@ -98,9 +98,8 @@ def steps(wanted: argparse.Namespace) -> list[str]:
     for precision in PRECISIONS:
         ours = Ours(list(size.blocks), size.refinement, device)
         ours.train_under_mask(precision, size.batch)
-        work[f"mirl, {precision}"] = partial(ours.steps, batch, size.steps)
-    with exactly(MachineSection(threads=wanted.threads), device):
-        seconds = in_turn(work, wanted.repeats)
+        work[f"mirl, {precision}"] = partial(ours.steps, batch, size.steps, wanted.threads)
+    seconds = in_turn(work, wanted.repeats)
     title = f"{size.steps} steps of {size.batch} patches of {size.patch} x {size.patch}"
     return ["## Training step\n", *table(title, "images/s", seconds, size.steps * size.batch)]
 
@@ -135,8 +134,7 @@ def peak_mb(name: str, wanted: argparse.Namespace) -> float:
     if name.startswith("mirl"):
         ours = Ours(list(size.blocks), size.refinement, device)
         ours.train_under_mask(precision, size.batch)
-        with exactly(MachineSection(threads=wanted.threads), device):
-            ours.steps(batch, 2)
+        ours.steps(batch, 2, wanted.threads)
     else:
         theirs = Reference(list(size.blocks), size.refinement, device)
         theirs.train_under_mask()

@@ -8,7 +8,7 @@ from mirl.command.amounts import positive, share
 
 
 def add_commands(commands: Any) -> None:
-    """Adds `data check`, `cost`, `dry-run`, `report` and `study` to the command line's subparsers."""
+    """Adds `data check`, `cost`, `dry-run`, `report`, `study` and `stability` to the command line's subparsers."""
     data = commands.add_parser("data", help="look at the data of a study")
     check = data.add_subparsers(required=True, metavar="COMMAND").add_parser(
         "check", help="find broken and unequal images, and pictures that are in both train and test"

@@ -95,6 +95,9 @@ def continued(parent: Parent, mask: Mask) -> Plan:
     )
 
 
-def copied(state: Mapping[str, Tensor]) -> State:
-    """The same values, contiguous on the CPU and in memory of their own."""
-    return {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in state.items()}
+def copied(state: Mapping[str, Tensor], device: str | None = None) -> State:
+    """The same values, contiguous and in memory of their own: where they lie, or on `device`."""
+    return {
+        name: tensor.detach().to(device or tensor.device, copy=True).contiguous()
+        for name, tensor in state.items()
+    }

@@ -6,15 +6,15 @@ that is rewound to it finds the way again.
 """
 
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import nn
 
 from mirl import networks
-from mirl.config import UserError, fingerprint, own_values
-from mirl.data.batches import BatchStream
+from mirl.config import Stopped, UserError, fingerprint, own_values
+from mirl.data.batches import Batch, BatchStream
 from mirl.data.packed import PackedImages
 from mirl.methods.plan import Plan, Watch, copied
 from mirl.records import NullSink
@@ -84,26 +84,35 @@ def stabilities(study: Study, steps: Sequence[int]) -> Iterator[Stability]:
         device = device_of(study.params.machine)
         network.to(device)
         with exactly(study.params.machine, device):
-            losses = line(network, ends[0], ends[1], stream)
+            unseen = [stream.batch(number) for number in range(BATCHES)]
+            losses = line(network, ends[0], ends[1], unseen, study.should_stop)
         yield Stability(step=step, losses=losses)
     for mark in marks:
         shutil.rmtree(study.files.checkpoint(mark).parent, ignore_errors=True)
 
 
 @torch.no_grad()
-def line(network: nn.Module, first: State, second: State, stream: BatchStream) -> list[float]:
-    """Mean absolute error at POINTS states on the straight line from `first` to `second`."""
+def line(
+    network: nn.Module, first: State, second: State, batches: Sequence[Batch], should_stop: Callable[[], bool]
+) -> list[float]:
+    """Mean absolute error at POINTS states on the straight line from `first` to `second`; Stopped when that is asked for."""
     losses = []
-    device = next(network.parameters()).device
     for place in torch.linspace(0, 1, POINTS).tolist():
+        if should_stop():
+            raise Stopped("stopped between the ends of two copies; run it again to go on")
         network.load_state_dict({name: torch.lerp(first[name], second[name], place) for name in first})
-        total = 0.0
-        for number in range(BATCHES):
-            batch = stream.batch(number)
-            restored_BCHW = network(batch.degraded_BCHW.to(device))
-            total += float(nn.functional.l1_loss(restored_BCHW, batch.clean_BCHW.to(device)))
-        losses.append(total / BATCHES)
+        losses.append(sum(_error(network, batch) for batch in batches) / len(batches))
     return losses
+
+
+def _error(network: nn.Module, batch: Batch) -> float:
+    """Mean absolute error, image by image: one fits into every memory that trains the network."""
+    device = next(network.parameters()).device
+    pairs = zip(batch.degraded_BCHW.split(1), batch.clean_BCHW.split(1))
+    errors = [
+        nn.functional.l1_loss(network(degraded.to(device)), clean.to(device)) for degraded, clean in pairs
+    ]
+    return float(torch.stack(errors).mean())
 
 
 def _trained(study: Study, packed: PackedImages, plan: Plan, part: int) -> tuple[State, str]:

@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import torch
 from tqdm import tqdm
 
 from mirl import networks
-from mirl.config import Stopped, fingerprint, own_values
+from mirl.config import Stopped, UserError, fingerprint, own_values
 from mirl.data.batches import BatchStream
 from mirl.data.degradations import TASKS
 from mirl.data.packed import PackedImages
@@ -119,7 +120,8 @@ def evaluate(study: Study, key: str) -> None:
         files.checkpoint(ticket.lineage.fingerprint).parent, ignore_errors=True
     )  # DVC has the ticket
     images = list(held_out_images(study.root))
-    with files.making(files.scores(key)) as draft, _Bar(f"evaluate {key}", study.should_stop) as bar:
+    bar = _Bar(f"evaluate {key}", study.should_stop)
+    with files.making(files.scores(key)) as draft, _memory_in_words(device), bar:
         frame = score(restorer.run, images, section, bar)
         frame.to_parquet(draft / "scores.parquet", index=False)
         decisive = section.protocols[0]
@@ -186,6 +188,18 @@ def _train(
         return train(networks.build(before.network), plan, stream, section, around)
     finally:
         sink.close()
+
+
+@contextmanager
+def _memory_in_words(device: str) -> Iterator[None]:
+    """Photographs are scored whole, as they are published: tiles would change the numbers."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise UserError(
+            f"the memory of {device} does not hold a whole test photograph ({str(error).splitlines()[0]}); end what "
+            "else uses it, or score with `machine: {device: cpu}`, which retrains nothing"
+        ) from None
 
 
 class _Bar:

@@ -28,7 +28,7 @@ def device_of(machine: MachineSection) -> torch.device:
 
 def precision(device: torch.device, wanted: str) -> tuple[torch.autocast, str]:
     """How to compute, and its name. `auto`: bfloat16 on a GPU that has it; a CPU computes in float32."""
-    has_it = device.type == "cuda" and torch.cuda.is_bf16_supported()
+    has_it = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
     low = wanted == "bfloat16" or (wanted == "auto" and has_it)
     name = f"{device.type} in {'bfloat16' if low else 'float32'}"
     return torch.autocast(device.type, torch.bfloat16, enabled=low), name

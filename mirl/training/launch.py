@@ -25,7 +25,7 @@ from mirl.records import Sink, TrainRecord
 from mirl.training import loop
 from mirl.training.device import device_of
 from mirl.training.loop import Trained
-from mirl.training.ranks import Job, Seat, work
+from mirl.training.ranks import Job, Lost, Seat, work
 from mirl.training.section import MachineSection, TrainSection
 from mirl.training.surroundings import Surroundings
 
@@ -80,7 +80,7 @@ class _Rank:
     number: int
     process: BaseProcess
     link: connection.Connection
-    said: UserError | Stopped | str | None = None
+    said: UserError | Stopped | Lost | str | None = None
 
     def tell(self, message: bytes) -> None:
         with suppress(OSError):  # it has ended, which is seen elsewhere
@@ -165,13 +165,20 @@ def _explain(ranks: list[_Rank], around: Surroundings) -> NoReturn:
         for rank in ranks:
             if isinstance(rank.said, kind):
                 raise rank.said
-    why = "a process has ended"
+    raise Stopped(f"{around.title}: {_reason(ranks)}; run it again to go on")
+
+
+def _reason(ranks: list[_Rank]) -> str:
+    """What most likely came first: a failure, a signal, or that the processes do not reach each other."""
     for rank in ranks:
-        code = rank.process.exitcode or 0
-        if code < 0:
-            why = f"its process {rank.number} was ended by {signal.Signals(-code).name}"
-        elif isinstance(rank.said, str):
+        if isinstance(rank.said, str):
             tqdm.write(rank.said, file=sys.stderr)
-            why = f"its process {rank.number} failed ({rank.said.strip().splitlines()[-1]})"
-            break
-    raise Stopped(f"{around.title}: {why}; run it again to go on")
+            return f"its process {rank.number} failed ({rank.said.strip().splitlines()[-1]})"
+    for rank in ranks:
+        if (rank.process.exitcode or 0) < 0:
+            name = signal.Signals(-(rank.process.exitcode or 0)).name
+            return f"its process {rank.number} was ended by {name}"
+    for rank in ranks:
+        if isinstance(rank.said, Lost):
+            return f"its process {rank.number} does not reach the others ({' '.join(str(rank.said).split())})"
+    return "a process has ended"

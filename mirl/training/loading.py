@@ -6,14 +6,15 @@ Dimensions in names: B images of this process's part of a batch, C channels, H h
 import multiprocessing
 import os
 import traceback
+from collections import deque
 from collections.abc import Generator, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import cycle
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from typing import Self
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -28,8 +29,6 @@ LOADERS_MOST = 8
 
 Pair = tuple[Tensor, Tensor]
 """(degraded_BCHW, clean_BCHW), float32."""
-Arrays = tuple[np.ndarray, np.ndarray]
-"""The same as BHWC: a tensor would travel between processes through /dev/shm, which containers keep small."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,16 +65,30 @@ def batches(
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     usual = min(LOADERS_MOST, max(1, cores // supply.world.size - 1)) if gpu else 0
     loaders = usual if machine.loaders is None else machine.loaders
-    for pair in _ahead(supply, steps, loaders) if loaders else map(supply.draw, steps):
-        yield (pair[0].pin_memory(), pair[1].pin_memory()) if gpu else pair
+    if loaders:
+        yield from _ahead(supply, steps, loaders, gpu)
+    else:
+        yield from (_ready(supply.draw(step), gpu) for step in steps)
 
 
-def _ahead(supply: Supply, steps: range, loaders: int) -> Iterator[Pair]:
+def _ahead(supply: Supply, steps: range, loaders: int, gpu: bool) -> Iterator[Pair]:
+    """While a batch is trained on, a thread takes over the next one, and each loader draws one more."""
+    with ThreadPoolExecutor(1, "batches") as thread, _begun(supply, steps, loaders) as running:
+        coming: deque[Future[Pair]] = deque()
+        for number in range(len(steps)):
+            coming.append(thread.submit(running[number % len(running)].take, gpu))
+            if len(coming) > 1:
+                yield coming.popleft().result()
+        while coming:
+            yield coming.popleft().result()
+
+
+@contextmanager
+def _begun(supply: Supply, steps: range, loaders: int) -> Iterator[list["_Loader"]]:
     running: list[_Loader] = []
     try:
         running.extend(_Loader.begin(supply, steps[n::loaders]) for n in range(min(loaders, len(steps))))
-        for loader, _ in zip(cycle(running), steps):
-            yield _tensors(loader.take())
+        yield running
     finally:
         for loader in running:
             loader.end()
@@ -105,7 +118,7 @@ class _Loader:
         theirs.close()
         return cls(process=process, link=link)
 
-    def take(self) -> Arrays:
+    def take(self, gpu: bool) -> Pair:
         """Its next batch, waiting for it; raises what it failed with."""
         try:
             said = self.link.recv()
@@ -118,8 +131,8 @@ class _Loader:
             raise said
         if isinstance(said, str):
             raise RuntimeError(f"a process that draws batches failed:\n{said}")
-        degraded_BHWC, clean_BHWC = said
-        return degraded_BHWC, clean_BHWC
+        degraded_BHWC, clean_BHWC = map(torch.from_numpy, said)
+        return _ready((degraded_BHWC.permute(0, 3, 1, 2), clean_BHWC.permute(0, 3, 1, 2)), gpu)
 
     def end(self) -> None:
         self.process.kill()
@@ -133,6 +146,7 @@ def _draw(supply: Supply, steps: range, link: Connection, trainer: int) -> None:
     try:
         for step in steps:
             degraded_BCHW, clean_BCHW = supply.draw(step)
+            # as arrays: tensors would travel through /dev/shm, which containers keep small
             link.send((degraded_BCHW.permute(0, 2, 3, 1).numpy(), clean_BCHW.permute(0, 2, 3, 1).numpy()))
     except UserError as error:
         link.send(error)
@@ -140,6 +154,6 @@ def _draw(supply: Supply, steps: range, link: Connection, trainer: int) -> None:
         link.send(traceback.format_exc())
 
 
-def _tensors(pair: Arrays) -> Pair:
-    degraded_BHWC, clean_BHWC = map(torch.from_numpy, pair)
-    return degraded_BHWC.permute(0, 3, 1, 2), clean_BHWC.permute(0, 3, 1, 2)
+def _ready(pair: Pair, gpu: bool) -> Pair:
+    """Where a GPU can fetch it from while it computes."""
+    return (pair[0].pin_memory(), pair[1].pin_memory()) if gpu else pair

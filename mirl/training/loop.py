@@ -72,7 +72,7 @@ def train(
         run.optimiser.check()
     run.note_origin()
     return Trained(
-        weights=copied(network.state_dict()),
+        weights=copied(network.state_dict(), "cpu"),
         origin=run.origin,
         origin_step=plan.start_step if plan.origin else whole.rewind_step,
         history=run.history,

@@ -28,7 +28,7 @@ from mirl.training.world import World
 
 
 class Lost(Exception):
-    """Another process of the world does not answer any more; who began them knows why."""
+    """The processes do not reach each other any more: one has ended, or what carries their words does not work."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +64,7 @@ def _answered(collective: Callable[[], object]) -> None:
     try:
         collective()
     except RuntimeError as error:
-        raise Lost from error
+        raise Lost(str(error)) from error
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,7 +107,7 @@ class _ToParent:
 def work(seat: Seat, link: Connection) -> None:
     """Train the job that comes over `link`; anything that comes after it means: stop.
 
-    Sends records, and last what it ended with where it did not finish: a UserError, Stopped, or a traceback.
+    Sends records, and last what it ended with where it did not finish: a UserError, Stopped, Lost, or a traceback.
     """
     heed_only(seat.parent)
     tqdm.set_lock(
@@ -125,16 +125,17 @@ def work(seat: Seat, link: Connection) -> None:
             world=world,
         )
         train(job.network, job.plan, job.stream, job.section, around)
-        dist.destroy_process_group()
-        return
-    except (UserError, Stopped) as error:
+        code = 0
+    except (UserError, Stopped, Lost) as error:
         link.send(error)
-    except Lost:
-        pass
+        code = 1
     except Exception:
         link.send(traceback.format_exc())
+        code = 1
     link.close()
-    os._exit(1)  # an orderly end would wait for the others
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)  # an orderly end would wait for the others, which have all there is to have
 
 
 def _join(seat: Seat, device: torch.device) -> Ranks:
@@ -142,10 +143,12 @@ def _join(seat: Seat, device: torch.device) -> Ranks:
     if device.type == "cuda":
         torch.cuda.set_device(device)
         backend = "cpu:gloo,cuda:nccl"
-    if sys.platform == "linux":
-        os.environ.setdefault(
-            "GLOO_SOCKET_IFNAME", "lo"
-        )  # all are on this machine, whatever its name leads to
+    if sys.platform == "linux":  # all are on this machine, whatever its name leads to
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
+        os.environ.setdefault("NCCL_SOCKET_IFNAME", "lo")
     store = dist.TCPStore("127.0.0.1", seat.port, is_master=False)
     dist.init_process_group(backend, store=store, rank=seat.rank, world_size=seat.size)
+    _answered(
+        lambda: dist.all_reduce(torch.zeros(1, device=device))
+    )  # NCCL begins here, while memory is free
     return Ranks(rank=seat.rank, size=seat.size)

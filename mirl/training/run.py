@@ -73,11 +73,11 @@ class Run:
         """Let the plan's watch see the weights when it is time, and end where it has seen enough."""
         watch = self.plan.watch
         if not self.done and (self.step - self.first_step) % watch.every_steps == 0:
-            self.watched, self.ended = watch.look(copied(self.network.state_dict()), self.watched)
+            self.watched, self.ended = watch.look(copied(self.network.state_dict(), "cpu"), self.watched)
 
     def note_origin(self) -> None:
         if not self.origin and self.step >= self.section.rewind_step:
-            self.origin = copied(self.network.state_dict())
+            self.origin = copied(self.network.state_dict(), "cpu")
 
     def take_step(self, pair: Pair) -> None:
         """One optimiser step on this process's part of its batch, in as many pieces as the memory asks for.

@@ -13,21 +13,18 @@ from mirl.data.batches import Batch
 from mirl.study.stability import POINTS, Stability, line, stabilities
 from mirl.study.stages import STAGES, Study
 
-
-class Greys:
-    """Every clean pixel is 1, every degraded one 0."""
-
-    def batch(self, step: int) -> Batch:
-        zeros_BCHW = torch.zeros(2, 3, 4, 4)
-        return Batch(degraded_BCHW=zeros_BCHW, clean_BCHW=zeros_BCHW + 1, tasks=[], images=[])
+ZEROS_BCHW = torch.zeros(2, 3, 4, 4)
+GREYS = Batch(degraded_BCHW=ZEROS_BCHW, clean_BCHW=ZEROS_BCHW + 1, tasks=[], images=[])
 
 
 def test_the_loss_is_taken_along_the_straight_line() -> None:
     network = nn.Conv2d(3, 3, 1)
     weight = torch.zeros_like(network.weight)
     first, second = ({"weight": weight, "bias": torch.full((3,), end)} for end in (0.0, 3.0))
-    losses = line(network, first, second, Greys())  # type: ignore[arg-type]
+    losses = line(network, first, second, [GREYS, GREYS], lambda: False)
     assert losses == pytest.approx([abs(1 - 3 * place / (POINTS - 1)) for place in range(POINTS)], abs=1e-6)
+    with pytest.raises(Stopped, match="run it again to go on"):
+        line(network, first, second, [GREYS], lambda: True)
 
 
 def test_instability_is_the_rise_over_the_mean_of_both_ends() -> None:

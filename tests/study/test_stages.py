@@ -131,6 +131,17 @@ def test_held_out_images_come_by_task_with_their_partners(study):
     assert all((image.degraded_HWC is None) == image.task.startswith("denoise") for image in images)
 
 
+def test_a_memory_that_holds_no_test_photograph_is_said_in_words(study, monkeypatch):
+    def full(*_: object) -> None:
+        raise torch.OutOfMemoryError("tried to allocate 20 GiB\nand more")
+
+    _make(study, "prepare", "init", "round@dense")
+    monkeypatch.setattr("mirl.study.stages.score", full)
+    with pytest.raises(UserError, match=r"the memory of cpu .*\(tried to allocate 20 GiB\); .*device: cpu"):
+        _make(study, "evaluate@dense")
+    assert not study.files.scores("dense").exists()
+
+
 def test_what_a_ticket_has_cost_lies_beside_it(study, monkeypatch):
     monkeypatch.setattr("mirl.training.meter.counter", lambda device: None)
     _make(study, "prepare", "init", "round@dense", "round@global-r1")

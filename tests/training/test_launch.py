@@ -19,6 +19,7 @@ from mirl.config import Stopped, UserError
 from mirl.records import NullSink, TrainRecord
 from mirl.training import checkpoint, launch
 from mirl.training.launch import train
+from mirl.training.ranks import Lost
 from mirl.training.section import MachineSection
 from tests.training.processes import ROOT, in_session
 from tests.training.tiny import (
@@ -141,6 +142,7 @@ from pathlib import Path
 from tests.training.test_launch import SlowStream, _machine
 from tests.training.tiny import make_around, make_network, make_plan, make_section
 from mirl.training.launch import train
+from mirl.training.ranks import Lost
 
 if __name__ == "__main__":
     around = make_around(Path(sys.argv[1]), machine=_machine())
@@ -222,6 +224,18 @@ TRACEBACK = "Traceback (most recent call last):\n  somewhere\nValueError: no\n"
             [1, None],
             [TRACEBACK, None],
             Stopped("dense: its process 0 failed (ValueError: no); run it again to go on"),
+        ),
+        (
+            [1, -9],
+            [Lost("closed"), None],
+            Stopped("dense: its process 1 was ended by SIGKILL; run it again to go on"),
+        ),
+        (
+            [1, 1],
+            [Lost("NCCL error:\n no shared memory"), Lost("NCCL error")],
+            Stopped(
+                "dense: its process 0 does not reach the others (NCCL error: no shared memory); run it again to go on"
+            ),
         ),
         ([1, None], [None, None], Stopped("dense: a process has ended; run it again to go on")),
     ],
