@@ -2,10 +2,10 @@
 
     python -m benchmarks.gpu --data data/benchmark --work W --minutes 25 --peak-tflops 989
 
-prepares the data, trains dense and then tickets down to 3.5 % density, scores the dense one and the last of each arm, and prints
-what came of it as tables for docs/results/gpu.md, also where it ends in an error. It stops by itself when the time is over; called
-again with the same W, it goes on. `--steps` shortens every training, where `mirl cost --measure --params studies/scaled.yaml` says
-that the time is too short.
+prepares the data, trains dense and then tickets down to 3.5 % density, scores the dense one and the last of each arm, and
+prints what came of it as tables for docs/results/gpu.md, also where it ends in an error. It stops by itself when the time is
+over; called again with the same W, it goes on. `--steps` shortens every training, where
+`mirl cost --measure --params studies/scaled.yaml` says that the time is too short.
 
 `--quick` does the same in about a minute on a CPU, with a tiny network on few pictures: it shows that the script works,
 its numbers mean nothing.
@@ -28,7 +28,8 @@ from mirl.study.stages import STAGES, Study
 from mirl.study.workspace import read_json
 
 STUDY = Path(__file__).parents[1] / "studies" / "scaled.yaml"
-QUICK: dict[str, dict[str, Any]] = {
+Sections = dict[str, dict[str, Any]]
+QUICK: Sections = {
     "network": {
         "options": {
             "width": 8,
@@ -60,9 +61,12 @@ def main() -> int:
     )
     given = parser.parse_args()
     deadline = time.monotonic() + 60 * given.minutes
-    study = scaled(given.data, given.work, QUICK if given.quick else {}, deadline)
+    changes = QUICK if given.quick else {}
     if given.steps:
-        study.params.train.steps = given.steps
+        changes |= {
+            "train": changes.get("train", {}) | {"steps": given.steps, "warmup_steps": given.steps // 20}
+        }
+    study = scaled(given.data, given.work, changes, deadline)
     where = f"{machine()}, {torch.cuda.get_device_name() if torch.cuda.is_available() else 'no GPU'}"
     try:
         if not study.files.prepared.exists():
@@ -84,43 +88,41 @@ def last_of_arms(params: Params) -> list[str]:
     return list({item.arm: name for name, item in params.rounds.items()}.values())
 
 
-def scaled(data: Path, work: Path, quick: bool, deadline: float) -> Study:
+def scaled(data: Path, work: Path, changes: Sections, deadline: float) -> Study:
     """The study on the photographs in `data`, which stops at `deadline` on the monotonic clock."""
-    values = read_yaml(STUDY)
+    values = read_yaml(STUDY) | {"machine": {"deterministic": False}}
     values["data"]["root"] = str(data.resolve())
-    if quick:
-        for section, small in QUICK.items():
-            values[section] = values.get(section, {}) | small
+    for section, changed in changes.items():
+        values[section] |= changed
     work.mkdir(parents=True, exist_ok=True)
     return Study(
         root=work, params=Params.read(values, STUDY.name), should_stop=lambda: time.monotonic() > deadline
     )
 
 
-def report(study: Study, peak_tflops: float | None) -> str:
+def report(study: Study, peak_tflops: float | None, where: str) -> str:
     """What is there so far: quality beside the published figures, and speed; as Markdown."""
-    where = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
     quality = [
         "| ticket | density | of all | " + " | ".join(TASKS) + " | mean |",
         "|---" * (len(TASKS) + 4) + "|",
     ]
     speed = ["| ticket | steps | images/s | TFLOP/s | of the peak |", "|---" * 5 + "|"]
     for key in study.params.rounds:
-        if not study.files.scores(key).exists():
-            continue
-        found = read_json(study.files.scores(key) / "metrics.json")
-        dbs = [f"{found[f'psnr_db/{task}']:.2f}" for task in TASKS]
-        shares = [f"{found[f'density/{of}']:.2%}" for of in ("prunable", "all")]
-        quality.append("| " + " | ".join([key, *shares, *dbs, f"{found['psnr_db/mean']:.2f}"]) + " |")
-        speed.append(speed_row(study, key, peak_tflops))
+        if study.files.ticket(key).exists():
+            speed.append(speed_row(study, key, peak_tflops))
+        if study.files.scores(key).exists():
+            found = read_json(study.files.scores(key) / "metrics.json")
+            dbs = [f"{found[f'psnr_db/{task}']:.2f}" for task in TASKS]
+            shares = [f"{found[f'density/{of}']:.2%}" for of in ("prunable", "all")]
+            quality.append("| " + " | ".join([key, *shares, *dbs, f"{found['psnr_db/mean']:.2f}"]) + " |")
     mean = sum(PUBLISHED.values()) / len(PUBLISHED)
     published = " | ".join(f"{db:.2f}" for db in PUBLISHED.values())
     quality.append(f"| PromptIR, published | 100.00% | 100.00% | {published} | {mean:.2f} |")
-    return "\n".join([f"{machine()}, {where}", "", *quality, "", *speed])
+    return "\n".join([where, "", *quality, "", *speed])
 
 
 def speed_row(study: Study, key: str, peak_tflops: float | None) -> str:
-    """Steps, images a second and the dense work they are."""
+    """Steps, images a second and the dense work they are; loading and checkpoints are part of the time."""
     found = read_json(study.files.ticket(key) / "metrics.json")
     tflops = found["train_flops_dense"] / found["train_seconds"] / 1e12
     share = f"{tflops / peak_tflops:.1%}" if peak_tflops else ""

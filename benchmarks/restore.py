@@ -20,6 +20,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -232,11 +233,12 @@ def machine() -> str:
     model = next(
         (line.partition(": ")[2] for line in lines if line.startswith("model name")), platform.machine()
     )
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
-    )
+    commit = "unknown"
+    with suppress(OSError):  # a machine without git
+        asked = ["git", "rev-parse", "--short", "HEAD"]
+        commit = subprocess.run(asked, capture_output=True, text=True, check=False).stdout.strip()
     load = f"load before {os.getloadavg()[0]:.1f}"
-    return f"{model}, {os.cpu_count()} cores, {time.strftime('%Y-%m-%d')}, {load}, commit {commit.stdout.strip()}"
+    return f"{model}, {os.cpu_count()} cores, {time.strftime('%Y-%m-%d')}, {load}, commit {commit}"
 
 
 if __name__ == "__main__":

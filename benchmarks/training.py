@@ -31,8 +31,6 @@ from mirl.data.batches import Batch, BatchStream
 from mirl.data.packed import PackedImages
 from mirl.data.prepare import prepare
 from mirl.data.sections import BatchSection, DataSection, MirlSource
-from mirl.training.device import exactly
-from mirl.training.section import MachineSection
 
 PRECISIONS = ("float32", "bfloat16")
 
