@@ -6,12 +6,18 @@ Each package defines its own section beside the code it steers; `mirl.study.para
 import difflib
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, cast, get_args, get_origin
+from types import UnionType
+from typing import Annotated, Any, Literal, Self, Union, cast, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic_core import ErrorDetails
+
+NEAR = 0.6
+"""Likeness, of 0 to 1, from which on a key is taken for a misspelt one."""
 
 
 class UserError(ValueError):
@@ -65,42 +71,68 @@ def own_values(section: BaseModel) -> dict[str, Any]:
 
 
 def _sentence(model: type[BaseModel], error: ValidationError, source: str) -> str:
-    # a misspelt required key is both unknown and missing: the first says more
-    first = min(error.errors(), key=lambda found: found["type"] != "extra_forbidden")
-    shown, holder = _walk(model, first["loc"])
+    first = min(error.errors(), key=_news)
+    shown, holder, wanted = _walk(model, first["loc"])
     place = ".".join(shown) or "the file"
     if first["type"] == "extra_forbidden":
-        nearest = difflib.get_close_matches(shown[-1], list(holder.model_fields), n=1, cutoff=0.0)
-        hint = f"; did you mean `{nearest[0]}`?" if nearest else ""
-        return f"{source}: `{place}` is not a known key{hint}"
+        nearest = difflib.get_close_matches(shown[-1], list(holder.model_fields), n=1, cutoff=NEAR)
+        hint = f"did you mean `{nearest[0]}`?" if nearest else f"the keys there are {_keys(holder)}"
+        return f"{source}: `{place}` is not a known key; {hint}"
     if first["type"] == "missing":
         return f"{source}: `{place}` is missing"
     message = first["msg"].removeprefix("Value error, ")
     if not shown and first["type"] == "value_error":  # about several keys: the whole file is no news
         return f"{source}: {message}"
-    return f"{source}: `{place}` is {first['input']!r}, but {message[:1].lower()}{message[1:]}"
+    if wanted and first["type"] == "model_type":
+        message = f"it is made of the keys {_keys(wanted)}"
+    message = f"{message[:1].lower()}{message[1:]}"
+    if isinstance(first["input"], Mapping):  # about several of its keys, which the message names
+        return f"{source}: `{place}`: {message}"
+    return f"{source}: `{place}` is {first['input']!r}, but {message}"
 
 
-def _walk(model: type[BaseModel], place: tuple[int | str, ...]) -> tuple[list[str], type[BaseModel]]:
-    """The place as people write it (pydantic adds the tag of a union), and the section that its last key is in."""
+def _news(found: ErrorDetails) -> int:
+    """How little an error says: a misspelt key is also a missing one, and of a union's other side all is wrong."""
+    if found["type"] == "extra_forbidden":
+        return 0
+    return 2 if found["type"].endswith("_type") and isinstance(found["input"], Mapping) else 1
+
+
+def _keys(section: type[BaseModel]) -> str:
+    return ", ".join(section.model_fields)
+
+
+Place = tuple[list[str], type[BaseModel], type[BaseModel] | None]
+
+
+def _walk(model: type[BaseModel], place: tuple[int | str, ...]) -> Place:
+    """The place as people write it (pydantic adds which side of a union), whose key it is, and what belongs there."""
     shown: list[str] = []
     holder, current = model, cast(Any, model)
     for part in place:
         while get_origin(current) is Annotated:
             current = get_args(current)[0]
+        if get_origin(current) in (Union, UnionType):
+            models = [side for side in get_args(current) if _is_model(side)]
+            # the tag of a discriminated union; of another the class, as function-after[its validator(), class] where it has one
+            tagged = [
+                side
+                for side in models
+                if _has_tag(side, part) or side.__name__ in re.findall(r"\w+", str(part))
+            ]
+            if tagged or part not in {key for side in models for key in side.model_fields}:
+                current = tagged[0] if tagged else None
+                continue
+            current = models[0]
         if _is_model(current):
             holder = current
             field = current.model_fields.get(str(part))
             current = field.annotation if field else None
-        elif get_origin(current) in (dict, list):
-            current = get_args(current)[-1]
         else:
-            tagged = [m for m in get_args(current) if _is_model(m) and _has_tag(m, part)]
-            current = tagged[0] if tagged else None
-            if tagged:
-                continue
+            current = get_args(current)[-1] if get_origin(current) in (dict, list) else None
         shown.append(str(part))
-    return shown, holder
+    sides = [side for side in (current, *get_args(current)) if _is_model(side)]
+    return shown, holder, sides[0] if sides else None
 
 
 def _is_model(annotation: Any) -> bool:

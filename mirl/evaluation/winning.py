@@ -109,11 +109,11 @@ def verdict(
     worst = min(found.tasks, key=lambda task: found.tasks[task].low_db)
     if found.mean.low_db < -rule.tolerance_db:
         return Verdict(
-            word="loses", reason=f"mean {found.mean}, the lower bound may be -{rule.tolerance_db:g} dB"
+            word="loses", reason=f"mean {found.mean}, whose lower bound is under -{rule.tolerance_db:g} dB"
         )
     if found.tasks[worst].low_db < -rule.task_tolerance_db:
-        allowed = f"the lower bound of a task may be -{rule.task_tolerance_db:g} dB"
-        return Verdict(word="loses", reason=f"mean {found.mean}, but {worst} {found.tasks[worst]}, {allowed}")
+        under = f"whose lower bound is under -{rule.task_tolerance_db:g} dB"
+        return Verdict(word="loses", reason=f"mean {found.mean}, but {worst} {found.tasks[worst]}, {under}")
     return Verdict(word="wins" if found.mean.low_db > 0 else "matches", reason=f"mean {found.mean}")
 
 

@@ -26,6 +26,14 @@ class Slowing(Section):
     last: float = Field(gt=0, lt=1)
     """Share that is removed where the arm's target is near."""
 
+    @model_validator(mode="after")
+    def _falls(self) -> Self:
+        if self.first < self.last:
+            raise ValueError(
+                f"`first` is {self.first} and `last` {self.last}, but the first must not be less; swap them"
+            )
+        return self
+
 
 SCHEDULES: dict[str, dict[str, Any]] = {
     "short": {
@@ -72,8 +80,8 @@ class RewindArm(Section):
     def _ends(self) -> Self:
         if self.target is None and (self.length < 1 or self.settled):
             raise ValueError(
-                "`length` and `settled` shorten the rounds before the target, and there is none; name that `target`, or say "
-                "`schedule: authors`, whose rounds all train in full"
+                "`length` and `settled` shorten the rounds before the target, and there is none; name that `target`, or "
+                "leave out `length` and `settled`"
             )
         if self.target is None and isinstance(self.fraction, Slowing):
             raise ValueError(

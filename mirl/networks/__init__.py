@@ -10,7 +10,7 @@ from mirl.networks.promptir import PromptIR
 from mirl.networks.prunable import prunable
 from mirl.networks.restormer import Restormer
 
-__all__ = ["NETWORKS", "Network", "NetworkSection", "build", "prunable"]
+__all__ = ["NETWORKS", "Network", "NetworkSection", "build", "multiple", "prunable"]
 
 NETWORKS: dict[str, type[Network]] = {
     "nafnet": Nafnet,
@@ -45,6 +45,12 @@ class NetworkSection(Section):
         if "name" in info.data:
             _options(info.data["name"], options)
         return options
+
+
+def multiple(section: NetworkSection) -> int:
+    """What the height and width of its images must be multiples of, in pixels."""
+    with torch.device("meta"):  # takes no memory and draws nothing
+        return NETWORKS[section.name](_options(section.name, section.options)).multiple
 
 
 def build(section: NetworkSection) -> Network:

@@ -11,7 +11,7 @@ from mirl.config import Section, UserError, read_yaml
 from mirl.data.sections import DataSection
 from mirl.evaluation.scoring import EvaluateSection
 from mirl.methods import Arm
-from mirl.networks import NetworkSection
+from mirl.networks import NetworkSection, multiple
 from mirl.promotion import PolicySection
 from mirl.training.section import MachineSection, TrainSection
 
@@ -66,6 +66,13 @@ class Params(Section):
         if dense[0] != self.promote.reference:
             raise ValueError(
                 f"promote.reference is {self.promote.reference!r}, but the dense round is {dense[0]!r}"
+            )
+        self.machine.refuse_uneven(self.train.batches.batch)
+        side, unit = self.train.batches.patch, multiple(self.network)
+        if side % unit:
+            raise ValueError(
+                f"train.batches.patch is {side}, but {self.network.name} takes multiples of {unit}; "
+                f"use {max(side // unit, 1) * unit} or {(side // unit + 1) * unit}"
             )
         if self.promote.protocol != self.evaluate.protocols[0]:
             raise ValueError(

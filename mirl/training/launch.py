@@ -56,11 +56,7 @@ def train(
 
 def _refuse(machine: MachineSection, batch: int) -> None:
     wanted = machine.processes
-    if batch % wanted:
-        even = ", ".join(str(n) for n in range(1, batch + 1) if batch % n == 0)
-        raise UserError(
-            f"machine.processes is {wanted}, which does not share train.batches.batch of {batch} evenly; use one of {even}"
-        )
+    machine.refuse_uneven(batch)
     device = device_of(machine)
     if device.index is not None:
         raise UserError(

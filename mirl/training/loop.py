@@ -67,6 +67,8 @@ def train(
             mininterval=0.5,
             disable=run.done or not around.world.leads,
         )
+        if run.first_step < run.step < section.steps and around.world.leads:
+            tqdm.write(f"{around.title}: goes on from step {run.step} of {section.steps}")
         with bar:
             _advance(run, around, bar)
         run.optimiser.check()

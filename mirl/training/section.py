@@ -1,10 +1,11 @@
 """How every round is trained, and on what: the sections `train` and `machine` of params.yaml."""
 
+import re
 from typing import Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from mirl.config import Section
+from mirl.config import Section, UserError
 from mirl.data.batches import BatchSection
 
 
@@ -14,7 +15,7 @@ class MachineSection(Section):
     Another device or thread count gives another result within rounding (and within bfloat16, see `precision`).
     """
 
-    device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
+    device: str = "auto"
     """`auto`: the GPU where there is one; `cuda:1` is the second of those that CUDA_VISIBLE_DEVICES leaves."""
     processes: int = Field(default=1, gt=0)
     """Processes that train one network together, each on a GPU of its own (or on the CPU) with its part of a batch."""
@@ -32,6 +33,22 @@ class MachineSection(Section):
     """Whether to compile the network with torch.compile."""
     checkpoint_seconds: float = Field(default=60.0, ge=0)
     """Time from one resume checkpoint to the next."""
+
+    @field_validator("device")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", name):
+            raise ValueError("the devices are auto, cpu, cuda, and cuda:0, cuda:1 and so on")
+        return name
+
+    def refuse_uneven(self, batch: int) -> None:
+        """UserError where the processes do not share a batch evenly."""
+        if batch % self.processes:
+            even = ", ".join(str(n) for n in range(1, batch + 1) if batch % n == 0)
+            raise UserError(
+                f"machine.processes is {self.processes}, which does not share train.batches.batch of {batch} evenly; "
+                f"use one of {even}"
+            )
 
 
 class TrainSection(Section):

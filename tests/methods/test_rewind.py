@@ -100,7 +100,7 @@ def test_only_rounds_before_the_target_are_short_and_watched(make_parent: Make, 
 
 @pytest.mark.parametrize("shortened", [{"length": 0.5}, {"settled": {"every_steps": 5}}])
 def test_short_rounds_without_a_target_are_refused(shortened: dict[str, object]) -> None:
-    with pytest.raises(UserError, match="name that `target`, or say"):
+    with pytest.raises(UserError, match="name that `target`, or leave out"):
         _arm(**shortened)
 
 

@@ -137,7 +137,7 @@ def test_prunable_is_chosen_by_module_type(name: str) -> None:
 @every_network
 def test_unknown_option_is_refused_with_the_known_ones(name: str) -> None:
     with pytest.raises(
-        UserError, match=r"`options` is .*`wdith` is not a known key; did you mean `width`"
+        UserError, match=r"`options`: .*`wdith` is not a known key; did you mean `width`"
     ) as got:
         NetworkSection.read({"name": name, "options": {"wdith": 3}}, "params.yaml")
     assert all(option in str(got.value) for option in NETWORKS[name].Options.model_fields)

@@ -57,6 +57,37 @@ def _changed(*place: str, to: Any) -> dict[str, Any]:
             "fractoin` is not a known key; did you mean `fraction`",
         ),
         (_changed("arms", "global", "method", to="magic"), "magic"),
+        (
+            _changed("arms", "global", "fraction", to={"frist": 0.6, "last": 0.2}),
+            r"`arms.global.fraction.frist` is not a known key; did you mean `first`\?$",
+        ),
+        (
+            _changed("arms", "global", "fraction", to={"first": 0.2, "last": 0.6}),
+            "`arms.global.fraction`: `first` is 0.2 and `last` 0.6, but the first must not be less; swap them$",
+        ),
+        (_changed("arms", "global", "fraction", to=0), "`arms.global.fraction` is 0, but"),
+        (
+            _changed("arms", "random", "target", to=0.2),
+            "`arms.random.target` is not a known key; the keys there are method, scope, seed$",
+        ),
+        (
+            _changed("arms", "global", "settled", to=True),
+            "`arms.global.settled` is True, but it is made of the keys every_steps, looks, distance$",
+        ),
+        (_changed("machine", to=None), "`machine` is None, but it is made of the keys device, processes"),
+        (
+            _changed("machine", to={"device": "gpu"}),
+            "`machine.device` is 'gpu', but the devices are auto, cpu",
+        ),
+        (_changed("machine", to={"processes": 3}), "does not share train.batches.batch of 8 evenly"),
+        (
+            _changed("train", "warmup_steps", to=5000),
+            "^params.yaml: `train`: warmup_steps 5000 must not be more than the 1400 steps",
+        ),
+        (
+            _changed("train", "batches", "patch", to=50),
+            "train.batches.patch is 50, but nafnet takes multiples of 4; use 48 or 52$",
+        ),
         (_changed("study", to="my study"), "`study` is 'my study', but string should match"),
         (_changed("train", "seed", to=-1), "`train.seed` is -1"),
         (_changed("network", "name", to="unet"), "nafnet, promptir, restormer"),
