@@ -114,7 +114,7 @@ def _walk(model: type[BaseModel], place: tuple[int | str, ...]) -> Place:
             current = get_args(current)[0]
         if get_origin(current) in (Union, UnionType):
             models = [side for side in get_args(current) if _is_model(side)]
-            # the tag of a discriminated union; of another the class, as function-after[its validator(), class] where it has one
+            # the tag of a discriminated union; of another the class, or function-after[its validator(), class]
             tagged = [
                 side
                 for side in models

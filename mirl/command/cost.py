@@ -1,5 +1,6 @@
 """`mirl cost`: what the study of a params.yaml will take, before it starts."""
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,10 +51,15 @@ def run(params: Path, speed: Speed, measure: bool) -> int:
 
 def measured(params: Params, root: Path) -> Speed:
     """The speed of this machine."""
-    from mirl.study.rehearsal import step_seconds
+    from mirl.study.rehearsal import LEAST_WAITS, MEASURE_SECONDS, step_seconds
     from mirl.training.device import device_of
     from mirl.training.energy import name_of
 
+    print(
+        f"timing steps of the dense training: for {MEASURE_SECONDS:.0f} s, or {LEAST_WAITS + 1} of them where they are slow "
+        "(the bar beneath does not know)",
+        file=sys.stderr,
+    )
     seconds = step_seconds(params, root)
     device = name_of(device_of(params.machine), params.machine.threads)
     return Speed(
