@@ -86,7 +86,9 @@ def _sentence(model: type[BaseModel], error: ValidationError, source: str) -> st
     if wanted and first["type"] == "model_type":
         message = f"it is made of the keys {_keys(wanted)}"
     message = f"{message[:1].lower()}{message[1:]}"
-    if isinstance(first["input"], Mapping):  # about several of its keys, which the message names
+    if first["input"] and isinstance(
+        first["input"], Mapping
+    ):  # about several of its keys, which the message names
         return f"{source}: `{place}`: {message}"
     return f"{source}: `{place}` is {first['input']!r}, but {message}"
 

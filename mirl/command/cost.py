@@ -107,7 +107,9 @@ def _cells(item: Forecast, speed: Speed, density: str) -> list[str]:
     bound, hours = "<= " if item.at_most else "", speed.hours(item)
     cells = [item.name, density, f"{bound}{item.steps:,}", f"{item.samples:,}"]
     cells += [f"{item.flops.dense:.2e}", f"{item.flops.kept:.2e}"]
-    return cells if hours is None else [*cells, f"{hours:,.3g}" if hours < 1000 else f"{hours:,.0f}"]
+    if hours is None:
+        return cells
+    return [*cells, "< 0.001" if 0 < hours < 0.001 else f"{hours:,.3g}" if hours < 1000 else f"{hours:,.0f}"]
 
 
 def _dense(params: Params, rounds: Sequence[Forecast]) -> Forecast:

@@ -34,6 +34,12 @@ def test_hours_on_a_stated_device(capsys: pytest.CaptureFixture[str]) -> None:
     assert {"50%", "0.001"} <= set(rows["hours:"])
 
 
+def test_less_than_seconds_are_not_told_in_powers_of_ten(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*DEMO, "--device-tflops", "400", "--share", "0.2"]) == 0
+    said = [line for line in capsys.readouterr().out.splitlines() if line.startswith(("dense", "all 6"))]
+    assert all(line.endswith("< 0.001") for line in said) and len(said) == 2
+
+
 def test_hours_by_what_a_step_takes_here(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -137,7 +137,7 @@ def _newer(header: Header, tensors: State) -> None:
         (_kind, "no kept bf16 weights that fit"),
         (_peakless, "no kept int8 weights that fit"),
         (_levels, "body.weight in a way that cannot be: a level is below -127"),
-        (_unpacked, "`values` is .* all others from a ticket"),
+        (_unpacked, "`values`: .* all others from a ticket"),
         (_nothing, "`shapes` is {}"),
         (_routing, "routing 'by-difficulty', but this mirl knows static"),
         (_routing_of_no_kind, r"routing \['static'\], but this mirl knows static"),
