@@ -53,7 +53,7 @@ def main() -> int:
     )
     parser.add_argument("--data", type=Path, required=True, help="the photographs, in MIR-L's layout")
     parser.add_argument("--work", type=Path, required=True, help="folder for tickets and scores")
-    parser.add_argument("--steps", type=int, help="of a whole training, instead of the study's")
+    parser.add_argument("--steps", type=int, help="of a whole training; the same in every call with one W")
     parser.add_argument("--minutes", type=float, default=25.0, help="when to stop (default: %(default)s)")
     parser.add_argument("--peak-tflops", type=float, help="of the GPU in bfloat16, by its data sheet")
     parser.add_argument(
@@ -63,9 +63,8 @@ def main() -> int:
     deadline = time.monotonic() + 60 * given.minutes
     changes = QUICK if given.quick else {}
     if given.steps:
-        changes |= {
-            "train": changes.get("train", {}) | {"steps": given.steps, "warmup_steps": given.steps // 20}
-        }
+        fewer = {"steps": given.steps, "warmup_steps": given.steps // 20}
+        changes = changes | {"train": changes.get("train", {}) | fewer}
     study = scaled(given.data, given.work, changes, deadline)
     where = f"{machine()}, {torch.cuda.get_device_name() if torch.cuda.is_available() else 'no GPU'}"
     try:

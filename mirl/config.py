@@ -86,11 +86,10 @@ def _sentence(model: type[BaseModel], error: ValidationError, source: str) -> st
     if wanted and first["type"] == "model_type":
         message = f"it is made of the keys {_keys(wanted)}"
     message = f"{message[:1].lower()}{message[1:]}"
-    if first["input"] and isinstance(
-        first["input"], Mapping
-    ):  # about several of its keys, which the message names
+    given = first["input"]
+    if given and isinstance(given, Mapping):  # about several of its keys, which the message names
         return f"{source}: `{place}`: {message}"
-    return f"{source}: `{place}` is {first['input']!r}, but {message}"
+    return f"{source}: `{place}` is {given!r}, but {message}"
 
 
 def _news(found: ErrorDetails) -> int:

@@ -51,13 +51,13 @@ def run(params: Path, speed: Speed, measure: bool) -> int:
 
 def measured(params: Params, root: Path) -> Speed:
     """The speed of this machine."""
-    from mirl.study.rehearsal import LEAST_WAITS, MEASURE_SECONDS, step_seconds
+    from mirl.study.rehearsal import MEASURE_SECONDS, step_seconds
     from mirl.training.device import device_of
     from mirl.training.energy import name_of
 
     print(
-        f"timing steps of the dense training: for {MEASURE_SECONDS:.0f} s, or {LEAST_WAITS + 1} of them where they are slow "
-        "(the bar beneath does not know)",
+        f"timing the first steps of the dense training, for {MEASURE_SECONDS:.0f} s or some slow steps more; "
+        "the bar beneath does not know that it ends there",
         file=sys.stderr,
     )
     seconds = step_seconds(params, root)
@@ -87,8 +87,7 @@ def text(params: Params, rounds: Sequence[Forecast], speed: Speed) -> str:
         f" patches of {batches.patch} x {batches.patch}{times}",
         "density: of the prunable weights\n"
         "FLOPs: three forward passes a sample, two operations a multiply-accumulate; kept: if zeros cost nothing and every"
-        " layer kept the same share\n"
-        "(training multiplies zeros, too; by LAMP scores the demo's tickets took 1.4 to 1.8 times as many)",
+        " layer kept the same share\n(tickets by LAMP scores keep more of the work; training multiplies zeros, too)",
     ]
     if any(item.at_most for item in rounds):
         notes.append("<= a round that may end sooner, when its ranking has settled")

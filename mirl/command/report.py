@@ -47,7 +47,7 @@ def run(root: Path, as_markdown: bool) -> int:
     print(f"\n{decision['reasons'][0]}")
     if "search/dense_trainings" in whole:
         print(
-            "search: steps of all trainings up to that ticket, in dense trainings; seconds, FLOPs, joules: in the report"
+            "search: steps of all trainings up to that ticket, in dense trainings; FLOPs, seconds, joules in the report"
         )
     print(f"\nthe report with its pictures: {report / 'index.html'}")
     return 0

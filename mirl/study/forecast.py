@@ -1,7 +1,7 @@
 """What a study will cost, by arithmetic alone: every round is planned on a stand-in for the network."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 
@@ -42,6 +42,7 @@ def forecast(params: Params) -> list[Forecast]:
     """Every round of the study in its order; UserError where one cannot be planned, as it would be in the study."""
     beliefs = {ROOT_TICKET: _untrained(params)}
     dense, whole = _forward(params)
+    going_on = {(item.after, item.arm) for item in params.rounds.values()}
     found = []
     for name, item in params.rounds.items():
         method = planner(params.arms[item.arm])
@@ -51,7 +52,7 @@ def forecast(params: Params) -> list[Forecast]:
             raise UserError(f"round {name}: {error}") from None
         origin_step = plan.start_step if plan.origin else params.train.rewind_step
         beliefs[name] = method.absorb(plan, plan.start, plan.origin or plan.start, origin_step)
-        steps = _steps(params, plan)
+        steps, watched = _steps(params, plan), not isinstance(plan.watch, Unwatched)
         samples = steps * params.train.batches.batch
         kept = Macs(dense_g=dense, kept_g=whole + plan.mask.density * (dense - whole))
         found.append(
@@ -61,13 +62,11 @@ def forecast(params: Params) -> list[Forecast]:
                 steps=steps,
                 samples=samples,
                 flops=training_flops(kept, samples),
-                at_most=not isinstance(plan.watch, Unwatched),
-                ranks_only=plan.length < 1 or not isinstance(plan.watch, Unwatched),
+                at_most=watched,
+                ranks_only=(watched or plan.length < 1) and (name, item.arm) not in going_on,
             )
         )
-    arms = {(item.after, item.arm) for item in params.rounds.values()}  # that go on, and from where
-    last = [each.name for each in found if (each.name, params.rounds[each.name].arm) not in arms]
-    return [replace(each, ranks_only=each.ranks_only and each.name in last) for each in found]
+    return found
 
 
 def together(rounds: Sequence[Forecast]) -> Forecast:

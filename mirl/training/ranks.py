@@ -148,7 +148,6 @@ def _join(seat: Seat, device: torch.device) -> Ranks:
         os.environ.setdefault("NCCL_SOCKET_IFNAME", "lo")
     store = dist.TCPStore("127.0.0.1", seat.port, is_master=False)
     dist.init_process_group(backend, store=store, rank=seat.rank, world_size=seat.size)
-    _answered(
-        lambda: dist.all_reduce(torch.zeros(1, device=device))
-    )  # NCCL begins here, while memory is free
+    # NCCL begins with its first word: here, while memory is free
+    _answered(lambda: dist.all_reduce(torch.zeros(1, device=device)))
     return Ranks(rank=seat.rank, size=seat.size)

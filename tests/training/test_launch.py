@@ -142,7 +142,6 @@ from pathlib import Path
 from tests.training.test_launch import SlowStream, _machine
 from tests.training.tiny import make_around, make_network, make_plan, make_section
 from mirl.training.launch import train
-from mirl.training.ranks import Lost
 
 if __name__ == "__main__":
     around = make_around(Path(sys.argv[1]), machine=_machine())
