@@ -4,13 +4,14 @@
     python -m benchmarks.search_cost compare --work W --curve docs/results/search-cost.svg
 
 `train` trains every arm of studies/search.yaml for one seed of network and samples, and scores the last ticket of each
-(killed and begun again, it goes on; several seeds may run beside each other). `compare` sets what is there side by side, as
-the tables of docs/results/search-cost.md, and draws cost against quality.
+(killed and begun again, it goes on; several seeds may run beside each other); `--only origin-0/lamp late/authors` trains
+these arms alone. `compare` sets what is there side by side, as the tables of docs/results/search-cost.md, and draws cost
+against quality.
 """
 
 import argparse
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,6 +43,7 @@ ARMS = {
     "late": ("brief-lamp", "authors"),
 }  # fmt: skip
 """What is trained with each origin, in this order."""
+EVERY = [f"{origin}/{arm}" for origin, arms in ARMS.items() for arm in arms]
 CONFIDENCE = 0.95
 
 
@@ -73,6 +75,9 @@ def main() -> int:
     parser.add_argument("--work", type=Path, required=True, help="folder of the tickets and scores")
     parser.add_argument("--seed", type=int, default=1, help="of the network and the samples")
     parser.add_argument("--threads", type=int, default=1, help="of the CPU")
+    parser.add_argument(
+        "--only", nargs="+", choices=EVERY, default=EVERY, metavar="ARM", help=f"of {', '.join(EVERY)}"
+    )
     parser.add_argument("--curve", type=Path, metavar="SVG", help="where to draw cost against quality")
     given = parser.parse_args()
     if given.what == "compare":
@@ -80,19 +85,22 @@ def main() -> int:
     elif given.prepared is None:
         parser.error("train needs --prepared: run `mirl study bench` and `dvc repro prepare`")
     else:
-        train(given.prepared, given.work, given.seed, given.threads)
+        train(given.prepared, given.work, given.seed, given.threads, given.only)
     return 0
 
 
-def train(prepared: Path, work: Path, seed: int, threads: int) -> None:
-    """Every round of every arm that is not there yet, and the scores of the last round of each."""
+def train(prepared: Path, work: Path, seed: int, threads: int, only: Sequence[str]) -> None:
+    """Every round of the arms `only` that is not there yet, and the scores of the last round of each."""
     for origin, arms in ARMS.items():
+        wanted = [arm for arm in arms if f"{origin}/{arm}" in only]
+        if not wanted:
+            continue
         root = work / f"seed-{seed}" / origin
         (root / "data").mkdir(parents=True, exist_ok=True)
         if not (root / "data" / "prepared").exists():
             (root / "data" / "prepared").symlink_to(prepared.resolve(), target_is_directory=True)
         study = Study(root=root, params=params_of(seed, origin, threads))
-        for arm in ("dense", *arms):
+        for arm in ("dense", *wanted):
             rounds = rounds_of(study.params, arm)
             train_missing(study, rounds)
             score_missing(study, rounds[-1:])

@@ -20,6 +20,15 @@ NEAR = 0.6
 """Likeness, of 0 to 1, from which on a key is taken for a misspelt one."""
 
 
+class _Loader(yaml.SafeLoader):
+    """YAML as DVC reads it, too: 6e-3 is a number, as in YAML 1.2."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?(\.\d+|\d+\.?\d*)[eE][-+]?\d+$"), list("-+.0123456789")
+)
+
+
 class UserError(ValueError):
     """The user can mend this: one sentence that says what was got, what was expected and how to mend it.
 
@@ -48,11 +57,18 @@ class Section(BaseModel):
 def read_yaml(path: Path) -> Any:
     """The plain data of a YAML file; UserError where it is missing or not YAML."""
     try:
-        return yaml.safe_load(path.read_text())
+        text = path.read_text()
     except FileNotFoundError:
         raise UserError(f"{path} does not exist; `mirl study demo` writes one") from None
+    return parse_yaml(text, str(path))
+
+
+def parse_yaml(text: str, source: str) -> Any:
+    """The plain data that `text` says; UserError, which names `source`, where it is not YAML."""
+    try:
+        return yaml.load(text, _Loader)
     except yaml.YAMLError as error:
-        raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
+        raise UserError(f"{source} is not valid YAML: {' '.join(str(error).split())}") from None
 
 
 def fingerprint(section: Mapping[str, Any], inputs: Mapping[str, str]) -> str:

@@ -1,6 +1,6 @@
 import pytest
 
-from mirl.config import Section, UserError, fingerprint, own_values, read_yaml
+from mirl.config import Section, UserError, fingerprint, own_values, parse_yaml, read_yaml
 
 
 class Inner(Section):
@@ -53,6 +53,15 @@ def test_yaml_that_is_none_is_refused(tmp_path, text):
     (tmp_path / "params.yaml").write_text(text)
     with pytest.raises(UserError, match="is not valid YAML"):
         read_yaml(tmp_path / "params.yaml")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("6e-3", 0.006), ("-1E5", -1e5), (".5e2", 50.0), ("1.e1", 10.0), ("6e", "6e"), ("e3", "e3")],
+)
+def test_an_exponent_makes_a_number_as_in_yaml_1_2(text, expected):
+    value = parse_yaml(f"key: {text}", "params.yaml")["key"]
+    assert value == expected and type(value) is type(expected)
 
 
 def test_a_missing_file_says_what_writes_one(tmp_path):

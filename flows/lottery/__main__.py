@@ -12,8 +12,6 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-import yaml
-
 from flows.graph import cache_folder, changed_sources, read_graph, read_sources
 from flows.lottery.checkout import refuse_changes
 from flows.lottery.dispatch import INTERRUPTED, STOPPED
@@ -21,7 +19,7 @@ from flows.lottery.flow import Source, Where, lottery
 from flows.lottery.runner import Dvc
 from flows.lottery.servers import plain_errors, temporary
 from flows.tracking.store import Store
-from mirl.config import UserError
+from mirl.config import UserError, parse_yaml
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -94,10 +92,7 @@ def _override(text: str) -> tuple[str, Any]:
     name, equals, value = text.partition("=")
     if not name or not equals:
         raise UserError(f"--set takes NAME=VALUE, such as arms.global.fraction=0.2; got {text!r}")
-    try:
-        return name, yaml.safe_load(value)
-    except yaml.YAMLError:
-        raise UserError(f"--set {name}: {value!r} is no YAML value") from None
+    return name, parse_yaml(value, f"--set {text}")
 
 
 if __name__ == "__main__":

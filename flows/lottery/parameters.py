@@ -5,7 +5,7 @@ from typing import Any
 
 import yaml
 
-from mirl.config import UserError
+from mirl.config import UserError, parse_yaml
 from mirl.study.params import read_params
 
 
@@ -34,10 +34,7 @@ def settle_params(clone: Path, text: str, study: str, overrides: dict[str, Any])
 
 
 def _mapping(text: str) -> dict[str, Any]:
-    try:
-        values = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise UserError(f"params.yaml is not valid YAML: {' '.join(str(error).split())}") from None
+    values = parse_yaml(text, "params.yaml")
     if not isinstance(values, dict):
         raise UserError("params.yaml has no sections, so none of their values can be changed")
     return values

@@ -23,7 +23,7 @@ def run(params: Path) -> int:
             bar.total = total
             bar.update(done - bar.n)
 
-        report = check(section, params.parent / section.root, patch, progress)
+        report = check(section, Path(section.root), patch, progress)
     print(report.text())
     return 2 if report.problems or (report.leaks and section.leaks == "refuse") else 0
 

@@ -29,7 +29,17 @@ class Job:
         return "standard input to standard output" if self.target == PIPE else str(self.target)
 
 
-def plan(inputs: Sequence[str], out: str) -> list[Job]:
+@dataclass(frozen=True, kw_only=True)
+class Jobs:
+    """What `mirl restore INPUTS -o OUT` is to do."""
+
+    restore: list[Job]
+    to_folder: bool
+    empty: list[str]
+    """Sentences about inputs that stand for no photograph, beside others that do."""
+
+
+def plan(inputs: Sequence[str], out: str) -> Jobs:
     """What `mirl restore INPUTS -o OUT` does.
 
     One file goes to the file `out`, if that has the ending of an image; else `out` is a folder and gets every
@@ -40,10 +50,14 @@ def plan(inputs: Sequence[str], out: str) -> list[Job]:
     to_file = target == PIPE or (
         not target.is_dir() and (target.is_file() or target.suffix.lower() in Image.registered_extensions())
     )
-    found = [source for given in inputs for source in _photographs(given, target)]
+    each = {given: _photographs(given, target) for given in inputs}
+    found = [source for photographs in each.values() for source in photographs]
+    empty = [_holds_none(given) for given, photographs in each.items() if not photographs]
+    if not found:
+        raise UserError(empty[0])
     is_one = len(found) == 1 and not any(_path(given).is_dir() for given in inputs)
     if to_file and is_one:
-        return [Job(found[0][0], target)]
+        return Jobs(restore=[Job(found[0][0], target)], to_folder=False, empty=empty)
     if to_file:
         what = "standard output takes one photograph" if target == PIPE else f"{out} is a file"
         raise UserError(f"{what}; name a folder for several photographs")
@@ -58,7 +72,7 @@ def plan(inputs: Sequence[str], out: str) -> list[Job]:
             raise UserError(
                 f"{job.source} and {source} would both be written to {job.target}; restore them apart"
             )
-    return list(jobs.values())
+    return Jobs(restore=list(jobs.values()), to_folder=True, empty=empty)
 
 
 def _path(text: str) -> Path:
@@ -71,11 +85,12 @@ def _photographs(given: str, out: Path) -> list[tuple[Path, Path]]:
     path = _path(given)
     if path == PIPE or not (path.is_dir() or _is_glob(given)):
         return [(path, Path(path.name))]
-    found = list(_matches(Path(given), out) if _is_glob(given) else _inside(path, out))
-    if not found:
-        holds = "matches" if _is_glob(given) else "holds"
-        raise UserError(f"{given} {holds} no photographs; expected files that end in {', '.join(FORMATS)}")
-    return found
+    return list(_matches(Path(given), out) if _is_glob(given) else _inside(path, out))
+
+
+def _holds_none(given: str) -> str:
+    holds = "matches" if _is_glob(given) else "holds"
+    return f"{given} {holds} no photographs; expected files that end in {', '.join(FORMATS)}"
 
 
 def _is_glob(given: str) -> bool:

@@ -95,6 +95,7 @@ def _add_restore_command(commands: Any) -> None:
         default="1G",
         help="how much to work in, like 512M, beside the ticket; what is larger is restored in tiles (default: 1G)",
     )
+    restore.add_argument("--threads", type=whole, metavar="N", help="of the CPU (default: one for each core)")
     restore.add_argument(
         "--format",
         choices=["png", "jpeg", "webp", "tiff"],
@@ -174,7 +175,9 @@ def _restore(wanted: argparse.Namespace) -> int:
     from mirl.command import address, restore
 
     ticket = wanted.ticket or address.CHAMPION
-    wish = restore.Wish(memory=wanted.memory, force=wanted.force, format=wanted.format)
+    wish = restore.Wish(
+        memory=wanted.memory, force=wanted.force, threads=wanted.threads, format=wanted.format
+    )
     return restore.run(wanted.inputs, wanted.out, ticket, wish)
 
 

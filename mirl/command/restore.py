@@ -1,6 +1,7 @@
 """`mirl restore`: photographs in, restored photographs out; a bad one does not keep the others from it."""
 
 import errno
+import os
 import sys
 import time
 from collections.abc import Sequence
@@ -24,13 +25,19 @@ class Wish:
 
     memory: int
     force: bool = False
+    threads: int | None = None
+    """Of the CPU; None: one for each core."""
     format: str | None = None
     """Of what goes to standard output; None: that of the input."""
 
 
 def run(inputs: Sequence[str], out: str, ticket: str, wish: Wish) -> int:
-    """Exit code 0, or 1 where some of several failed; UserError where the only one did."""
-    jobs = plan(inputs, out)
+    """Exit code 0, or 1 where some of several failed; UserError where the only one did.
+
+    What is in a folder already stays as it is, unless by `wish.force`.
+    """
+    planned = plan(inputs, out)
+    jobs = planned.restore
     to_pipe = jobs[0].target == PIPE
     if wish.format and not to_pipe:
         raise UserError(
@@ -38,18 +45,35 @@ def run(inputs: Sequence[str], out: str, ticket: str, wish: Wish) -> int:
         )
     if to_pipe and sys.stdout.isatty():
         raise UserError("a picture would be written to the terminal; send it on, as in `-o - > restored.png`")
-    if len(jobs) == 1 and not to_pipe:
+    if not planned.to_folder and not to_pipe:
         image_file.check_target(jobs[0].target, wish.force)  # before the ticket is fetched
+    if planned.to_folder and not wish.force:
+        jobs = [job for job in jobs if not os.path.lexists(job.target)]
+    there = len(planned.restore) - len(jobs)
+    stay = f"{there} of {len(planned.restore)} are in {out} already and stay as they are; --force restores them again"
+    if not jobs:
+        print(stay)
+        return _told(planned.empty)
     loaded = ticket_format.read(ticket_file(ticket))
-    restorer = Restorer(loaded, memory=wish.memory)
+    restorer = Restorer(loaded, threads=wish.threads, memory=wish.memory)
     started = time.monotonic()
-    failures = restore_all(restorer, jobs, wish)
+    failures = [*planned.empty, *restore_all(restorer, jobs, wish)]
     seconds = time.monotonic() - started
     name = f"the ticket {loaded.lineage.name} ({loaded.densities.prunable:.1%} of the weights)"
+    done = len(jobs) - len(failures) + len(planned.empty)
     where = (
-        jobs[0].name if len(jobs) == 1 else f"{len(jobs) - len(failures)} of {len(jobs)} photographs to {out}"
+        jobs[0].name
+        if len(planned.restore) == 1
+        else f"{done} of {len(planned.restore)} photographs to {out}"
     )
     print(f"restored {where} with {name} in {seconds:.1f} s", file=sys.stderr if to_pipe else sys.stdout)
+    if there:
+        print(stay)
+    return _told(failures)
+
+
+def _told(failures: Sequence[str]) -> int:
+    """The exit code."""
     for sentence in failures:
         print(f"mirl: failed: {sentence}", file=sys.stderr)
     return 1 if failures else 0

@@ -13,9 +13,9 @@ STABLE = 0.02
 """Largest instability that still counts as stable (1912.05671)."""
 
 
-def run(root: Path, steps: Sequence[int]) -> int:
+def run(params_file: Path, steps: Sequence[int]) -> int:
     """Exit code 0; UserError where the study has no prepared data, or a step is outside of its schedule."""
-    params = read_params(root / "params.yaml")
+    params = read_params(params_file)
     steps = sorted(set(steps)) or sorted({round(share * params.train.steps) for share in SHARES})
     print(
         f"two trainings of {params.train.steps:,} steps for each of step {', '.join(map(str, steps))}",
@@ -25,7 +25,7 @@ def run(root: Path, steps: Sequence[int]) -> int:
         f"{'step':>8} {'of all':>7} {'loss at ends':>13} {'on the line':>12} {'instability':>12}", flush=True
     )
     first = None
-    for found in stabilities(Study(root=root, params=params), steps):
+    for found in stabilities(Study(root=Path(), params=params), steps):
         if found.instability > STABLE:
             first = None
         elif first is None:

@@ -59,6 +59,7 @@ def add_commands(commands: Any) -> None:
         "steps", nargs="*", type=int, metavar="STEP",
         help="steps to try (default: 0, 1, 2, 5 and 10 %% of the schedule)",
     )  # fmt: skip
+    _add_params(stability)
     stability.set_defaults(run=_stability)
 
 
@@ -102,4 +103,4 @@ def _study(wanted: argparse.Namespace) -> int:
 def _stability(wanted: argparse.Namespace) -> int:
     from mirl.command import stability
 
-    return stability.run(Path(), wanted.steps)
+    return stability.run(wanted.params, wanted.steps)

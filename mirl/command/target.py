@@ -11,3 +11,5 @@ def check_free(path: Path, force: bool) -> None:
         raise UserError(f"{path} is a folder; name a file")
     if path.exists() and not force:
         raise UserError(f"{path} exists; --force writes over it")
+    if not path.parent.is_dir():
+        raise UserError(f"the folder {path.parent} does not exist; make it first, or name another file")

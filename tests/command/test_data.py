@@ -9,8 +9,9 @@ from mirl.command.main import main
 
 
 @pytest.fixture
-def study(tmp_path: Path) -> Path:
-    """Two clean photographs to train on, one to test with."""
+def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current folder: two clean photographs to train on, one to test with."""
+    monkeypatch.chdir(tmp_path)
     for number, place in enumerate(["train/a.png", "train/b.png", "test/c.png"]):
         path = tmp_path / "photos" / place
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -82,3 +83,9 @@ def test_wrong_settings(content: str, said: str, tmp_path: Path, capsys: pytest.
     assert check(tmp_path) == 2
     error = capsys.readouterr().err
     assert error.startswith("mirl: error: ") and said in error and error.count("\n") == 1
+
+
+def test_the_data_of_a_study_elsewhere_is_looked_for_in_the_current_folder(study: Path) -> None:
+    (study / "studies").mkdir()
+    (study / "params.yaml").rename(study / "studies" / "own.yaml")
+    assert main(["data", "check", "--params", "studies/own.yaml"]) == 0

@@ -9,7 +9,7 @@ from mirl.config import UserError
 
 
 def plan(inputs: Sequence[Path], out: Path) -> list[Job]:
-    return plan_words([str(path) for path in inputs], str(out))
+    return plan_words([str(path) for path in inputs], str(out)).restore
 
 
 @pytest.fixture
@@ -67,6 +67,13 @@ def test_a_folder_without_photographs_is_refused(tmp_path: Path) -> None:
         plan([tmp_path], tmp_path / "out")
 
 
+def test_an_input_without_photographs_does_not_stop_the_others(album: Path, tmp_path: Path) -> None:
+    planned = plan_words([str(album / "a.jpg"), str(album / "*.webp")], str(tmp_path / "out"))
+    assert [job.source.name for job in planned.restore] == ["a.jpg"]
+    (sentence,) = planned.empty
+    assert sentence.startswith(f"{album / '*.webp'} matches no photographs")
+
+
 def test_globs(album: Path, tmp_path: Path) -> None:
     def names(pattern: str, out: Path = tmp_path / "out") -> list[str]:
         return [job.target.relative_to(out).as_posix() for job in plan([album / pattern], out)]
@@ -88,13 +95,13 @@ def test_a_name_that_looks_like_a_glob(album: Path, tmp_path: Path) -> None:
 
 
 def test_pipes(album: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert plan_words(["-"], "-") == [Job(PIPE, PIPE)]
-    assert plan_words(["-"], str(tmp_path / "x.png")) == [Job(PIPE, tmp_path / "x.png")]
-    assert plan_words([str(album / "a.jpg")], "-") == [Job(album / "a.jpg", PIPE)]
+    assert plan_words(["-"], "-").restore == [Job(PIPE, PIPE)]
+    assert plan_words(["-"], str(tmp_path / "x.png")).restore == [Job(PIPE, tmp_path / "x.png")]
+    assert plan_words([str(album / "a.jpg")], "-").restore == [Job(album / "a.jpg", PIPE)]
     with pytest.raises(UserError, match="standard output takes one photograph"):
         plan_words([str(album)], "-")
     with pytest.raises(UserError, match="standard input has no name"):
         plan_words(["-"], str(tmp_path))
     monkeypatch.chdir(tmp_path)
     (tmp_path / "-").touch()
-    assert plan_words(["./-"], "-") == [Job(tmp_path / "-", PIPE)]  # a file of that name
+    assert plan_words(["./-"], "-").restore == [Job(tmp_path / "-", PIPE)]  # a file of that name

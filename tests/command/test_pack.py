@@ -39,4 +39,9 @@ def test_other_places_are_refused(trained: Path, capsys: pytest.CaptureFixture[s
     assert main(["pack", str(trained), "-o", str(trained.parent)]) == 2
     assert "is a folder; name a file" in capsys.readouterr().err
     assert main(["pack", str(trained), "-o", str(trained.parent / "no" / "where")]) == 2
-    assert "cannot be written" in capsys.readouterr().err
+    assert "does not exist; make it first" in capsys.readouterr().err
+
+
+def test_a_folder_that_is_not_there_is_said_first(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["pack", "no ticket is read", "-o", str(tmp_path / "lost" / "small.safetensors")]) == 2
+    assert f"the folder {tmp_path / 'lost'} does not exist; make it first" in capsys.readouterr().err

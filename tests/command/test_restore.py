@@ -10,6 +10,7 @@ from PIL import Image
 
 from mirl.command.main import main
 from mirl.restore import image_file
+from mirl.restore.restorer import Restorer
 
 
 @pytest.fixture
@@ -53,18 +54,51 @@ def test_the_only_one_is_bad(ticket_file: Path, tmp_path: Path, capsys: pytest.C
     assert not out.exists()
 
 
-def test_existing_files_stay_unless_forced(
+def test_an_input_without_photographs_does_not_stop_the_others(
+    album: Path, ticket_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    inputs = [str(album / "a.png"), str(album / "*.webp")]
+    assert main(["restore", *inputs, "-o", str(tmp_path / "out"), "--ticket", str(ticket_file)]) == 1
+    said = capsys.readouterr()
+    assert said.out.startswith(f"restored {tmp_path / 'out' / 'a.png'} ")
+    assert said.err.count("\n") == 1 and "*.webp matches no photographs" in said.err
+
+
+def test_what_is_in_the_folder_already_stays_unless_forced(
     album: Path, ticket_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out"
     out.mkdir()
     (out / "a.png").write_text("precious")
     command = ["restore", str(album), "-o", str(out), "--ticket", str(ticket_file)]
-    assert main(command) == 1
-    assert "a.png exists; --force" in capsys.readouterr().err
+    assert main(command) == 0
+    said = capsys.readouterr()
+    assert "restored 2 of 3 photographs" in said.out and said.err == ""
+    assert f"1 of 3 are in {out} already and stay as they are; --force" in said.out
     assert (out / "a.png").read_text() == "precious" and (out / "c.png").exists()
+    assert main([*command[:-1], str(tmp_path / "no ticket is read")]) == 0
+    assert capsys.readouterr().out.startswith(f"3 of 3 are in {out} already")
     assert main([*command, "--force"]) == 0
     assert np.array_equal(Image.open(out / "a.png"), Image.open(album / "a.png"))
+
+
+def test_a_file_that_is_there_stays_unless_forced(album: Path, ticket_file: Path, capsys: Any) -> None:
+    command = ["restore", str(album / "a.png"), "-o", str(album / "c.png"), "--ticket", str(ticket_file)]
+    assert main(command) == 2
+    assert "c.png exists; --force" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_threads_are_passed_on(
+    threads: int, album: Path, ticket_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = []
+    monkeypatch.setattr(
+        "mirl.command.restore.Restorer", lambda *_, **names: given.append(names) or Restorer(*_, **names)
+    )
+    command = ["restore", str(album), "-o", str(tmp_path / "out"), "--ticket", str(ticket_file)]
+    assert main([*command, "--threads", str(threads)]) == 0
+    assert given[0]["threads"] == threads
 
 
 def test_a_full_disk_stops_it_all(
