@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 ORDER = [
-    {"config"},
+    {"config", "files"},
     {"records"},
     {"data", "networks", "sparsity"},  # beside one another: none imports another
     {"tickets"},

@@ -15,6 +15,7 @@ from typing import IO
 from urllib.parse import urlsplit
 
 from mirl.config import Stopped, UserError
+from mirl.files import write_whole
 
 POLL_SECONDS = 0.5
 
@@ -79,9 +80,7 @@ class Home:
         """Keep what came of the work `key`, as text."""
         path = self.folder / "done" / f"{key}.json"
         path.parent.mkdir(parents=True, exist_ok=True)
-        draft = path.with_suffix(f".{os.getpid()}")
-        draft.write_text(done)
-        draft.replace(path)
+        write_whole(path, done.encode())
 
     def known(self, key: str) -> str | None:
         """What `know` kept, if it ever did."""

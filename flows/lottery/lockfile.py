@@ -1,13 +1,13 @@
 """A dvc.lock in a file, written whole or not at all, entry by entry."""
 
 import fcntl
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from flows.graph import Lock, lock_text, parse_lock
+from mirl.files import write_whole
 
 
 @dataclass(frozen=True)
@@ -27,9 +27,7 @@ class LockFile:
 
     def write(self, lock: Lock) -> None:
         """Make these the entries."""
-        draft = self.path.with_name(f".{self.path.name}.{os.getpid()}.writing")
-        draft.write_text(lock_text(lock))
-        draft.replace(self.path)
+        write_whole(self.path, lock_text(lock).encode())
 
     @contextmanager
     def _alone(self) -> Iterator[None]:

@@ -10,12 +10,12 @@ import torch
 from mirl.command.address import ticket_file
 from mirl.command.target import check_free
 from mirl.config import UserError
+from mirl.files import write_whole
 from mirl.restore.any_size import AnySize
 from mirl.restore.restorer import Restorer
 from mirl.runtime import export
 from mirl.runtime.export import Run
 from mirl.tickets import format as ticket_format
-from mirl.tickets.container import write_whole
 
 TOLERANCE = 1e-4
 """How far a value in [0, 1] may be from the ticket's."""

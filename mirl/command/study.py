@@ -1,9 +1,9 @@
 """`mirl study`: makes a ready-made study the current one, by copying its settings to params.yaml."""
 
-import os
 from pathlib import Path
 
 from mirl.config import UserError, read_yaml
+from mirl.files import write_whole
 
 
 def run(root: Path, name: str | None, force: bool) -> int:
@@ -20,12 +20,7 @@ def run(root: Path, name: str | None, force: bool) -> int:
         raise UserError(f"there is no study {name!r}; there are {', '.join(studies)}")
     if current is not None and current not in studies.values() and not force:
         raise UserError("params.yaml has been edited; copy it to studies/ under a new name, or add --force")
-    draft = root / f".params.yaml.{os.getpid()}.writing"
-    try:
-        draft.write_bytes(studies[name])
-        draft.replace(params)
-    finally:
-        draft.unlink(missing_ok=True)
+    write_whole(params, studies[name])
     print(f"params.yaml is the study {name}; `dvc repro` runs it")
     data = _data_root(params)
     if data and not (root / data).exists():

@@ -1,9 +1,9 @@
 """Photographs as people have them: read with what they carry, written whole or not at all."""
 
-import os
 from pathlib import Path
 
 from mirl.config import UserError
+from mirl.files import write_whole
 from mirl.restore.codec import FORMATS, KNOWN, decode, encode
 from mirl.restore.photograph import MEMORY, Photograph
 
@@ -27,19 +27,7 @@ def write(photograph: Photograph, path: Path, force: bool = False) -> None:
     """
     check_target(path, force)
     encoded = encode(photograph, FORMATS[path.suffix.lower()], str(path))
-    draft = path.with_name(f".{os.getpid()}.mirl-writing")  # shorter than any name that is already long
-    try:
-        with draft.open("wb") as file:
-            file.write(encoded)
-            file.flush()
-            os.fsync(file.fileno())
-        check_target(path, force)  # it may have come meanwhile
-        draft.replace(path)
-    except OSError as error:
-        error.filename = str(path)  # a full disk does not say, and the draft means nothing to the user
-        raise
-    finally:
-        draft.unlink(missing_ok=True)
+    write_whole(path, encoded, lambda: check_target(path, force))  # it may have come meanwhile
 
 
 def check_target(path: Path, force: bool = False) -> None:

@@ -5,7 +5,6 @@ Tickets and states are two uses of it: `format` and `version` in the header tell
 
 import hashlib
 import json
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from mirl.config import UserError
+from mirl.files import write_whole
 from mirl.sparsity.mask import State
 
 KEY = "mirl"
@@ -45,23 +45,11 @@ def save_sealed(path: Path, kind: Kind, header: Mapping[str, Any], tensors: Stat
     plain = {**header, "format": kind.format, "version": kind.version}
     sealed = plain | {"content": seal(plain, tensors)}
     data = save(tensors, {KEY: _canonical(sealed)})
-    write_whole(path, data)
-    return hashlib.sha256(data).hexdigest()
-
-
-def write_whole(path: Path, data: bytes) -> None:
-    """Put `data` into the file at `path`, all of it or nothing; UserError where the disk does not take it."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.writing")
     try:
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        write_whole(path, data)
     except OSError as error:
         raise UserError(f"{path} cannot be written: {error.strerror}; mend that and run it again") from None
-    finally:
-        temporary.unlink(missing_ok=True)
+    return hashlib.sha256(data).hexdigest()
 
 
 def load_header(path: Path, kind: Kind) -> tuple[dict[str, Any], Shapes]:
