@@ -15,6 +15,7 @@ COLUMNS = {
     "ssim/mean": "SSIM",
     "difference_db": "to dense",
     "ticket_mb": "MB",
+    "weight_steps": "trained",
     "search/dense_trainings": "search",
     "verdict": "verdict",
     "beats_controls": "beats controls",
@@ -26,6 +27,7 @@ FORMATS = {
     "SSIM": "{:.4f}".format,
     "to dense": "{:+.2f}".format,
     "MB": "{:.2f}".format,
+    "trained": "{:,.0f}".format,
     "search": "{:.3g}x".format,
 }
 
@@ -45,6 +47,10 @@ def run(root: Path, as_markdown: bool) -> int:
     decision = read_json(report / "decision.json")
     print(table.to_string(index=False, formatters=FORMATS, na_rep=""))
     print(f"\n{decision['reasons'][0]}")
+    if "weight_steps" in whole:
+        print(
+            "trained: steps that its weights have gone through; what was trained for longer may be better for that alone"
+        )
     if "search/dense_trainings" in whole:
         print(
             "search: steps of all trainings up to that ticket, in dense trainings; FLOPs, seconds, joules in the report"

@@ -17,7 +17,8 @@ def test_the_table_the_decision_and_where_to_look(study: Path, capsys: pytest.Ca
     (study / "report").mkdir()
     row = {
         "name": "global-r2", "density/prunable": 0.4225, "density/all": 0.44, "psnr_db/mean": 26.126, "ssim/mean": 0.81234,
-        "difference_db": 0.31, "ticket_mb": 0.211, "search/dense_trainings": 2.8, "verdict": "wins", "beats_controls": "yes",
+        "difference_db": 0.31, "ticket_mb": 0.211, "weight_steps": 6875.0,
+        "search/dense_trainings": 2.8, "verdict": "wins", "beats_controls": "yes",
     }  # fmt: skip
     pd.DataFrame([row]).to_parquet(study / "report" / "comparison.parquet")
     decision = {"ticket": "global-r2", "reasons": ["global-r2 is promoted.", "more"], "sha256": ""}
@@ -32,6 +33,7 @@ def test_the_table_the_decision_and_where_to_look(study: Path, capsys: pytest.Ca
         "0.8123",
         "+0.31",
         "0.21",
+        "6,875",
         "2.8x",
         "wins",
         "yes",

@@ -85,7 +85,7 @@ def test_the_page_shows_what_the_search_has_cost_and_energy_only_where_a_machine
     assert "14,000" in page and "7×" in page  # dense and six rounds of 2,000 steps
     assert "Trained on two threads: dense, global-r1" in page
     assert "<br>kJ<" not in page and "Joules: no machine told them." in page
-    told = dict(made_up[0].metrics) | {"train_joules": 43210.0}
+    told = dict(made_up[0].metrics) | {"train_joules": 43210.0, "weight_steps": 6875}
     some = [Candidate(**{**vars(made_up[0]), "metrics": told}), made_up[1]]
     write_report(tmp_path, judge(some, RULE), NOBODY, RULE, "demo")
     text = (tmp_path / "index.html").read_text()
@@ -93,6 +93,7 @@ def test_the_page_shows_what_the_search_has_cost_and_energy_only_where_a_machine
         "<br>kJ<" in text
         and "no machine told" not in text
         and "<td>43.2</td>" in text
+        and "<td>6,875</td>" in text
         and text.count("<td>–</td>") >= 1
     )
 
