@@ -1,6 +1,7 @@
 """`python -m flows.tracking`: brings a study into MLflow, and shows MLflow's pages."""
 
 import argparse
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -18,6 +19,12 @@ def show(root: Path, port: int) -> int:
         raise UserError(
             f"MLFLOW_TRACKING_URI is set ({store.shown}): look there, or unset it to see the embedded store"
         )
+    with socket.socket() as probe:
+        if probe.connect_ex(("127.0.0.1", port)) == 0:
+            raise UserError(
+                f"something serves at port {port} already, such as `make server` with its own MLflow; "
+                f"`python -m flows.tracking ui --port {port + 1}` takes another"
+            )
     print(f"MLflow's pages: http://127.0.0.1:{port} (Ctrl-C ends them)", flush=True)
     command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", store.uri]
     command += ["--default-artifact-root", store.artifacts, "--host", "127.0.0.1", "--port", str(port)]
