@@ -76,16 +76,22 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1, help="of the network and the samples")
     parser.add_argument("--threads", type=int, default=1, help="of the CPU")
     parser.add_argument(
-        "--only", nargs="+", choices=EVERY, default=EVERY, metavar="ARM", help=f"of {', '.join(EVERY)}"
+        "--only",
+        nargs="+",
+        choices=EVERY,
+        metavar="ARM",
+        help=f"of {', '.join(EVERY)}; with the dense network of that origin",
     )
     parser.add_argument("--curve", type=Path, metavar="SVG", help="where to draw cost against quality")
     given = parser.parse_args()
     if given.what == "compare":
+        if given.only:
+            parser.error("--only is for train; compare takes what is there")
         compare(given.work, given.curve)
     elif given.prepared is None:
         parser.error("train needs --prepared: run `mirl study bench` and `dvc repro prepare`")
     else:
-        train(given.prepared, given.work, given.seed, given.threads, given.only)
+        train(given.prepared, given.work, given.seed, given.threads, given.only or EVERY)
     return 0
 
 

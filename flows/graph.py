@@ -18,14 +18,18 @@ from dvc.repo import Repo
 from dvc.stage import PipelineStage, Stage
 from dvc_data.hashfile.tree import Tree
 
-from mirl.config import UserError, fingerprint
+from mirl.config import UserError, fingerprint, with_exponents
 
 Lock = dict[str, dict[str, Any]]
 """Stage name -> its entry of dvc.lock: what its last result was made from, and what that is."""
 
 _SCHEMA = "2.0"  # of dvc.lock
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast, where libyaml is
-_DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+
+
+@with_exponents
+class _Dumper(getattr(yaml, "CSafeDumper", yaml.SafeDumper)):  # type: ignore[misc] # the one that is there
+    """Quotes a digest such as 12e45, which is a number to DVC."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,7 +115,7 @@ def parse_lock(text: str) -> Lock:
 def lock_text(lock: Lock) -> str:
     """dvc.lock with these entries, as DVC writes it."""
     return str(
-        yaml.dump({"schema": _SCHEMA, "stages": lock}, None, _DUMPER, sort_keys=False, allow_unicode=True)
+        yaml.dump({"schema": _SCHEMA, "stages": lock}, None, _Dumper, sort_keys=False, allow_unicode=True)
     )
 
 

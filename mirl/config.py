@@ -10,23 +10,17 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 from types import UnionType
-from typing import Annotated, Any, Literal, Self, Union, cast, get_args, get_origin
+from typing import Annotated, Any, Literal, Self, TypeVar, Union, cast, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import ErrorDetails
+from yaml.resolver import Resolver
+
+Kind = TypeVar("Kind", bound=type[Resolver])
 
 NEAR = 0.6
 """Likeness, of 0 to 1, from which on a key is taken for a misspelt one."""
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML as DVC reads it, too: 6e-3 is a number, as in YAML 1.2."""
-
-
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"[-+]?(\.\d+|\d+\.?\d*)[eE][-+]?\d+$"), list("-+.0123456789")
-)
 
 
 class UserError(ValueError):
@@ -54,6 +48,23 @@ class Section(BaseModel):
             raise UserError(_sentence(cls, error, source)) from None
 
 
+def with_exponents(kind: Kind) -> Kind:
+    """A loader or dumper of YAML for which 6e-3 is a number, as in YAML 1.2 and for DVC."""
+    number = re.compile(r"[-+]?(\.\d+|\d+\.?\d*)[eE][-+]?\d+$")
+    kind.add_implicit_resolver("tag:yaml.org,2002:float", number, list("-+.0123456789"))
+    return kind
+
+
+@with_exponents
+class _Loader(yaml.SafeLoader):
+    pass
+
+
+@with_exponents
+class _Dumper(yaml.SafeDumper):
+    pass
+
+
 def read_yaml(path: Path) -> Any:
     """The plain data of a YAML file; UserError where it is missing or not YAML."""
     try:
@@ -69,6 +80,11 @@ def parse_yaml(text: str, source: str) -> Any:
         return yaml.load(text, _Loader)
     except yaml.YAMLError as error:
         raise UserError(f"{source} is not valid YAML: {' '.join(str(error).split())}") from None
+
+
+def yaml_text(values: Any) -> str:
+    """Plain data as YAML that `parse_yaml` reads back as the same."""
+    return str(yaml.dump(values, None, _Dumper, sort_keys=False, allow_unicode=True))
 
 
 def fingerprint(section: Mapping[str, Any], inputs: Mapping[str, str]) -> str:

@@ -1,8 +1,9 @@
 """Files that are written whole or not at all."""
 
 import os
-import threading
+import secrets
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 
@@ -12,10 +13,9 @@ def write_whole(path: Path, data: bytes, last_look: Callable[[], object] = lambd
     `last_look` is called before the file takes its name; what it raises leaves everything as it was. OSError, which
     names `path`, where the disk does not take it.
     """
-    # shorter than any name that is already long; a process may write several at once
-    draft = path.with_name(f".{os.getpid()}-{threading.get_native_id()}.writing")
+    draft = path.with_name(f".{secrets.token_hex(8)}.writing")  # shorter than any name that is already long
     try:
-        with draft.open("wb") as file:
+        with draft.open("xb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
@@ -25,4 +25,5 @@ def write_whole(path: Path, data: bytes, last_look: Callable[[], object] = lambd
         error.filename = str(path)  # a full disk does not say, and the draft means nothing to the user
         raise
     finally:
-        draft.unlink(missing_ok=True)
+        with suppress(OSError):  # what went wrong before says more
+            draft.unlink()

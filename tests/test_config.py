@@ -1,6 +1,6 @@
 import pytest
 
-from mirl.config import Section, UserError, fingerprint, own_values, parse_yaml, read_yaml
+from mirl.config import Section, UserError, fingerprint, own_values, parse_yaml, read_yaml, yaml_text
 
 
 class Inner(Section):
@@ -62,6 +62,11 @@ def test_yaml_that_is_none_is_refused(tmp_path, text):
 def test_an_exponent_makes_a_number_as_in_yaml_1_2(text, expected):
     value = parse_yaml(f"key: {text}", "params.yaml")["key"]
     assert value == expected and type(value) is type(expected)
+
+
+@pytest.mark.parametrize("word", ["1e3", "6e-3", "12e45", "on", "2026-11-22"])
+def test_words_that_look_like_something_else_stay_words(word):
+    assert parse_yaml(yaml_text({word: [word, 6e-3, 1e5]}), "params.yaml") == {word: [word, 6e-3, 1e5]}
 
 
 def test_a_missing_file_says_what_writes_one(tmp_path):

@@ -3,9 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from mirl.config import UserError, parse_yaml
+from mirl.config import UserError, parse_yaml, yaml_text
 from mirl.study.params import read_params
 
 
@@ -28,7 +26,7 @@ def settle_params(clone: Path, text: str, study: str, overrides: dict[str, Any])
         values = _mapping(text)
         for name, value in overrides.items():
             _put(values, name, value)
-        text = yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
+        text = yaml_text(values)
     path.write_text(text)
     return read_params(path).study
 

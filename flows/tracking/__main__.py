@@ -23,7 +23,7 @@ def show(root: Path, port: int) -> int:
         if probe.connect_ex(("127.0.0.1", port)) == 0:
             raise UserError(
                 f"something serves at port {port} already, such as `make server` with its own MLflow; "
-                f"`python -m flows.tracking ui --port {port + 1}` takes another"
+                "choose another: `python -m flows.tracking ui --port N`"
             )
     print(f"MLflow's pages: http://127.0.0.1:{port} (Ctrl-C ends them)", flush=True)
     command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", store.uri]
@@ -44,7 +44,10 @@ def main(arguments: list[str] | None = None) -> int:
         "names", nargs="*", metavar="TICKET", help="tickets by name (default: all of params.yaml)"
     )
     pages = commands.add_parser("ui", help="MLflow's pages over the embedded store")
-    pages.add_argument("--port", type=int, default=5000, help="port on this machine (default: 5000)")
+    pages.add_argument(
+        "--port", type=int, choices=range(1, 65536), default=5000, metavar="N",
+        help="port on this machine (default: 5000)",
+    )  # fmt: skip
     wanted = parser.parse_args(arguments)
     try:
         if wanted.command == "ui":

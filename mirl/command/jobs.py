@@ -26,7 +26,9 @@ class Job:
     @property
     def name(self) -> str:
         """Where it goes, in words."""
-        return "standard input to standard output" if self.target == PIPE else str(self.target)
+        if self.target != PIPE:
+            return str(self.target)
+        return f"{'standard input' if self.source == PIPE else self.source} to standard output"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +46,7 @@ def plan(inputs: Sequence[str], out: str) -> Jobs:
 
     One file goes to the file `out`, if that has the ending of an image; else `out` is a folder and gets every
     photograph under its own name, those of a folder in the same sub-folders. Inputs may be globs; "-" is standard input or
-    output. UserError where there are no photographs, two would get the same name, or several a single file.
+    output. UserError where no input stands for a photograph, two would get the same name, or several a single file.
     """
     target = _path(out)
     to_file = target == PIPE or (
@@ -55,11 +57,14 @@ def plan(inputs: Sequence[str], out: str) -> Jobs:
     empty = [_holds_none(given) for given, photographs in each.items() if not photographs]
     if not found:
         raise UserError(empty[0])
-    is_one = len(found) == 1 and not any(_path(given).is_dir() for given in inputs)
+    holders = [given for given, photographs in each.items() if photographs]
+    is_one = len({_real(source) for source, _ in found}) == 1 and not any(
+        _path(given).is_dir() for given in holders
+    )
     if to_file and is_one:
         return Jobs(restore=[Job(found[0][0], target)], to_folder=False, empty=empty)
     if to_file:
-        what = "standard output takes one photograph" if target == PIPE else f"{out} is a file"
+        what = "standard output takes one photograph" if target == PIPE else f"{out} names a file"
         raise UserError(f"{what}; name a folder for several photographs")
     jobs: dict[Path, Job] = {}
     for source, name in found:

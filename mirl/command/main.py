@@ -32,7 +32,8 @@ examples:
   mirl restore - -o - < in.jpg > out.jpg            standard input and output
   mirl restore scan.tif -o out.tif --memory 4G      larger tiles, so faster
 
-exit codes: 0 all restored, 1 some failed (they are listed, the others are there), 2 nothing could be done
+exit codes: 0 all restored, now or before; 1 some failed, or an input held none (they are listed, the others are there);
+2 nothing could be done
 """
 
 
@@ -101,7 +102,11 @@ def _add_restore_command(commands: Any) -> None:
         choices=["png", "jpeg", "webp", "tiff"],
         help="of what goes to standard output (default: that of the input)",
     )
-    restore.add_argument("--force", action="store_true", help="write over files that exist")
+    restore.add_argument(
+        "--force",
+        action="store_true",
+        help="write over files that exist (else those in a folder stay, and a single one is refused)",
+    )
     restore.set_defaults(run=_restore)
 
 

@@ -15,7 +15,7 @@ COLUMNS = {
     "ssim/mean": "SSIM",
     "difference_db": "to dense",
     "ticket_mb": "MB",
-    "weight_steps": "trained",
+    "weight_steps": "weight steps",
     "search/dense_trainings": "search",
     "verdict": "verdict",
     "beats_controls": "beats controls",
@@ -27,7 +27,7 @@ FORMATS = {
     "SSIM": "{:.4f}".format,
     "to dense": "{:+.2f}".format,
     "MB": "{:.2f}".format,
-    "trained": "{:,.0f}".format,
+    "weight steps": "{:,.0f}".format,
     "search": "{:.3g}x".format,
 }
 
@@ -49,7 +49,7 @@ def run(root: Path, as_markdown: bool) -> int:
     print(f"\n{decision['reasons'][0]}")
     if "weight_steps" in whole:
         print(
-            "trained: steps that its weights have gone through; what was trained for longer may be better for that alone"
+            "weight steps: what its weights have gone through; what was trained for longer may be better for that alone"
         )
     if "search/dense_trainings" in whole:
         print(

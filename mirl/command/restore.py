@@ -1,7 +1,6 @@
 """`mirl restore`: photographs in, restored photographs out; a bad one does not keep the others from it."""
 
 import errno
-import os
 import sys
 import time
 from collections.abc import Sequence
@@ -48,28 +47,36 @@ def run(inputs: Sequence[str], out: str, ticket: str, wish: Wish) -> int:
     if not planned.to_folder and not to_pipe:
         image_file.check_target(jobs[0].target, wish.force)  # before the ticket is fetched
     if planned.to_folder and not wish.force:
-        jobs = [job for job in jobs if not os.path.lexists(job.target)]
+        jobs = [job for job in jobs if not _is_there(job)]
+    of_all = f"of {len(planned.restore)} photographs"
     there = len(planned.restore) - len(jobs)
-    stay = f"{there} of {len(planned.restore)} are in {out} already and stay as they are; --force restores them again"
+    stay = f"{there} {of_all} are in {out} already and stay as they are; --force restores them again"
     if not jobs:
         print(stay)
         return _told(planned.empty)
     loaded = ticket_format.read(ticket_file(ticket))
     restorer = Restorer(loaded, threads=wish.threads, memory=wish.memory)
     started = time.monotonic()
-    failures = [*planned.empty, *restore_all(restorer, jobs, wish)]
+    failures = restore_all(restorer, jobs, wish, alone=len(planned.restore) + len(planned.empty) == 1)
     seconds = time.monotonic() - started
     name = f"the ticket {loaded.lineage.name} ({loaded.densities.prunable:.1%} of the weights)"
-    done = len(jobs) - len(failures) + len(planned.empty)
-    where = (
-        jobs[0].name
-        if len(planned.restore) == 1
-        else f"{done} of {len(planned.restore)} photographs to {out}"
-    )
+    done = len(jobs) - len(failures)
+    where = jobs[0].name if done == len(planned.restore) == 1 else f"{done} {of_all} to {out}"
     print(f"restored {where} with {name} in {seconds:.1f} s", file=sys.stderr if to_pipe else sys.stdout)
     if there:
         print(stay)
-    return _told(failures)
+    return _told([*planned.empty, *failures])
+
+
+def _is_there(job: Job) -> bool:
+    """Whether it was restored before, as far as can be told; UserError where it would be written over itself."""
+    if not (job.source.exists() and job.target.is_file()):
+        return False
+    if job.source.samefile(job.target):
+        raise UserError(
+            f"{job.source} would be written over itself; name another folder, or --force to do that"
+        )
+    return True
 
 
 def _told(failures: Sequence[str]) -> int:
@@ -79,8 +86,11 @@ def _told(failures: Sequence[str]) -> int:
     return 1 if failures else 0
 
 
-def restore_all(restorer: Restorer, jobs: Sequence[Job], wish: Wish) -> list[str]:
-    """Restore every job that can be; a sentence for each of several that cannot. A full disk stops it all: OSError."""
+def restore_all(restorer: Restorer, jobs: Sequence[Job], wish: Wish, alone: bool) -> list[str]:
+    """Restore every job that can be; a sentence for each that cannot. OSError: a full disk stops it all.
+
+    Where the one job is `alone` all that was asked for, its error is raised.
+    """
     failures = []
     with tqdm(total=len(jobs), disable=None, file=sys.stderr, bar_format=BAR, leave=False) as bar:
         for number, job in enumerate(jobs):
@@ -88,7 +98,7 @@ def restore_all(restorer: Restorer, jobs: Sequence[Job], wish: Wish) -> list[str
             try:
                 restore(restorer, job, wish, bar.update)
             except (UserError, OSError) as error:
-                if len(jobs) == 1 or _is_full(error):
+                if alone or _is_full(error):
                     raise
                 failures.append(_sentence(error, job))
             bar.update(number + 1 - bar.n)  # also past one that failed
@@ -97,12 +107,12 @@ def restore_all(restorer: Restorer, jobs: Sequence[Job], wish: Wish) -> list[str
 
 def restore(restorer: Restorer, job: Job, wish: Wish, advance: Advance) -> None:
     """Read, restore and write one photograph."""
-    if job.target != PIPE:
-        image_file.check_target(job.target, wish.force)
     if job.source == PIPE:
         photograph = image_file.decode(sys.stdin.buffer.read(), "standard input", wish.memory)
     else:
         photograph = image_file.read(job.source, wish.memory)
+    if job.target != PIPE:
+        image_file.check_target(job.target, wish.force)
     photograph = photograph.with_pixels(restorer(photograph.rgb_HWC, advance))
     if job.target == PIPE:
         format = image_file.FORMATS[f".{wish.format}"] if wish.format else photograph.format

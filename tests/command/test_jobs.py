@@ -50,6 +50,13 @@ def test_the_same_photograph_twice_is_restored_once(album: Path, tmp_path: Path)
     assert len(plan([album / "a.jpg", album / "a.jpg"], tmp_path / "out")) == 1
 
 
+def test_one_photograph_goes_to_a_file_however_it_is_named(album: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    for others in ([album / "sub" / ".." / "a.jpg"], [tmp_path / "empty"], [album / "*.webp"]):
+        (job,) = plan([album / "a.jpg", *others], tmp_path / "new.png")
+        assert job.target == tmp_path / "new.png"
+
+
 def test_two_of_one_name_are_refused(album: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="would both be written to"):
         plan([album / "a.jpg", album / "sub" / "a.jpg"], tmp_path / "out")
@@ -58,7 +65,7 @@ def test_two_of_one_name_are_refused(album: Path, tmp_path: Path) -> None:
 def test_several_to_a_file_are_refused(album: Path, tmp_path: Path) -> None:
     (tmp_path / "there").touch()
     for inputs, out in [([album], "new.png"), ([album / "a.jpg", album / "b.PNG"], "there")]:
-        with pytest.raises(UserError, match="is a file; name a folder"):
+        with pytest.raises(UserError, match="names a file; name a folder"):
             plan(inputs, tmp_path / out)
 
 

@@ -74,31 +74,91 @@ def test_what_is_in_the_folder_already_stays_unless_forced(
     assert main(command) == 0
     said = capsys.readouterr()
     assert "restored 2 of 3 photographs" in said.out and said.err == ""
-    assert f"1 of 3 are in {out} already and stay as they are; --force" in said.out
+    assert f"1 of 3 photographs are in {out} already and stay as they are; --force" in said.out
     assert (out / "a.png").read_text() == "precious" and (out / "c.png").exists()
     assert main([*command[:-1], str(tmp_path / "no ticket is read")]) == 0
-    assert capsys.readouterr().out.startswith(f"3 of 3 are in {out} already")
+    assert capsys.readouterr().out.startswith(f"3 of 3 photographs are in {out} already")
     assert main([*command, "--force"]) == 0
     assert np.array_equal(Image.open(out / "a.png"), Image.open(album / "a.png"))
 
 
+def test_all_are_there_but_an_input_holds_none(
+    album: Path, ticket_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = [
+        "restore",
+        str(album),
+        str(album / "*.webp"),
+        "-o",
+        str(tmp_path / "out"),
+        "--ticket",
+        str(ticket_file),
+    ]
+    assert main(command) == 1
+    capsys.readouterr()
+    assert main(command) == 1
+    said = capsys.readouterr()
+    assert said.out.startswith("3 of 3 photographs are in") and "matches no photographs" in said.err
+
+
+def test_a_second_run_fails_like_the_first(
+    album: Path, ticket_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (album / "b.png").write_text("no picture")
+    command = ["restore", str(album), "-o", str(tmp_path / "out"), "--ticket", str(ticket_file)]
+    assert main(command) == 1
+    first = capsys.readouterr()
+    assert main(command) == 1
+    second = capsys.readouterr()
+    assert second.err == first.err and "b.png is not an image" in second.err
+    assert "restored 0 of 4 photographs" in second.out and "3 of 4 photographs are in" in second.out
+
+
+def test_what_is_no_file_or_has_no_source_is_not_taken_for_restored(
+    album: Path, ticket_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    (out / "a.png").mkdir(parents=True)
+    (out / "c.png").symlink_to(tmp_path / "gone")
+    (out / "lost.png").touch()
+    inputs = [str(album), str(tmp_path / "lost.png")]
+    assert main(["restore", *inputs, "-o", str(out), "--ticket", str(ticket_file)]) == 1
+    said = capsys.readouterr().err
+    assert "a.png is a folder" in said and "c.png exists" in said and "lost.png does not exist" in said
+
+
+def test_originals_are_not_taken_for_restored(
+    album: Path, ticket_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = {path: path.read_bytes() for path in album.iterdir()}
+    command = ["restore", str(album), "-o", str(album), "--ticket", str(ticket_file)]
+    assert main(command) == 2
+    assert "a.png would be written over itself" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in album.iterdir()} == before
+    assert main([*command, "--force"]) == 0
+
+
 def test_a_file_that_is_there_stays_unless_forced(album: Path, ticket_file: Path, capsys: Any) -> None:
     command = ["restore", str(album / "a.png"), "-o", str(album / "c.png"), "--ticket", str(ticket_file)]
-    assert main(command) == 2
+    before = (album / "c.png").read_bytes()
+    assert main(command) == 2 and (album / "c.png").read_bytes() == before
     assert "c.png exists; --force" in capsys.readouterr().err
+    assert main([*command, "--force"]) == 0
+    assert np.array_equal(Image.open(album / "c.png"), Image.open(album / "a.png"))
 
 
-@pytest.mark.parametrize("threads", [1, 2])
 def test_threads_are_passed_on(
-    threads: int, album: Path, ticket_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    album: Path, ticket_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     given = []
-    monkeypatch.setattr(
-        "mirl.command.restore.Restorer", lambda *_, **names: given.append(names) or Restorer(*_, **names)
-    )
+
+    def made(*positional: Any, **named: Any) -> Restorer:
+        given.append(named["threads"])
+        return Restorer(*positional, **named)
+
+    monkeypatch.setattr("mirl.command.restore.Restorer", made)
     command = ["restore", str(album), "-o", str(tmp_path / "out"), "--ticket", str(ticket_file)]
-    assert main([*command, "--threads", str(threads)]) == 0
-    assert given[0]["threads"] == threads
+    assert main([*command, "--threads", "2"]) == 0 and given == [2]
 
 
 def test_a_full_disk_stops_it_all(

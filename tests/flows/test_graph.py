@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from dvc.utils.serialize import load_yaml
 
 from flows.graph import Node, cache_folder, has_remote, lock_text, parse_lock, read_graph
 from mirl.config import UserError
@@ -134,6 +135,12 @@ def test_what_was_added_to_dvc_need_not_be_checked_out(root: Path) -> None:
 def test_what_is_no_lock_is_refused(text: str) -> None:
     with pytest.raises(UserError, match=r"no dvc\.lock of schema 2\.0"):
         parse_lock(text)
+
+
+def test_a_digest_that_looks_like_a_number_stays_one(tmp_path: Path) -> None:
+    lock = {"a": {"cmd": "true", "outs": [{"path": "x", "md5": "12e45"}]}}
+    (tmp_path / "dvc.lock").write_text(lock_text(lock))
+    assert load_yaml(tmp_path / "dvc.lock")["stages"] == lock  # as DVC reads it
 
 
 def test_a_lock_comes_back_as_it_was(made: Path) -> None:

@@ -65,6 +65,8 @@ def test_the_command_names_the_first_stable_step(
     assert out.startswith("two trainings of 6 steps for each of step 2, 5\n")
     assert "stable" in out.splitlines()[-1]
     assert main(["stability", "99"]) == 2
+    (study.root / "params.yaml").rename(study.root / "own.yaml")
+    assert main(["stability", "5", "--params", "own.yaml"]) == 0
 
 
 def test_without_prepared_data_the_way_to_it_is_named(

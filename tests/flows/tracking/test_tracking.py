@@ -288,15 +288,3 @@ def contents(root: Path) -> tuple[object, ...]:
         curves = [len(client.get_metric_history(run.info.run_id, key)) for key in sorted(run.data.metrics)]
         found.append((run.to_dictionary(), pictures, curves))
     return tuple(found)
-
-
-def test_pages_at_a_port_that_is_taken_name_another(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    with socket.create_server(("127.0.0.1", 0)) as other:
-        port = other.getsockname()[1]
-        assert main(["--root", str(tmp_path), "ui", "--port", str(port)]) == 2
-    said = capsys.readouterr()
-    assert f"serves at port {port} already" in said.err and f"ui --port {port + 1}" in said.err
-    assert "MLflow's pages" not in said.out
