@@ -37,7 +37,7 @@ class Stopped(Exception):
 class Section(BaseModel):
     """A part of params.yaml: immutable, keyword-only; an unknown key or a wrong type is refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
     @classmethod
     def read(cls, values: Any, source: str) -> Self:

@@ -36,6 +36,10 @@ def test_reads_what_is_valid():
             r"`inner.patch` is '48', but input should be a valid integer",
         ),
         ([1], r"params.yaml: `the file` is \[1\]"),
+        (
+            {"name": "x", "inner": {"share": float("inf")}},
+            r"`inner.share` is inf, but input should be a finite number",
+        ),
     ],
 )
 def test_what_is_wrong_is_one_sentence_with_the_nearest_key(values, sentence):
