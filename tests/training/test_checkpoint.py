@@ -55,7 +55,7 @@ def test_a_failed_write_leaves_the_last_good_one(tmp_path, monkeypatch):
     def full(descriptor: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("mirl.tickets.container.os.fsync", full)
+    monkeypatch.setattr("mirl.files.os.fsync", full)
     with pytest.raises(UserError, match="No space left on device; mend that and run it again"):
         checkpoint.save(_progress(8), path)
     loaded = checkpoint.load(path)
