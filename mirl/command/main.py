@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 from mirl import __version__
 from mirl.command import studies
 from mirl.command.amounts import pixels, seconds, size, whole
+from mirl.serve.hosts import Address
 from mirl.serve.limits import Limits
 
 STOPPED, BROKEN_PIPE, BAD_INPUT = 130, 141, 2
@@ -152,6 +153,8 @@ def _add_serve_command(commands: Any) -> None:
     )
     add("--host", default="127.0.0.1", help="address to listen at; 0.0.0.0 is all (default: %(default)s)")
     add("--port", type=int, default=8000, help="0 is a free one (default: %(default)s)")
+    add("--allow-host", action="append", default=[], metavar="NAME",
+        help="another name that it is asked for by, as behind a proxy; may be given again, and * is any")  # fmt: skip
     add("--threads", type=whole, metavar="N", help="of the CPU (default: one for each core)")
     add("--memory", type=size, metavar="SIZE", default="1G", help="how much to work in (default: 1G)")
     add("--queue", type=whole, metavar="N", default=Limits.queue,
@@ -193,7 +196,8 @@ def _serve(wanted: argparse.Namespace) -> int:
         bytes=wanted.max_bytes, pixels=wanted.max_pixels, seconds=wanted.timeout, queue=wanted.queue
     )
     ticket = wanted.ticket or address.CHAMPION
-    return serve.run(ticket, wanted.host, wanted.port, wanted.threads, wanted.memory, limits)
+    where = Address(host=wanted.host, port=wanted.port, names=tuple(wanted.allow_host))
+    return serve.run(ticket, where, wanted.threads, wanted.memory, limits)
 
 
 def _inspect(wanted: argparse.Namespace) -> int:

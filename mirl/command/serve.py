@@ -2,10 +2,11 @@
 
 from mirl.command.address import ticket_file
 from mirl.config import UserError
+from mirl.serve.hosts import Address
 from mirl.serve.limits import Limits
 
 
-def run(ticket: str, host: str, port: int, threads: int | None, memory: int, limits: Limits) -> int:
+def run(ticket: str, address: Address, threads: int | None, memory: int, limits: Limits) -> int:
     """Serve until stopped; exit code 0. UserError where the extra, the ticket or the address is not to be had."""
     try:
         from mirl.serve import server
@@ -13,5 +14,5 @@ def run(ticket: str, host: str, port: int, threads: int | None, memory: int, lim
     except ModuleNotFoundError as error:
         raise UserError(f"a server needs {error.name}; install mirl with its extra `serve`") from None
     means = Means(ticket=ticket_file(ticket), threads=threads, memory=memory, pixels=limits.pixels)
-    server.run(means, limits, host, port)
+    server.run(means, limits, address)
     return 0

@@ -24,7 +24,7 @@ from mirl.tickets.ticket import Ticket
 MIB = 2**20
 
 Advance = Callable[[float], object]
-"""Is told which share of the work has been done since it was told last."""
+"""Is told which share of the work has been done since it was told last; it raises an exception to end the work."""
 
 
 class Restorer:
@@ -76,8 +76,8 @@ class Restorer:
     def __call__(self, image_HWC: np.ndarray, advance: Advance = lambda share: None) -> np.ndarray:
         """The restored image: clamped, rounded to the nearest of its levels; tiled where it is large.
 
-        `advance` is called after each tile. UserError where it is no uint8 or uint16 RGB image, or the memory does not
-        hold the smallest tile.
+        `advance` is called after each tile; what it raises ends the work. UserError where it is no uint8 or uint16 RGB
+        image, or the memory does not hold the smallest tile.
         """
         picture = Picture(image_HWC)
         pixels = self.pixels(picture.height, picture.width, image_HWC.itemsize)

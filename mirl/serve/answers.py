@@ -7,18 +7,13 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from mirl.serve.headers import HEADERS
 from mirl.serve.metrics import Metrics
 from mirl.serve.refusal import Refusal
 
-HEADERS = {
-    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "
-    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
-    "Cross-Origin-Resource-Policy": "same-origin",
-    "Referrer-Policy": "no-referrer",
-    "X-Content-Type-Options": "nosniff",
-}
-"""Of every answer."""
 RESTORE = "/restore"
+MOST_SHOWN = 100
+"""Characters of what was asked for that an error repeats."""
 SENTENCES = {
     404: "there is no {path} here; /openapi.json says what there is",
     405: "{path} does not take {method}",
@@ -27,29 +22,40 @@ SENTENCES = {
 
 def prepare(app: FastAPI, metrics: Metrics) -> None:
     """Give `app` the headers and the sentences; every request to restore that is refused is counted."""
-    app.add_middleware(_Headers)
+    app.add_middleware(_Alike)
 
     @app.exception_handler(Refusal)
     async def _refused(request: Request, refusal: Refusal) -> JSONResponse:
         metrics.count(refusal.outcome)
-        return JSONResponse({"error": refusal.sentence}, refusal.status, refusal.headers)
+        return refused(refusal)
 
     @app.exception_handler(HTTPException)
     async def _misdirected(request: Request, error: HTTPException) -> JSONResponse:
-        path = request.url.path
+        path = request.scope["path"]
         if path == RESTORE:
             metrics.count("wrong_method")
-        said = SENTENCES.get(error.status_code, str(error.detail)).format(path=path, method=request.method)
-        return JSONResponse({"error": said}, error.status_code, error.headers)
+        shown = path if len(path) <= MOST_SHOWN else f"{path[:MOST_SHOWN]}…"
+        said = SENTENCES.get(error.status_code, str(error.detail)).format(path=shown, method=request.method)
+        headers = dict(error.headers or {})
+        if headers.get("Allow") == "GET":
+            headers["Allow"] = "GET, HEAD"
+        return JSONResponse({"error": said}, error.status_code, headers)
 
     @app.exception_handler(Exception)
     async def _mistaken(request: Request, error: Exception) -> JSONResponse:
-        if request.url.path == RESTORE:
+        if request.scope["path"] == RESTORE:
             metrics.count("crashed")
         return JSONResponse({"error": "the server made a mistake; its log says which"}, 500, HEADERS)
 
 
-class _Headers:
+def refused(refusal: Refusal) -> JSONResponse:
+    """The answer that a refusal is told by."""
+    return JSONResponse({"error": refusal.sentence}, refusal.status, refusal.headers)
+
+
+class _Alike:
+    """Middleware: every answer has the headers, and HEAD is GET whose body uvicorn leaves out."""
+
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
@@ -59,4 +65,5 @@ class _Headers:
                 MutableHeaders(scope=message).update(HEADERS)
             await send(message)
 
-        await self._app(scope, receive, sent)
+        head = scope["type"] == "http" and scope["method"] == "HEAD"
+        await self._app({**scope, "method": "GET"} if head else scope, receive, sent)

@@ -12,12 +12,14 @@ from starlette.requests import Request
 
 from mirl import __version__
 from mirl.serve import answers, body, formats
+from mirl.serve.guard import Guard
+from mirl.serve.hosts import Hosts
 from mirl.serve.limits import Limits
 from mirl.serve.messages import Restored, Wanted
 from mirl.serve.metrics import Metrics
 from mirl.serve.openapi import RESTORE
 from mirl.serve.page import page
-from mirl.serve.queue import Queue
+from mirl.serve.queue import FAILING, Queue
 from mirl.serve.refusal import RESTORED
 from mirl.serve.workshop import Workshop
 
@@ -25,8 +27,8 @@ PIECE = 256 * 2**10
 """Bytes of an answer that are handed over at a time: the next ones once these have nearly been fetched."""
 
 
-def application(workshop: Workshop, ticket: dict[str, Any], limits: Limits) -> FastAPI:
-    """Serves the open `workshop`, whose facts are `ticket`."""
+def application(workshop: Workshop, ticket: dict[str, Any], limits: Limits, hosts: Hosts) -> FastAPI:
+    """Serves the open `workshop`, whose facts are `ticket`, to those who ask for one of the `hosts`."""
     metrics = Metrics(ticket)
     queue = Queue(workshop, limits, metrics)
 
@@ -46,7 +48,9 @@ def application(workshop: Workshop, ticket: dict[str, Any], limits: Limits) -> F
         lifespan=life,
         docs_url=None,  # FastAPI's pages load their scripts from elsewhere
         redoc_url=None,
+        redirect_slashes=False,
     )
+    app.add_middleware(Guard, hosts=hosts, metrics=metrics)
     answers.prepare(app, metrics)
     app.include_router(_restore(queue, limits, metrics, ticket))
     app.include_router(_look(queue, limits, metrics, ticket))
@@ -65,12 +69,15 @@ def _restore(queue: Queue, limits: Limits, metrics: Metrics, ticket: dict[str, A
     async def place(request: Request) -> AsyncIterator[None]:
         formats.refuse_other(request.headers.get("content-type", ""))
         with queue.place():
+            request.state.has_place = True
             yield  # until the answer has been sent
 
     @router.post("/restore", dependencies=[Depends(place)], response_class=Response, **RESTORE)
     async def restore(request: Request) -> Response:
         """Restore the picture that is the body; it comes back in its own format, unless `Accept` leaves that out."""
-        wanted = Wanted(data=await body.read(request, limits), accept=request.headers.get("accept", ""))
+        wanted = Wanted(
+            data=await body.read(request, limits), accept=", ".join(request.headers.getlist("accept"))
+        )
         restored = await body.unless_gone(request, queue.restored(wanted))
         metrics.count(RESTORED)
         headers = {
@@ -106,11 +113,15 @@ def _look(queue: Queue, limits: Limits, metrics: Metrics, ticket: dict[str, Any]
         """That the server is alive."""
         return {"status": "alive"}
 
-    @router.get("/ready", responses={503: {"description": "The restoring process is being begun"}})
+    @router.get(
+        "/ready", responses={503: {"description": "The restoring process is begun again, or cannot be"}}
+    )
     async def ready() -> JSONResponse:
         """Whether a picture that is sent now can be restored at once, or after those that wait."""
-        status = "ready" if queue.ready else "starting"
-        return JSONResponse({"status": status}, status_code=200 if queue.ready else 503)
+        said = {"status": queue.status}
+        if queue.status == "failing":
+            said["error"] = FAILING
+        return JSONResponse(said, status_code=200 if queue.status == "ready" else 503)
 
     @router.get("/metrics", response_class=Response)
     async def numbers() -> Response:

@@ -1,50 +1,92 @@
 """Connections that nothing comes of are cut: uvicorn waits for ever for a request's headers, and for slow readers."""
 
 import asyncio
+import json
 from typing import Any
 
+import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from mirl.serve.crowd import Crowd
+from mirl.serve.headers import HEADERS
+from mirl.serve.strict import StrictConnection
 
-def connections(seconds: float) -> type[asyncio.Protocol]:
-    """A protocol for uvicorn that gives each connection `seconds` to ask, and the same to take what it is given."""
+NOT_HTTP = (
+    "the request is not HTTP/1.1 as RFC 9112 has it, or its headers are too long; send it with another client"
+)
 
-    class Connection(H11Protocol):
-        """Two clocks: one while no request is answered, one from when an answer is first not fetched until it is sent."""
 
-        def __init__(self, *given: Any, **named: Any) -> None:
-            super().__init__(*given, **named)
-            self._asking: asyncio.TimerHandle | None = None
-            self._fetching: asyncio.TimerHandle | None = None
+class Connection(H11Protocol):
+    """uvicorn's, within a crowd and with two clocks of `seconds`.
 
-        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-            super().connection_made(transport)
-            self._asking = self.loop.call_later(seconds, transport.abort)
+    One runs while no request is answered, the other from when an answer is first not fetched until it is sent.
+    """
 
-        def connection_lost(self, error: Exception | None) -> None:
-            super().connection_lost(error)
-            for clock in (self._asking, self._fetching):
-                if clock:
-                    clock.cancel()
+    def __init__(self, *given: Any, crowd: Crowd, seconds: float, **named: Any) -> None:
+        super().__init__(*given, **named)
+        self.conn = StrictConnection()
+        self._crowd, self._seconds = crowd, seconds
+        self._asking: asyncio.TimerHandle | None = None
+        self._fetching: asyncio.TimerHandle | None = None
 
-        def handle_events(self) -> None:
-            super().handle_events()
-            if self._asking and self.cycle and not self.cycle.response_complete:
-                self._asking.cancel()
-                self._asking = None
+    @property
+    def has_place(self) -> bool:
+        """Whether a picture of it arrives, waits, is restored or fetched."""
+        busy = self.cycle is not None and not self.cycle.response_complete
+        return busy and bool(self.cycle.scope["state"].get("has_place"))
 
-        def on_response_complete(self) -> None:
-            if self._fetching:
-                self._fetching.cancel()
-                self._fetching = None
-            # Before uvicorn, which may begin with the next request at once.
-            if not self.transport.is_closing():
-                self._asking = self.loop.call_later(seconds, self.transport.abort)
-            super().on_response_complete()
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._asking = self.loop.call_later(self._seconds, transport.abort)
+        self._crowd.come(self)
 
-        def pause_writing(self) -> None:
-            super().pause_writing()
-            if not self._fetching:  # one clock for the whole answer, however often it stops and goes on
-                self._fetching = self.loop.call_later(seconds, self.transport.abort)
+    def connection_lost(self, error: Exception | None) -> None:
+        super().connection_lost(error)
+        self._crowd.gone(self)
+        for clock in (self._asking, self._fetching):
+            if clock:
+                clock.cancel()
 
-    return Connection
+    def handle_events(self) -> None:
+        before = self.cycle
+        super().handle_events()
+        if self.cycle is not before and not self.transport.is_closing():
+            self._crowd.heard_from(self)
+        if self._asking and self.cycle and not self.cycle.response_complete:
+            self._asking.cancel()
+            self._asking = None
+
+    def send_400_response(self, msg: str) -> None:
+        """uvicorn's, in JSON like all errors; nothing where another answer has begun. The connection is closed."""
+        if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
+            body = json.dumps({"error": NOT_HTTP}).encode()
+            about = {
+                "Content-Type": "application/json",
+                "Content-Length": str(len(body)),
+                "Connection": "close",
+            }
+            answer = h11.Response(
+                status_code=400, reason=b"Bad Request", headers=list((HEADERS | about).items())
+            )
+            for event in (answer, h11.Data(data=body), h11.EndOfMessage()):
+                self.transport.write(self.conn.send(event) or b"")
+        if (
+            self.cycle and not self.cycle.response_complete
+        ):  # a body that is broken: nobody waits for its answer
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+        self.transport.close()
+
+    def on_response_complete(self) -> None:
+        if self._fetching:
+            self._fetching.cancel()
+            self._fetching = None
+        # Before uvicorn, which may begin with the next request at once.
+        if not self.transport.is_closing():
+            self._asking = self.loop.call_later(self._seconds, self.transport.abort)
+        super().on_response_complete()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        if not self._fetching:  # one clock for the whole answer, however often it stops and goes on
+            self._fetching = self.loop.call_later(self._seconds, self.transport.abort)

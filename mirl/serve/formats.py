@@ -1,11 +1,14 @@
 """The formats that pictures come and go in, by their media types."""
 
+import re
+
 from mirl.restore.image_file import FORMATS
 from mirl.serve.refusal import Refusal
 
 MEDIA_TYPES = {format: f"image/{format.lower()}" for format in dict.fromkeys(FORMATS.values())}
 """Name of the format -> media type, like image/png."""
 KNOWN = ", ".join(MEDIA_TYPES.values())
+_Q = re.compile(r"0(\.[0-9]{0,3})?|1(\.0{0,3})?")
 ANY_BYTES = ("", "application/octet-stream")
 """Content types that say nothing."""
 
@@ -16,7 +19,7 @@ def refuse_other(content_type: str) -> None:
     if said not in ANY_BYTES and not said.startswith("image/"):
         raise Refusal(
             "wrong_type",
-            f"the body is said to be {said}, expected the bytes of a picture, with one of the content types {KNOWN}",
+            f"the body is said to be {said[:100]}, expected the bytes of a picture, with one of the content types {KNOWN}",
         )
 
 
@@ -26,7 +29,7 @@ def chosen(own: str, accept: str) -> str:
     wish = {format: _wish(media_type, ranges) for format, media_type in MEDIA_TYPES.items()}
     best = own if wish[own] > 0 else max(wish, key=lambda format: wish[format])
     if wish[best] <= 0:
-        raise Refusal("no_such_format", f"the answer can be {KNOWN}, but Accept asks for {accept}")
+        raise Refusal("no_such_format", f"the answer can be {KNOWN}, but Accept asks for {accept[:100]}")
     return best
 
 
@@ -36,7 +39,7 @@ def _ranges(accept: str) -> dict[str, float]:
     for part in filter(None, (part.strip() for part in accept.split(","))):
         media_range, *parameters = (piece.strip().lower() for piece in part.split(";"))
         q = next((text[2:] for text in parameters if text.startswith("q=")), "1")
-        ranges[media_range] = float(q) if q.replace(".", "", 1).isdecimal() else 0.0
+        ranges[media_range] = float(q) if _Q.fullmatch(q) else 0.0
     return ranges
 
 

@@ -1,5 +1,6 @@
 """What a server and its restoring process say to each other."""
 
+import ctypes
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,3 +36,16 @@ class Restored:
     pixels: int
     seconds: float
     """To decode, restore and encode it, waiting left out."""
+
+
+class Pulse(ctypes.Structure):
+    """Memory that both see, without a lock: one that holds a lock may be stopped."""
+
+    _fields_ = [("beats", ctypes.c_uint64), ("abandoned", ctypes.c_bool)]
+    beats: int
+    """Grows every BEAT_SECONDS while the process runs."""
+    abandoned: bool
+    """Whether nobody waits any more for the picture that is being restored."""
+
+
+BEAT_SECONDS = 0.5

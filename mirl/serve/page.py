@@ -11,10 +11,10 @@ MEDIA_TYPES = {"html": "text/html", "css": "text/css", "js": "text/javascript"}
 
 
 def page() -> APIRouter:
-    """Routes to the files, for GET and HEAD."""
+    """Routes to the files."""
     router = APIRouter(include_in_schema=False)
     for path, name in FILES.items():
-        router.add_api_route(path, _file(name), methods=["GET", "HEAD"])
+        router.add_api_route(path, _file(name))
     return router
 
 

@@ -1,12 +1,12 @@
 """Requests wait in line for the one process that restores; who comes when the line is full is sent away."""
 
 import asyncio
+import contextlib
 import math
 import sys
 import traceback
 from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from mirl.config import UserError
@@ -16,8 +16,12 @@ from mirl.serve.metrics import Metrics
 from mirl.serve.refusal import Refusal
 from mirl.serve.workshop import Workshop
 
-PAUSE_SECONDS = 1
-"""Between two looks whether the restoring process is there, and two attempts to begin one."""
+PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 1, 30
+"""Between two looks whether the restoring process is there; and between attempts to begin one, longer each time."""
+GRACE_SECONDS = 2
+"""For a picture whose time is up to be given up between two tiles; then its process is killed."""
+
+FAILING = "the ticket that the server began with cannot be loaded again, so nothing is restored; the server's log says why"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -36,22 +40,26 @@ class Queue:
 
     def __init__(self, workshop: Workshop, limits: Limits, metrics: Metrics) -> None:
         self._workshop, self._limits, self._metrics = workshop, limits, metrics
-        self._line: asyncio.Queue[_Waiting] = asyncio.Queue()  # bounded by the places
+        self._line: deque[_Waiting] = deque()  # bounded by the places: who goes is taken out
+        self._arrived = asyncio.Event()
+        self._failing = False
         self._taken = 0
         self._recent_seconds: deque[float] = deque([1.0], maxlen=8)
         metrics.places_taken.set_function(lambda: self._taken)
-        metrics.queue_length.set_function(self._line.qsize)
+        metrics.queue_length.set_function(lambda: len(self._line))
 
     @property
-    def ready(self) -> bool:
-        return self._workshop.ready
+    def status(self) -> str:
+        """`ready`, `starting` (the process is begun again) or `failing` (that has not succeeded)."""
+        return "ready" if self._workshop.ready else "failing" if self._failing else "starting"
 
-    @contextmanager
+    @contextlib.contextmanager
     def place(self) -> Iterator[None]:
         """A place for one picture, from its first byte to the last of its answer: so memory is bounded.
 
         Refusal where none is free.
         """
+        self._refuse_failing()
         if self._taken > self._limits.queue:  # one is restored, the others wait
             wait = math.ceil(sum(self._recent_seconds) / len(self._recent_seconds))
             raise Refusal(
@@ -66,34 +74,45 @@ class Queue:
             self._taken -= 1
 
     async def restored(self, wanted: Wanted) -> Restored:
-        """The picture, restored when its turn has come. Refusal also where the time is up, waiting or not."""
+        """The picture, restored when its turn has come. Refusal also where the time is up, waiting or not.
+
+        Where this is cancelled, the picture is let go at once, or given up by the process.
+        """
+        self._refuse_failing()
         now = asyncio.get_running_loop().time()
         waiting = _Waiting(wanted=wanted, since=now, deadline=now + self._limits.seconds)
-        self._line.put_nowait(waiting)
+        self._line.append(waiting)
+        self._arrived.set()
         try:
             async with asyncio.timeout_at(waiting.deadline):
-                return await waiting.answer  # cancelled with us: then it is passed over
+                return await waiting.answer  # cancelled with us, then nobody waits for it
         except TimeoutError:
             raise Refusal(
                 "late",
                 f"the picture was not restored within {self._limits.seconds:g} s; make it smaller, or send it later",
             ) from None
+        finally:
+            if waiting in self._line:
+                self._line.remove(waiting)
 
     async def run(self) -> None:
         """Restore what waits, one after the other, until cancelled; the process is begun again whenever it is gone."""
         while True:
-            coming = asyncio.create_task(self._line.get())
-            while not coming.done() or not self._workshop.ready:
-                if not self._workshop.ready:
-                    await self._reopen()
-                await asyncio.wait({coming}, timeout=PAUSE_SECONDS)
-            waiting, now = coming.result(), asyncio.get_running_loop().time()
-            if not waiting.answer.done() and now < waiting.deadline:  # somebody still waits for it
-                self._metrics.wait_seconds.observe(now - waiting.since)
-                await self._restore(waiting, waiting.deadline - now)
-                self._recent_seconds.append(asyncio.get_running_loop().time() - now)
+            if not self._workshop.ready:
+                await self._reopen()
+            elif self._line:
+                await self._restore(self._line.popleft())
+            else:
+                self._arrived.clear()
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._arrived.wait(), PAUSE_SECONDS)
 
-    async def _restore(self, waiting: _Waiting, seconds: float) -> None:
+    async def _restore(self, waiting: _Waiting) -> None:
+        began = asyncio.get_running_loop().time()
+        self._metrics.wait_seconds.observe(began - waiting.since)
+        self._workshop.abandon(False)
+        waiting.answer.add_done_callback(self._abandon)
+        seconds = waiting.deadline - began + GRACE_SECONDS
         try:
             restored = await asyncio.to_thread(self._workshop.restore, waiting.wanted, seconds)
         except Exception as error:
@@ -103,19 +122,40 @@ class Queue:
                 error = Refusal("crashed", "the picture could not be restored; the server's log says why")
             if not waiting.answer.done():
                 waiting.answer.set_exception(error)
-            return
-        self._metrics.restore_seconds.observe(restored.seconds)
-        self._metrics.pixels.inc(restored.pixels)
-        if not waiting.answer.done():
-            waiting.answer.set_result(restored)
+        else:
+            self._metrics.restore_seconds.observe(restored.seconds)
+            self._metrics.pixels.inc(restored.pixels)
+            if not waiting.answer.done():
+                waiting.answer.set_result(restored)
+        self._recent_seconds.append(asyncio.get_running_loop().time() - began)
+
+    def _abandon(self, answer: asyncio.Future[Restored]) -> None:
+        if answer.cancelled():  # else it is the answer that is there
+            self._workshop.abandon()
 
     async def _reopen(self) -> None:
+        pause = PAUSE_SECONDS
         while not self._workshop.ready:
             self._metrics.restarts.inc()
             try:
                 await asyncio.to_thread(self._workshop.open)
-            except Exception as error:  # whatever it is, pictures wait, and the next attempt may succeed
+                self._failing = False
+            except Exception as error:  # whatever it is, the next attempt may succeed
                 if not isinstance(error, UserError | OSError):
                     traceback.print_exc()
                 print(f"mirl: error: {error}", file=sys.stderr, flush=True)
-                await asyncio.sleep(PAUSE_SECONDS)
+                self._fail()
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
+
+    def _fail(self) -> None:
+        """Refuse who waits, and from now on who comes."""
+        self._failing = True
+        for waiting in self._line:
+            if not waiting.answer.done():
+                waiting.answer.set_exception(Refusal("unready", FAILING))
+        self._line.clear()
+
+    def _refuse_failing(self) -> None:
+        if self._failing:
+            raise Refusal("unready", FAILING)

@@ -19,16 +19,16 @@ from mirl.config import UserError
 from mirl.restore.codec import decode, encode, format_of, size_of
 from mirl.restore.restorer import Restorer
 from mirl.serve.formats import KNOWN, MEDIA_TYPES, chosen
-from mirl.serve.messages import Means, Restored, Wanted
+from mirl.serve.messages import BEAT_SECONDS, Means, Pulse, Restored, Wanted
 from mirl.serve.refusal import Refusal
 from mirl.tickets import format as ticket_format
 from mirl.tickets.ticket import Ticket
 
 
-def serve(means: Means, pipe: Connection) -> None:
+def serve(means: Means, pulse: Pulse, pipe: Connection) -> None:
     """Answer on `pipe` until it is closed: first the ticket's facts (or a UserError), then an answer for each wanted."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the parent ends this one
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    threading.Thread(target=_live_with_parent, args=(pulse,), daemon=True).start()
     try:
         ticket = ticket_format.read(means.ticket)
         restorer = Restorer(ticket, threads=means.threads, memory=means.memory)
@@ -41,7 +41,7 @@ def serve(means: Means, pipe: Connection) -> None:
     while True:
         try:
             wanted = pipe.recv()
-            pipe.send(answer(restorer, wanted, means))
+            pipe.send(answer(restorer, wanted, means, pulse))
         except (EOFError, BrokenPipeError):
             return
 
@@ -59,14 +59,21 @@ def facts(ticket: Ticket, path: Path) -> dict[str, Any]:
     }
 
 
-def answer(restorer: Restorer, wanted: Wanted, means: Means) -> Restored | Refusal:
-    """The restored picture, or why there is none."""
+def answer(restorer: Restorer, wanted: Wanted, means: Means, pulse: Pulse) -> Restored | Refusal:
+    """The restored picture, or why there is none; an abandoned one is given up after the tile that is being restored."""
     started = time.perf_counter()
+
+    def go_on(share: float = 0.0) -> None:
+        if pulse.abandoned:
+            raise Refusal("gone", "nobody waits for the picture any more")
+
     try:
         own = header(wanted.data, means.pixels)
         target = chosen(own, wanted.accept)
+        go_on()
         photograph = decode(wanted.data, "the picture", means.memory)
-        restored = photograph.with_pixels(restorer(photograph.rgb_HWC))
+        go_on()
+        restored = photograph.with_pixels(restorer(photograph.rgb_HWC, go_on))
         encoded = encode(restored, target, "the picture")
     except Refusal as refusal:
         return refusal
@@ -96,9 +103,10 @@ def header(data: bytes, most_pixels: int) -> str:
     return format
 
 
-def _end_with_parent() -> None:
-    """Where the parent was killed, nobody else ends a process that is busy."""
+def _live_with_parent(pulse: Pulse) -> None:
+    """Beat until the parent ends. Where it was killed, nobody else ends a process that is busy."""
     parent = multiprocessing.parent_process()
     assert parent, "the restoring process is begun by a workshop"
-    wait([parent.sentinel])
+    while not wait([parent.sentinel], BEAT_SECONDS):
+        pulse.beats += 1
     os._exit(1)

@@ -2,47 +2,82 @@
 
 import errno
 import socket
+import sys
+from functools import partial
 from typing import Any
 
 import uvicorn
 
 from mirl.config import UserError
+from mirl.serve import log
 from mirl.serve.application import application
-from mirl.serve.connection import connections
+from mirl.serve.connection import Connection
+from mirl.serve.crowd import Crowd, most_connections
+from mirl.serve.hosts import Address, Hosts
 from mirl.serve.limits import Limits
 from mirl.serve.messages import Means
 from mirl.serve.workshop import Workshop
 
-MOST_CONNECTIONS = 800
-"""A process may usually have 1024 files open; beyond this uvicorn answers 503 by itself."""
+BACKLOG = 1024
+"""Connections that may wait to be accepted."""
 
 
-def run(means: Means, limits: Limits, host: str, port: int) -> None:
+def run(means: Means, limits: Limits, address: Address) -> None:
     """Serve until SIGTERM or SIGINT; what has been begun is finished first, within the time limit.
 
-    `port` 0 is a free one. UserError where the address cannot be had or the ticket does not restore.
+    The port 0 is a free one. UserError where the address cannot be had, the ticket does not restore, or more pictures
+    may wait than connections can be had.
     """
-    with listening(host, port) as listener, Workshop(means) as workshop:
+    most = most_connections()
+    if limits.queue >= most // 2:
+        raise UserError(
+            f"{limits.queue} pictures may wait, but {most} connections can be open, expected twice as many; "
+            "raise `ulimit -n` or lower --queue"
+        )
+    crowd = Crowd(most)
+    with listening(address) as listener, Workshop(means) as workshop:
         ticket = workshop.open()
-        _say(ticket, listener)
+        hosts = Hosts(address=address, bound=listener.getsockname()[0])
+        _say(ticket, listener, hosts)
         config = uvicorn.Config(
-            application(workshop, ticket, limits),
-            http=connections(limits.seconds),
+            application(workshop, ticket, limits, hosts),
+            http=partial(Connection, crowd=crowd, seconds=limits.seconds),  # type: ignore[arg-type]
             ws="none",
             lifespan="on",
-            log_level="warning",
+            log_level="error",  # a warning is what a client does
             server_header=False,
-            limit_concurrency=MOST_CONNECTIONS,
+            proxy_headers=False,
+            # Accepted in one turn of the loop; four turns pass before who has come is counted, and who gives way is gone.
+            backlog=max(1, most // 5),
             timeout_graceful_shutdown=max(1, round(limits.seconds)),
         )
-        uvicorn.Server(config).run(sockets=[listener])
+        log.bound()
+        _Server(config, crowd).run(sockets=[listener])
 
 
-def listening(host: str, port: int) -> socket.socket:
+class _Server(uvicorn.Server):
+    """uvicorn's, at whose door more may wait than it lets in at a time; and that lets nobody in while it stops."""
+
+    def __init__(self, config: uvicorn.Config, crowd: Crowd) -> None:
+        super().__init__(config)
+        self._crowd = crowd
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        for listener in sockets or []:
+            listener.listen(BACKLOG)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._crowd.close()
+        await super().shutdown(sockets)
+
+
+def listening(address: Address) -> socket.socket:
     """A socket at which clients wait until the ticket is loaded; UserError where there is none."""
+    host, port = address.host, address.port
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        return socket.create_server((host, port), family=family, backlog=1024)
+        return socket.create_server((host, port), family=family, backlog=BACKLOG)
     except (OSError, OverflowError) as error:
         taken = getattr(error, "errno", None) == errno.EADDRINUSE
         mending = "choose another --port" if taken else "choose another --host or --port"
@@ -50,8 +85,15 @@ def listening(host: str, port: int) -> socket.socket:
         raise UserError(f"nothing can be served at {host}:{port} ({reason}); {mending}") from None
 
 
-def _say(ticket: dict[str, Any], listener: socket.socket) -> None:
+def _say(ticket: dict[str, Any], listener: socket.socket, hosts: Hosts) -> None:
     host, port = listener.getsockname()[:2]
     address = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    if not hosts.local:
+        print(
+            f"mirl: warning: {address} is open to everybody who reaches this machine: nobody is asked who they are, and "
+            "nothing is encrypted; put a proxy with both in front, or leave --host out",
+            file=sys.stderr,
+            flush=True,
+        )
     density = f"{ticket['density']['prunable']:.1%} of the weights"
     print(f"the ticket {ticket['name']} ({density}) restores at {address}; Ctrl-C stops it", flush=True)

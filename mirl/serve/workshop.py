@@ -1,25 +1,49 @@
-"""The restoring process as its parent sees it: opened, given pictures, killed when one takes too long."""
+"""The restoring process as its parent sees it: opened, given pictures, killed when one takes too long or it is silent."""
 
+import math
 import multiprocessing
-from multiprocessing.connection import Connection
+import threading
+import time
+from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any, Self
 
 from mirl.config import UserError
-from mirl.serve.messages import Means, Restored, Wanted
+from mirl.serve.messages import BEAT_SECONDS, Means, Pulse, Restored, Wanted
 from mirl.serve.refusal import Refusal
 
+OPENING_SECONDS = 300
+"""For a process to load torch and the ticket."""
+SILENT_BEATS = 20
+"""That may be missed: the process is stopped or hangs, and is killed. While both are stopped none is missed."""
 CLOSING_SECONDS = 2
 """For an idle process to end by itself; a busy one is killed after it."""
 
+LOST = {
+    "crashed": "the restoring process died of this picture; it is begun again, do not send this one",
+    "late": "the picture was not restored within {seconds:.0f} s; make it smaller",
+    "unready": "the restoring process did not answer any more; it is begun again, send the picture again in some seconds",
+}
+"""Outcome of a picture whose process is lost -> what is said of it."""
+
 
 class Workshop:
-    """One process that restores one picture at a time. For one thread at a time, but for `ready` and `stop`."""
+    """One process that restores one picture at a time. For one thread at a time, but for `ready`, `abandon` and `stop`.
+
+    Whoever talks to the process waits without a clock; a thread has the clocks and kills the process, which ends the wait.
+    """
 
     def __init__(self, means: Means) -> None:
         self._means = means
+        self._context = multiprocessing.get_context("spawn")  # a copy of a process with threads is none
+        self._pulse: Pulse = self._context.RawValue(Pulse)
         self._process: BaseProcess | None = None
         self._pipe: Connection | None = None
+        self._deadline = math.inf
+        self._lost = "crashed"
+        """How a picture ends whose process ends."""
+        self._stopped = False
+        self._sha256 = ""
         self.openings = 0
         """How often the process was begun."""
 
@@ -35,50 +59,63 @@ class Workshop:
         self.close()
 
     def open(self) -> dict[str, Any]:
-        """Begin the process and wait until it can restore; the ticket's facts. UserError where it cannot."""
+        """Begin the process and wait until it can restore; the ticket's facts.
+
+        UserError where it cannot, or would restore with another ticket than the first process did.
+        """
         self.close()
-        context = multiprocessing.get_context("spawn")  # a copy of a process with threads is none
-        pipe, theirs = context.Pipe()
-        process = context.Process(target=_restore, args=(self._means, theirs), daemon=True, name="restoring")
+        pipe, theirs = self._context.Pipe()
+        process = self._context.Process(
+            target=_restore, args=(self._means, self._pulse, theirs), daemon=True, name="restoring"
+        )
+        self._deadline = time.monotonic() + OPENING_SECONDS
         process.start()
         self._process = process
+        threading.Thread(target=self._watch, args=(process,), daemon=True).start()
         theirs.close()
         self.openings += 1
         try:
             said = pipe.recv()
-        except EOFError:
+            if isinstance(said, Exception):
+                raise said
+            self._refuse_other(said)
+        except (EOFError, ConnectionError):
             self._end()
             raise UserError(
                 "the restoring process died while it loaded the ticket; is there memory enough?"
             ) from None
-        if isinstance(said, Exception):
+        except Exception:
+            pipe.close()
             self._end()
-            raise said
+            raise
+        self._deadline = math.inf
         self._pipe = pipe
         return dict(said)
 
     def restore(self, wanted: Wanted, seconds: float) -> Restored:
         """The restored picture; Refusal where there is none. After `seconds` the process is killed: `ready` is False."""
         assert self._pipe is not None, "open it first"
+        self._deadline, self._lost = time.monotonic() + seconds, "crashed"
         try:
             self._pipe.send(wanted)
-            if not self._pipe.poll(max(seconds, 0)):
-                self._kill()
-                raise Refusal("late", f"the picture was not restored within {seconds:.0f} s; make it smaller")
             said = self._pipe.recv()
         except (EOFError, OSError):
             self._kill()
-            raise Refusal(
-                "crashed",
-                "the restoring process died of this picture; it is begun again, do not send this one",
-            ) from None
+            raise Refusal(self._lost, LOST[self._lost].format(seconds=seconds)) from None
+        finally:
+            self._deadline = math.inf
         if isinstance(said, Refusal):
             raise said
         assert isinstance(said, Restored)
         return said
 
+    def abandon(self, abandoned: bool = True) -> None:
+        """Have the picture given up that is being restored; False: before the next one. From any thread."""
+        self._pulse.abandoned = abandoned
+
     def stop(self) -> None:
-        """Kill the process, from any thread: what it was restoring is refused."""
+        """Kill the process for good, from any thread: what it was restoring is refused."""
+        self._stopped = True
         process = self._process
         if process is not None:
             process.kill()
@@ -90,19 +127,40 @@ class Workshop:
             self._pipe = None
         self._end()
 
+    def _refuse_other(self, facts: dict[str, Any]) -> None:
+        self._sha256 = self._sha256 or facts["sha256"]
+        if facts["sha256"] != self._sha256:
+            raise UserError(
+                f"{self._means.ticket} was replaced: its SHA-256 digest is {facts['sha256']}, expected {self._sha256} as "
+                "when the server began; put that ticket back, or start the server again"
+            )
+
+    def _watch(self, process: BaseProcess) -> None:
+        """Kill the process when it has missed its beats or a deadline, until it ends."""
+        beats, missed = self._pulse.beats, 0
+        while not wait([process.sentinel], BEAT_SECONDS):
+            opened, before, beats = self._pipe is not None, beats, self._pulse.beats
+            missed = missed + 1 if opened and beats == before else 0
+            if missed > SILENT_BEATS or time.monotonic() > self._deadline or self._stopped:
+                self._lost = "unready" if missed > SILENT_BEATS else "late"
+                process.kill()
+
     def _kill(self) -> None:
-        self.stop()
+        if self._process is not None:
+            self._process.kill()
         self.close()
 
     def _end(self) -> None:
         if self._process is not None:
             self._process.join(CLOSING_SECONDS)
             self._process.kill()
-            self._process.join()
+            self._process.join(
+                CLOSING_SECONDS
+            )  # longer only where the system itself holds it: it is left behind
             self._process = None
 
 
-def _restore(means: Means, pipe: Connection) -> None:
+def _restore(means: Means, pulse: Pulse, pipe: Connection) -> None:
     from mirl.serve.restoring import serve  # and with it torch, which the server itself does without
 
-    serve(means, pipe)
+    serve(means, pulse, pipe)

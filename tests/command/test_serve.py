@@ -106,7 +106,7 @@ def test_what_was_begun_is_finished_when_told_to_stop(
         found = re.search(r"http://([\d.]+):(\d+);", process.stdout.readline())
         assert found
         with socket.create_connection((found[1], int(found[2])), timeout=30) as client:
-            head = f"POST /restore HTTP/1.1\r\nHost: x\r\nContent-Length: {len(picture)}\r\n\r\n"
+            head = f"POST /restore HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(picture)}\r\n\r\n"
             client.sendall(head.encode() + picture)
             while _taken(found[0].rstrip(";")) == 0:
                 pass

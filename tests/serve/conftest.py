@@ -5,12 +5,14 @@ import io
 import json
 import re
 import signal
+import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import pytest
@@ -63,6 +65,9 @@ class Server:
     def restore(self, picture: bytes, **headers: str) -> Answer:
         return self.ask("/restore", picture, **headers)
 
+    def open(self) -> socket.socket:
+        return socket.create_connection((self.host, self.port), timeout=15)
+
     def metrics(self) -> dict[str, float]:
         """Sample -> value: `mirl_requests_total{outcome="full"}`."""
         lines = self.ask("/metrics").body.decode().splitlines()
@@ -86,13 +91,15 @@ def nothing(does_nothing: Callable[[], Any], tmp_path_factory: pytest.TempPathFa
 
 @pytest.fixture(scope="session")
 def start(nothing: Path) -> Iterator[Callable[..., Server]]:
-    """Starts servers with the options given; they are stopped at the end."""
+    """Starts servers with the options given; they are stopped at the end. `files`: that one may open, at most."""
     running = []
 
-    def begin(*options: str) -> Server:
+    def begin(*options: str, ticket: Path = nothing, log: IO[str] | None = None, files: int = 0) -> Server:
         command = [sys.executable, "-m", "mirl.command.main", "serve", "--port", "0", "--threads", "1"]
+        if files:
+            command = ["prlimit", f"--nofile={files}:{files}", *command]
         process = subprocess.Popen(
-            [*command, "--ticket", str(nothing), *options], stdout=subprocess.PIPE, text=True
+            [*command, "--ticket", str(ticket), *options], stdout=subprocess.PIPE, stderr=log, text=True
         )
         running.append(process)
         assert process.stdout
@@ -113,6 +120,32 @@ def start(nothing: Path) -> Iterator[Callable[..., Server]]:
 def server(start: Callable[..., Server]) -> Server:
     """One with small limits: 300 KiB, four million pixels, two that wait."""
     return start("--max-bytes", "300K", "--max-pixels", "4M", "--queue", "2", "--timeout", "20")
+
+
+def restoring_process(server: Server) -> int:
+    children = Path(f"/proc/{server.process.pid}/task").glob("*/children")
+    pids = [int(pid) for path in children for pid in path.read_text().split()]
+    (found,) = [pid for pid in pids if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    return found
+
+
+def resident_kib(process: int) -> int:
+    """Memory of a process, without its children's."""
+    lines = Path(f"/proc/{process}/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS"))
+
+
+def wait_until(true: Callable[[], bool], seconds: float = 30) -> None:
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def post(data: bytes, length: int | None = None) -> bytes:
+    """A request to restore as it goes over the wire; `length`: that it says it has."""
+    length = len(data) if length is None else length
+    return f"POST /restore HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\n\r\n".encode() + data
 
 
 def encoded(image_HWC: np.ndarray, format: str = "PNG", **options: Any) -> bytes:

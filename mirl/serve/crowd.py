@@ -1,0 +1,65 @@
+"""How many connections are open: who has been silent for the longest gives way to who comes."""
+
+import asyncio
+import resource
+from typing import Protocol
+
+MOST_CONNECTIONS = 1000
+"""At most, however many files may be open: each takes some memory."""
+FILES = 4096
+"""That this process asks the system for, if it may have as many."""
+OWN_FILES = 64
+"""Of them are no connections."""
+
+
+class Member(Protocol):
+    """A connection of a crowd."""
+
+    transport: asyncio.Transport
+
+    @property
+    def has_place(self) -> bool:
+        """Whether a picture of it arrives, waits, is restored or fetched: it is never cut for another."""
+
+
+class Crowd:
+    """The open connections, at most `most`: for who comes, the one gives way that came or asked before all others."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._closed = False
+        self._members: dict[Member, None] = {}  # the order is that of their last requests
+
+    def come(self, member: Member) -> None:
+        """One more is open."""
+        self.heard_from(member)
+        if self._closed:
+            member.transport.abort()
+        elif len(self._members) > self._most:
+            silent = next((one for one in self._members if not one.has_place), member)
+            self.gone(silent)
+            silent.transport.abort()
+
+    def heard_from(self, member: Member) -> None:
+        """One asks for something."""
+        self._members.pop(member, None)
+        self._members[member] = None
+
+    def gone(self, member: Member) -> None:
+        """One has been closed."""
+        self._members.pop(member, None)
+
+    def close(self) -> None:
+        """Who comes from now on is cut at once."""
+        self._closed = True
+
+
+def most_connections() -> int:
+    """How many connections this process can have, after it has asked for files enough."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = FILES if hard == resource.RLIM_INFINITY else min(FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+        soft = wanted
+    free = FILES if soft == resource.RLIM_INFINITY else soft - OWN_FILES
+    return min(MOST_CONNECTIONS, max(free // 2, 1))

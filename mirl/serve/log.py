@@ -1,0 +1,32 @@
+"""A log that strangers cannot fill."""
+
+import logging
+import time
+
+
+class Sparse(logging.Filter):
+    """Of a logger lets pass `most` records in `seconds`, and says with the next one how many it has left out."""
+
+    def __init__(self, most: int = 10, seconds: float = 60) -> None:
+        super().__init__()
+        self._most, self._seconds = most, seconds
+        self._since, self._passed, self._left_out = 0.0, 0, 0
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        now = time.monotonic()
+        if now - self._since > self._seconds:
+            self._since, self._passed = now, 0
+        if self._passed >= self._most:
+            self._left_out += 1
+            return False
+        self._passed += 1
+        if self._left_out:
+            record.msg, record.args = f"{record.getMessage()} ({self._left_out} messages left out before)", ()
+            self._left_out = 0
+        return True
+
+
+def bound() -> None:
+    """Bound what asyncio and uvicorn write of connections that go wrong."""
+    for name in ("asyncio", "uvicorn.error"):
+        logging.getLogger(name).addFilter(Sparse())

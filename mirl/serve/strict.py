@@ -1,0 +1,64 @@
+"""HTTP/1.1 by the letter. h11 forgives forms that a proxy may read otherwise, so that one request hides in another."""
+
+import re
+
+import h11
+from h11._receivebuffer import ReceiveBuffer
+
+MOST_HEAD_BYTES = 16 * 2**10
+"""Of a request line and its headers, and of what may follow a body in chunks."""
+_FORGIVEN = re.compile(rb"(?<!\r)\n|\r[^\n]|\n[ \t]|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+"""In a head: line ends other than CRLF, continued lines, control characters."""
+_CHUNK = re.compile(rb"[0-9A-Fa-f]{1,15}\r\n")
+"""The line before a chunk: its size, and nothing else."""
+
+
+class StrictConnection(h11.Connection):
+    """A server's end of a connection that refuses every form with two readings: then h11.RemoteProtocolError is raised."""
+
+    def __init__(self) -> None:
+        super().__init__(h11.SERVER, MOST_HEAD_BYTES)
+        self._receive_buffer = _Lines()
+
+    def next_event(self) -> h11.Event | type[h11.NEED_DATA] | type[h11.PAUSED]:
+        event = super().next_event()
+        if isinstance(event, h11.Request):
+            names = {name for name, _ in event.headers}
+            chunked = b"transfer-encoding" in names
+            if event.http_version not in (b"1.0", b"1.1"):
+                raise h11.RemoteProtocolError("expected HTTP/1.0 or HTTP/1.1")
+            if not event.target.startswith(b"/"):
+                raise h11.RemoteProtocolError("expected a path to be asked for")
+            if chunked and (b"content-length" in names or event.http_version == b"1.0"):
+                raise h11.RemoteProtocolError("expected one way of telling where the body ends")
+        return event
+
+
+class _Lines(ReceiveBuffer):
+    """Received bytes, of which lines are taken; what h11 reads itself with them raises its LocalProtocolError."""
+
+    _looked = 0
+    """Bytes of the next head in which nothing was found."""
+
+    def maybe_extract_lines(self) -> list[bytearray] | None:
+        if self._data[:2] == b"\r\n":
+            return super().maybe_extract_lines()
+        start = max(0, self._looked - 3)
+        found = self._data.find(b"\r\n\r\n", start)
+        end = len(self._data) if found < 0 else found + 4
+        if end > MOST_HEAD_BYTES or _FORGIVEN.search(self._data, start, end):
+            raise h11.LocalProtocolError(
+                "expected lines of visible characters that end in CRLF, and not too many"
+            )
+        self._looked = end
+        return super().maybe_extract_lines()
+
+    def maybe_extract_next_line(self) -> bytearray | None:
+        line = super().maybe_extract_next_line()
+        if line is not None and not _CHUNK.fullmatch(line):
+            raise h11.LocalProtocolError("expected the size of a chunk alone")
+        return line
+
+    def _extract(self, count: int) -> bytearray:
+        self._looked = 0
+        return super()._extract(count)
