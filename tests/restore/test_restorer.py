@@ -163,3 +163,22 @@ def test_the_pixels_that_came_are_neither_changed_nor_warned_of(make_ticket: Any
     before = image_HWC.copy()
     Restorer(make_ticket())(image_HWC)
     assert np.array_equal(image_HWC, before)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_what_advance_raises_ends_the_work_and_leaves_the_restorer_as_it_was(
+    name: str, make_ticket: Any
+) -> None:
+    image_HWC = photograph(90, 61)
+    memory = enough(Restorer(make_ticket(name)), image_HWC, 40 * 40)
+    restorer = Restorer(make_ticket(name), memory=memory)
+    expected_HWC = restorer(image_HWC)
+    shapes = count_passes(restorer)
+
+    def stop(share: float) -> None:
+        raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        restorer(image_HWC, stop)
+    assert len(shapes) == 1
+    assert np.array_equal(restorer(image_HWC), expected_HWC)
