@@ -70,7 +70,10 @@ def _restore(queue: Queue, limits: Limits, metrics: Metrics, ticket: dict[str, A
         formats.refuse_other(request.headers.get("content-type", ""))
         with queue.place():
             request.state.has_place = True
-            yield  # until the answer has been sent
+            try:
+                yield  # until the answer has been sent
+            finally:
+                request.state.has_place = False
 
     @router.post("/restore", dependencies=[Depends(place)], response_class=Response, **RESTORE)
     async def restore(request: Request) -> Response:

@@ -37,7 +37,7 @@ class Connection(H11Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self._asking = self.loop.call_later(self._seconds, transport.abort)
+        self._wait()
         self._crowd.come(self)
 
     def connection_lost(self, error: Exception | None) -> None:
@@ -76,15 +76,21 @@ class Connection(H11Protocol):
             self.cycle.disconnected = True
             self.cycle.message_event.set()
         self.transport.close()
+        self._wait()
 
     def on_response_complete(self) -> None:
         if self._fetching:
             self._fetching.cancel()
             self._fetching = None
-        # Before uvicorn, which may begin with the next request at once.
-        if not self.transport.is_closing():
-            self._asking = self.loop.call_later(self._seconds, self.transport.abort)
+        # Before uvicorn, which may begin with the next request at once; it may also have closed the connection, which waits
+        # for ever until what was written is fetched.
+        self._wait()
         super().on_response_complete()
+
+    def _wait(self) -> None:
+        if self._asking:
+            self._asking.cancel()
+        self._asking = self.loop.call_later(self._seconds, self.transport.abort)
 
     def pause_writing(self) -> None:
         super().pause_writing()

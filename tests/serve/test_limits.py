@@ -160,13 +160,35 @@ def test_nothing_is_restored_for_those_who_have_gone(server: Server) -> None:
     assert after["mirl_pixels_total"] - before["mirl_pixels_total"] == 4_000_000 + 64
 
 
-def test_who_does_not_fetch_the_answer_gives_the_place_back(impatient: Server) -> None:
-    data = encoded(noise(1000, 1000), "PNG", compress_level=1)
+@pytest.mark.parametrize("then", ["keep-alive", "close"])
+def test_who_does_not_fetch_the_answer_gives_the_place_back_and_is_cut_off(
+    then: str, impatient: Server
+) -> None:
+    data, files = (
+        encoded(noise(1500, 1500), "PNG", compress_level=1),
+        Path(f"/proc/{impatient.process.pid}/fd"),
+    )
+    before = len(list(files.iterdir()))
     with socket.socket() as client:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         client.connect((impatient.host, impatient.port))
-        client.sendall(post(data))
+        client.sendall(post(data).replace(b"Host", f"Connection: {then}\r\nHost".encode(), 1))
+        wait_until(lambda: places_taken(impatient) == 1)
         idle(impatient)
+        wait_until(lambda: len(list(files.iterdir())) <= before)
+
+
+def test_who_breaks_a_body_and_fetches_nothing_is_cut_off(impatient: Server) -> None:
+    asked = b"GET /openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n" * 400
+    broken = b"POST /restore HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nx\r\n"
+    files = Path(f"/proc/{impatient.process.pid}/fd")
+    before = len(list(files.iterdir()))
+    with socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.connect((impatient.host, impatient.port))
+        client.sendall(asked + broken)
+        wait_until(lambda: len(list(files.iterdir())) > before)
+        wait_until(lambda: len(list(files.iterdir())) <= before)
 
 
 def test_a_process_that_dies_idle_is_begun_again(server: Server) -> None:

@@ -1,6 +1,8 @@
 """The page in a real browser. The fixture `page` fails a test whose page complains on the console."""
 
+import http.server
 import re
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +12,7 @@ import pytest
 from tests.serve.conftest import Server, encoded, noise
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Locator, Page
+    from playwright.sync_api import Browser, Locator, Page
 
 PICTURE = noise(90, 120)
 
@@ -168,3 +170,27 @@ def test_a_long_restoration_shows_that_it_goes_on_and_can_be_cancelled(shown: "P
 def test_nothing_is_wider_than_the_window(wide: int, restored: "Page") -> None:
     restored.set_viewport_size({"width": wide, "height": 700})
     assert restored.evaluate("document.documentElement.scrollWidth") <= wide
+
+
+class _Blank(http.server.BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+
+    def log_message(self, format: str, *args: Any) -> None:
+        pass
+
+
+def test_a_page_of_another_site_cannot_make_it_work(browser: "Browser", server: Server) -> None:
+    before = server.outcomes()
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Blank) as other, browser.new_page() as page:
+        threading.Thread(target=other.serve_forever, daemon=True).start()
+        page.goto(f"http://127.0.0.1:{other.server_port}/")
+        sent = """([address, bytes]) => fetch(address + "/restore",
+            {method: "POST", mode: "no-cors", body: new Blob([new Uint8Array(bytes)])}).catch(() => "kept from it")"""
+        assert page.evaluate(sent, [server.address, list(encoded(PICTURE))]) == "kept from it"
+        other.shutdown()
+    after = server.outcomes()
+    assert {name: after[name] - before[name] for name in after if after[name] != before[name]} == {
+        "foreign": 1
+    }
