@@ -19,6 +19,7 @@ if __name__ == "__main__":
     die_with_parent()  # before torch is imported, which takes seconds
 
 from flows.tracking import ticket_sink
+from mirl import terminal
 from mirl.config import Stopped, UserError
 from mirl.study.params import read_params
 from mirl.study.stages import STAGES, Study
@@ -45,6 +46,7 @@ class StopSignal:
 
 
 def main(arguments: list[str] | None = None) -> int:
+    terminal.guard()
     parser = argparse.ArgumentParser(prog="python -m flows.stage", description=__doc__.splitlines()[0])
     parser.add_argument("stage", choices=sorted(STAGES), help="which stage of dvc.yaml to make")
     parser.add_argument(
@@ -58,19 +60,16 @@ def main(arguments: list[str] | None = None) -> int:
         study = Study(root=root, params=params, open_sink=ticket_sink, should_stop=StopSignal())
         STAGES[wanted.stage](study, wanted.key)
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        return terminal.fail(error)
     except Stopped as stopped:
         print(stopped, file=sys.stderr)
         return EXIT_STOPPED
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
-        print(
-            f"error: the disk is full ({error}); free some space and run this again, nothing is lost",
-            file=sys.stderr,
+        return terminal.fail(
+            f"the disk is full ({error}); free some space and run this again, nothing is lost"
         )
-        return 2
     finally:
         for handle in held:
             handle.close()

@@ -11,7 +11,8 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 ORDER = [
-    {"config", "files"},
+    {"config", "files", "terminal"},
+    {"names"},
     {"records"},
     {"data", "networks", "sparsity"},  # beside one another: none imports another
     {"tickets"},

@@ -19,10 +19,12 @@ from flows.lottery.flow import Source, Where, lottery
 from flows.lottery.runner import Dvc
 from flows.lottery.servers import plain_errors, temporary
 from flows.tracking.store import Store
+from mirl import terminal
 from mirl.config import UserError, parse_yaml
 
 
 def main(arguments: list[str] | None = None) -> int:
+    terminal.guard()
     parser = argparse.ArgumentParser(
         prog="python -m flows.lottery", description=(__doc__ or "").splitlines()[0]
     )
@@ -60,13 +62,14 @@ def main(arguments: list[str] | None = None) -> int:
         if own and state.is_completed():
             Dvc(root, print).checkout([*read_graph(root, wanted.targets)] if wanted.targets else None)
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        return terminal.fail(error)
     if state.name == STOPPED:
         print(state.message, file=sys.stderr)
         return 130
-    print(f"error: {state.message}" if state.is_failed() else state.message, file=sys.stderr)
-    return 2 if state.is_failed() else 0
+    if state.is_failed():
+        return terminal.fail(state.message)
+    print(state.message, file=sys.stderr)
+    return 0
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

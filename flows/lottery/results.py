@@ -11,6 +11,7 @@ from flows.lottery.lockfile import LockFile
 from flows.lottery.memory import LockArtifact
 from flows.lottery.runner import Dvc
 from flows.lottery.servers import plain_errors
+from mirl import terminal
 from mirl.config import UserError
 from mirl.study.params import read_params
 
@@ -42,6 +43,7 @@ def bring(root: Path) -> tuple[int, int]:
 
 
 def main() -> int:
+    terminal.guard()
     argparse.ArgumentParser(
         prog="python -m flows.lottery.results", description=(__doc__ or "").splitlines()[0]
     ).parse_args()
@@ -53,8 +55,7 @@ def main() -> int:
         print(f"{current} of {stages} stages are up to date here, by params.yaml and source as they are here")
         print("`git checkout dvc.lock && dvc checkout` goes back to what is committed")
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        return terminal.fail(error)
     return 0
 
 

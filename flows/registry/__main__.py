@@ -5,10 +5,12 @@ import sys
 from pathlib import Path
 
 from flows import registry, tracking
+from mirl import terminal
 from mirl.config import UserError
 
 
 def main(arguments: list[str] | None = None) -> int:
+    terminal.guard()
     parser = argparse.ArgumentParser(
         prog="python -m flows.registry", description=(registry.__doc__ or "").splitlines()[0]
     )
@@ -26,8 +28,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         print(_answer(wanted.command, wanted.root, getattr(wanted, "force", False)))
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        return terminal.fail(error)
     return 0
 
 

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from flows import tracking
+from mirl import terminal
 from mirl.config import UserError
 
 
@@ -32,6 +33,7 @@ def show(root: Path, port: int) -> int:
 
 
 def main(arguments: list[str] | None = None) -> int:
+    terminal.guard()
     parser = argparse.ArgumentParser(
         prog="python -m flows.tracking", description=(tracking.__doc__ or "").splitlines()[0]
     )
@@ -54,8 +56,7 @@ def main(arguments: list[str] | None = None) -> int:
             return show(wanted.root, wanted.port)
         done = tracking.sync(wanted.root, wanted.names or None)
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        return terminal.fail(error)
     except KeyboardInterrupt:
         print("stopped; what is missing comes with the next run of this command", file=sys.stderr)
         return 130

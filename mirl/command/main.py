@@ -12,14 +12,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from mirl import __version__
+from mirl import __version__, terminal
 from mirl.command import studies
 from mirl.command.amounts import pixels, seconds, size, whole
 from mirl.serve.hosts import Address
 from mirl.serve.limits import Limits
 
-STOPPED, BROKEN_PIPE, BAD_INPUT = 130, 141, 2
-"""Exit codes: as the shell gives for SIGINT and SIGPIPE; and what the user can mend."""
+STOPPED, BROKEN_PIPE = 130, 141
+"""Exit codes, as the shell gives for SIGINT and SIGPIPE."""
 
 RESTORE = """\
 Restore photographs: PNG, JPEG, WebP and TIFF; 8 and 16 bits; grey or RGB, with or without alpha.
@@ -40,18 +40,20 @@ exit codes: 0 all restored, now or before; 1 some failed, or an input held none 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; its exit code: 0 done, 1 some photographs failed, 2 what the user can mend."""
+    terminal.guard()
     try:
         wanted = parser().parse_args(arguments)
         code: int = wanted.run(wanted)
         sys.stdout.flush()
     except KeyboardInterrupt:
-        return _said("stopped", STOPPED)
+        print("mirl: stopped", file=sys.stderr)
+        return STOPPED
     except BrokenPipeError:
         # The reader has gone; without this, Python complains when it closes stdout.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return BROKEN_PIPE
     except (ValueError, OSError) as error:
-        return _said(f"error: {_sentence(error)}", BAD_INPUT)
+        return terminal.fail(_sentence(error), "mirl: ")
     return code
 
 
@@ -176,7 +178,7 @@ class _Parser(argparse.ArgumentParser):
     """Says what is wrong in one sentence, like every other error of the command."""
 
     def error(self, message: str) -> NoReturn:
-        raise SystemExit(_said(f"error: {message}; see `{self.prog} --help`", BAD_INPUT))
+        raise SystemExit(terminal.fail(f"{message}; see `{self.prog} --help`", "mirl: "))
 
 
 def _restore(wanted: argparse.Namespace) -> int:
@@ -230,11 +232,6 @@ def _sentence(error: ValueError | OSError) -> str:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return f"the disk is full ({place}); free some space and run it again"
     return f"{place}: {(error.strerror or 'it cannot be used').lower()}"
-
-
-def _said(sentence: str, code: int) -> int:
-    print(f"mirl: {sentence}", file=sys.stderr)
-    return code
 
 
 if __name__ == "__main__":
