@@ -6,7 +6,8 @@ from flows import tracking
 from flows.graph import Node
 from flows.lottery.artifacts import begin_progress, keep_table, keep_text, key_of
 from flows.lottery.runner import Done
-from mirl.study.workspace import Workspace, read_json
+from mirl.study.workspace import Workspace, read_decision
+from mirl.terminal import printable
 
 COLUMNS = {"density": "density/prunable", "PSNR dB": "psnr_db/mean", "SSIM": "ssim/mean"}
 """Column of the table -> metric, by the names of MLflow."""
@@ -50,10 +51,10 @@ class Board:
 
 def show_decision(study: str, root: Path) -> None:
     """The decision and its reasons, from the report below `root`; nothing where there is none."""
-    path = Workspace(root).report / "decision.json"
-    if path.exists():
-        decision = read_json(path)
-        title = f"**{decision['ticket']}**" if decision["ticket"] else "No ticket"
-        reasons = "".join(f"- {reason}\n" for reason in decision["reasons"])
+    report = Workspace(root).report
+    if (report / "decision.json").exists():
+        decision = read_decision(report)
+        title = f"**{decision.ticket}**" if decision.ticket else "No ticket"
+        reasons = "".join(f"- {printable(reason)}\n" for reason in decision.reasons)
         text = f"# {study}\n\n{title}\n\n{reasons}"
         keep_text(key_of("decision", study), text, f"decision of {study}")

@@ -5,34 +5,25 @@ python -m flows.registry rollback        the champion before it is the champion 
 python -m flows.registry list            every registered version
 """
 
-import tempfile
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 from mlflow.entities.model_registry import ModelVersion
 
-from flows.registry import model_files
+from flows.registry.card import Card
 from flows.registry.registered import CHAMPION, PREVIOUS, Registered, number, title
+from flows.registry.verification import Rescore, rescorer, sound, verify
 from flows.tracking import store
-from flows.tracking.facts import study_file
+from flows.tracking.facts import read_facts, study_file
+from flows.tracking.importing import sync
 from flows.tracking.store import Store, plain_errors
 from mirl.config import UserError
-from mirl.evaluation.scoring import Restore, score
 from mirl.promotion import Champion, PolicySection, stays
-from mirl.study.params import read_params
-from mirl.study.stages import held_out_images
-from mirl.study.workspace import Workspace, read_json
+from mirl.study.workspace import Workspace, read_decision
+from mirl.terminal import printable
 from mirl.tickets.container import sha256_of
-
-TOLERANCE_DB = 0.01
-"""The registered ticket scores as its file did, within this; other hardware adds up in another order."""
-IMAGES_PER_TASK = 2
-"""How many test images of each task are scored again before the alias moves."""
-
-Rescore = Callable[[Restore], pd.DataFrame]
-"""Scores a restorer as `evaluate` does, on some of its images; columns image, task, protocol, psnr_db."""
+from mirl.tickets.format import read
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,40 +40,47 @@ class Promotion:
 def promote(root: Path, rescore: Rescore | None = None, force: bool = False) -> Promotion:
     """Make the ticket that the report decided on the champion.
 
-    It is registered, loaded back from the registry and scored again by `rescore` (None: as the study's
+    It is registered, its ticket fetched back from the registry and scored again by `rescore` (None: as the study's
     `evaluate` does) before the alias moves. Promoting the same file twice makes no second version; nothing to
     promote is an answer, and so is a champion that stays: it is no worse, or was measured on other data (`force`
-    replaces it all the same). UserError where the report is missing or older than its ticket, or the loaded model
-    scores differently.
+    replaces it all the same). Code of the store is never run: a version whose other files are not those that this mirl
+    makes is registered anew. UserError where the report is missing or older than its ticket, or the ticket scores
+    differently.
     """
     files = Workspace(root)
-    decision = read_json(files.report / "decision.json")
-    name, reason = decision["ticket"], decision["reasons"][0]
+    decision = read_decision(files.report)
+    name, reason = decision.ticket, decision.reasons[0]
     if name is None:
         return Promotion(ticket=None, version=None, said=reason)
-    sha256 = _checked(files.ticket(name) / "ticket.safetensors", decision.get("sha256"))
+    ticket = files.ticket(name) / "ticket.safetensors"
+    card = _card(root, name, _checked(ticket, decision.sha256))
     opened = Store(root)
     with plain_errors(opened.uri), opened.locked("registry"):
         registered = Registered(opened)
-        version = registered.of_ticket(sha256) or registered.register(root, name, sha256)
+        candidates = registered.of_ticket(card.sha256)
+        version, remark = sound(registered, candidates, card, ticket, lambda: sync(root, [name])[0].run_id)
         champion = registered.aliased(CHAMPION)
         if champion and number(champion) == number(version):
             return Promotion(
                 ticket=name, version=number(version), said=f"{title(version)} is the champion already"
             )
         if champion and not force and (why := _stays(root, champion, version)):
-            return Promotion(ticket=None, version=None, said=why)
-        difference = _verify(registered, version, files.scores(name), rescore or rescorer(root))
+            return Promotion(ticket=None, version=None, said=f"{why}{remark}")
+        difference = verify(registered, version, files.scores(name), rescore or rescorer(root))
         if champion:
             registered.point(PREVIOUS, champion)
         registered.point(CHAMPION, version)
-    verified = f"loaded back from the registry it scores the same, to {difference:.4f} dB"
-    said = f"{title(version)} is the champion; {verified}. {reason}"
+    verified = f"fetched back from the registry it scores the same, to {difference:.4f} dB"
+    said = f"{title(version)} is the champion; {verified}{remark}. {reason}"
     return Promotion(ticket=name, version=number(version), said=said)
 
 
 def rollback(root: Path) -> str:
-    """Swap champion and previous; says what happened, UserError where there is none to go back to."""
+    """Swap champion and previous; says what happened, UserError where there is none to go back to.
+
+    Somebody may have changed the previous one since: its ticket is read again, and its other files have to be those that
+    this mirl makes of it; if they are not, it is registered anew.
+    """
     opened = _opened(root)
     with plain_errors(opened.uri), opened.locked("registry"):
         registered = Registered(opened)
@@ -93,9 +91,13 @@ def rollback(root: Path) -> str:
             )
         if previous is None or number(previous) == number(champion):
             raise UserError(f"{title(champion)} is the only champion so far; there is none to roll back to")
-        registered.point(CHAMPION, previous)
+        ticket, card, run = registered.ticket(previous), Card.of(previous), previous.run_id
+        read(ticket)  # from end to end
+        candidates = [previous, *registered.of_ticket(card.sha256)]
+        version, remark = sound(registered, candidates, card, ticket, lambda: run)
+        registered.point(CHAMPION, version)
         registered.point(PREVIOUS, champion)
-    return f"{title(previous)} is the champion again; {title(champion)} is the previous one"
+    return f"{title(version)} is the champion again; {title(champion)} is the previous one{remark}"
 
 
 def versions(root: Path) -> pd.DataFrame:
@@ -108,7 +110,7 @@ def versions(root: Path) -> pd.DataFrame:
         rows = [
             {"version": number(version)}
             | {"alias": ", ".join(alias for alias, at in aliases.items() if at == number(version))}
-            | {column: version.tags.get(column, "") for column in columns}
+            | {column: printable(version.tags.get(column, "")) for column in columns}
             for version in registered.all()
         ]
     return pd.DataFrame(rows, columns=["version", "alias", *columns])
@@ -117,40 +119,26 @@ def versions(root: Path) -> pd.DataFrame:
 def download(address: str) -> Path:
     """The ticket file at `models:/mirl@champion` or `models:/mirl/3`, from the store of the current folder.
 
-    UserError where there is no such version, or the file is not the one that was registered.
+    UserError where there is no such version, or the file has not the sha256 of its tag. Who can change the one can change
+    the other: that tells damage, not malice. A ticket carries no code; a wrong one restores wrong pictures.
     """
     opened = _opened(Path.cwd())
     with plain_errors(opened.uri):
         registered = Registered(opened)
         version = registered.at(address)
-        sha256 = version.tags.get("sha256", "")
-        folder = opened.root / ".mirl" / "registry" / sha256[:12]
-        ticket = folder / "ticket.safetensors"  # what came from a server stays here
-        if not ticket.exists() or sha256_of(ticket) != sha256:
-            ticket = registered.fetch(version, folder, model_files.TICKET_PLACE)
-    if sha256_of(ticket) != sha256:
-        raise UserError(
-            f"{ticket} is not the ticket that was registered as {address}; restore it from a backup"
-        )
-    return ticket
-
-
-def rescorer(root: Path) -> Rescore:
-    """Scoring as the study's `evaluate` does it, on the first IMAGES_PER_TASK test images of each task."""
-    section = read_params(root / "params.yaml").evaluate
-    few = section.model_copy(update={"limit": min(section.limit or IMAGES_PER_TASK, IMAGES_PER_TASK)})
-    return lambda restore: score(restore, held_out_images(root), few)
+        return registered.ticket(version)
 
 
 def _stays(root: Path, champion: ModelVersion, challenger: ModelVersion) -> str:
     """Why the champion stays, by the study's policy; empty where the challenger replaces it."""
-    if champion.tags.get("dataset") != challenger.tags.get("dataset") or "psnr_db" not in champion.tags:
+    standing, rival = Card.of(champion), Card.of(challenger)
+    if standing.dataset != rival.dataset or None in (standing.psnr_db, standing.density):
         return (
             f"{title(champion)} stays the champion: it was measured on other data, its figures and those of "
             f"{title(challenger)} do not compare; `python -m flows.registry promote --force` replaces it"
         )
     policy = PolicySection.read(study_file(root).get("promote", {}), "params.yaml: promote")
-    reason = stays(_standing(champion), _standing(challenger), policy)
+    reason = stays(_standing(standing), _standing(rival), policy)
     return (
         f"{title(champion)}: {reason}; `python -m flows.registry promote --force` replaces it"
         if reason
@@ -158,12 +146,20 @@ def _stays(root: Path, champion: ModelVersion, challenger: ModelVersion) -> str:
     )
 
 
-def _standing(version: ModelVersion) -> Champion:
-    tags = version.tags
-    return Champion(sha256=tags["sha256"], density=float(tags["density"]), psnr_db=float(tags["psnr_db"]))
+def _standing(card: Card) -> Champion:
+    assert card.density is not None and card.psnr_db is not None
+    return Champion(sha256=card.sha256, density=card.density, psnr_db=card.psnr_db)
 
 
-def _checked(ticket: Path, expected: str | None) -> str:
+def _card(root: Path, name: str, sha256: str) -> Card:
+    """What the tags of a version for ticket `name` of the study in `root` are to say."""
+    facts, study = read_facts(root, name), study_file(root)["study"]
+    numbers = {"density": "density/prunable", "psnr_db": "psnr_db/mean"}
+    known = {tag: float(facts.metrics[key]) for tag, key in numbers.items() if key in facts.metrics}
+    return Card(sha256=sha256, ticket=name, study=study, dataset=facts.dataset, **known)
+
+
+def _checked(ticket: Path, expected: str) -> str:
     if not ticket.exists():
         raise UserError(f"{ticket} does not exist, but the report decided on it; run `dvc repro`")
     sha256 = sha256_of(ticket)
@@ -172,31 +168,6 @@ def _checked(ticket: Path, expected: str | None) -> str:
             f"{ticket} is not the file that the report judged; run `dvc repro`, then promote again"
         )
     return sha256
-
-
-def _verify(registered: Registered, version: ModelVersion, scores: Path, rescore: Rescore) -> float:
-    """Load `version` back, score it again: the largest difference in dB; UserError over TOLERANCE_DB."""
-    with tempfile.TemporaryDirectory() as scratch:
-        model = model_files.load(registered.fetch(version, Path(scratch)))
-    again = rescore(model.restorer.run)
-    keys = ["image", "task", "protocol"]
-    both = again.merge(pd.read_parquet(scores / "scores.parquet"), on=keys, suffixes=("", "_before"))
-    if again.empty or len(both) < len(again):
-        raise UserError(
-            f"scores/{scores.name} is of other images or protocols than params.yaml asks for; run "
-            "`dvc repro`, then promote again"
-        )
-    difference = (both["psnr_db"] - both["psnr_db_before"]).abs()
-    registered.mark(version, bool(difference.max() <= TOLERANCE_DB))
-    if not difference.max() <= TOLERANCE_DB:  # NaN does not pass
-        worst = both.iloc[int(difference.fillna(float("inf")).to_numpy().argmax())]
-        raise UserError(
-            f"{title(version)}, loaded back from the registry, gives {worst['psnr_db']:.3f} dB on "
-            f"{worst['image']} ({worst['task']}), expected {worst['psnr_db_before']:.3f}; the champion "
-            f"stays. If other hardware evaluated it, run `dvc repro -s -f evaluate@{scores.name}` and "
-            "`dvc repro` here, then promote again"
-        )
-    return float(difference.max())
 
 
 def _opened(root: Path) -> Store:

@@ -1,19 +1,22 @@
-"""A ticket as the files of an MLflow model, which work without this repository, and the way back."""
+"""A ticket as the files of an MLflow model, which work without this repository.
 
-import sys
+Whoever may write to a store may change them, and MLflow runs them: mirl never loads a model, it compares its files with
+those that `save` makes of the same ticket, byte for byte.
+"""
+
 import warnings
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 import mlflow.pyfunc
-from mlflow.models import ModelSignature
+from mlflow.models import Model, ModelSignature
+from mlflow.models.model import MLMODEL_FILE_NAME
 from mlflow.types.schema import ColSpec, Schema
 from packaging.requirements import Requirement
 
 import mirl
 from flows.registry import model
-from mirl.config import UserError
+from mirl.tickets.container import sha256_of
 
 TICKET_PLACE = "artifacts/ticket.safetensors"
 """Where the ticket file lies in a model's folder."""
@@ -24,7 +27,10 @@ SIGNATURE = ModelSignature(
 
 
 def save(ticket: Path, folder: Path) -> None:
-    """Write the model of the file `ticket`, whose name is ticket.safetensors, into the new `folder`."""
+    """Write the model of the file `ticket`, whose name is ticket.safetensors, into the new `folder`.
+
+    The same ticket, mirl and libraries make the same bytes, wherever and whenever.
+    """
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*input example", category=UserWarning)
         mlflow.pyfunc.save_model(
@@ -36,20 +42,12 @@ def save(ticket: Path, folder: Path) -> None:
             pip_requirements=requirements(),
         )
     assert (folder / TICKET_PLACE).exists(), f"a model without {TICKET_PLACE}"
+    _forget_the_moment(folder / MLMODEL_FILE_NAME, ticket)
 
 
-def load(folder: Path) -> Any:
-    """The `flows.registry.model.TicketModel` in `folder`, loaded as a server loads it; UserError where it is none."""
-    path = sys.path
-    try:
-        loaded = mlflow.pyfunc.load_model(str(folder)).unwrap_python_model()
-    finally:
-        sys.path = path  # MLflow leaves the model's copy of the code in front of ours
-    if type(loaded).__name__ != model.TicketModel.__name__:
-        raise UserError(
-            f"the registered model is a {type(loaded).__name__}, expected one that this project registered"
-        )
-    return loaded
+def files(folder: Path) -> dict[str, Path]:
+    """Place in the model -> file, of a model on this disk."""
+    return {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
 
 
 def requirements() -> list[str]:
@@ -58,3 +56,14 @@ def requirements() -> list[str]:
     names = [item.name for item in needed if item.marker is None or item.marker.evaluate({"extra": ""})]
     # A local version such as +cpu is in no package index.
     return [f"{name}=={metadata.version(name).partition('+')[0]}" for name in ["mlflow", *names]]
+
+
+def _forget_the_moment(description: Path, ticket: Path) -> None:
+    """MLflow notes a random id, the time and paths of this machine, none of which it reads again."""
+    made = Model.load(str(description))
+    made.model_uuid = sha256_of(ticket)[:32]
+    made.utc_time_created = "1970-01-01 00:00:00.000000"
+    flavor = made.flavors[mlflow.pyfunc.FLAVOR_NAME]
+    flavor["model_code_path"] = Path(model.__file__).name
+    flavor["artifacts"][model.TICKET]["uri"] = TICKET_PLACE
+    made.save(str(description))

@@ -1,17 +1,16 @@
-"""The versions of the registered model: found, made, fetched, and what the aliases point to."""
+"""The versions of the registered model: found, made, and what the aliases point to."""
 
-import tempfile
+import secrets
 from pathlib import Path
 
-import mlflow.artifacts
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
-from flows.registry import model_files
-from flows.tracking.importing import sync
+from flows.registry.card import Card
+from flows.registry.carried import Carried
 from flows.tracking.store import Store
 from mirl.config import UserError
-from mirl.study.workspace import Workspace
+from mirl.terminal import printable
 
 MODEL = "mirl"
 CHAMPION, PREVIOUS = "champion", "previous"
@@ -30,11 +29,9 @@ class Registered:
         found = self.client.search_model_versions(f"name='{MODEL}'")
         return sorted(found, key=lambda version: -int(version.version))
 
-    def of_ticket(self, sha256: str) -> ModelVersion | None:
-        """The version that carries the ticket file of this sha256."""
-        return next(
-            (version for version in reversed(self.all()) if version.tags.get("sha256") == sha256), None
-        )
+    def of_ticket(self, sha256: str) -> list[ModelVersion]:
+        """The versions that say to carry the ticket file of this sha256, the oldest first."""
+        return [version for version in reversed(self.all()) if version.tags.get("sha256") == sha256]
 
     def aliased(self, alias: str) -> ModelVersion | None:
         """The version that `alias` points to."""
@@ -82,32 +79,39 @@ class Registered:
                 "what it has, `promote` makes a champion"
             ) from None
 
-    def register(self, root: Path, name: str, sha256: str) -> ModelVersion:
-        """A new version for ticket `name` of the study in `root`; its files hang on the ticket's run."""
-        (synced,) = sync(root, [name])
-        run = self.client.get_run(synced.run_id)
-        with tempfile.TemporaryDirectory() as scratch:
-            folder = Path(scratch) / "model"
-            model_files.save(Workspace(root).ticket(name) / "ticket.safetensors", folder)
-            # A run may carry several: the same round trained on other hardware is another file.
-            place = f"model-{sha256[:12]}"
-            self.client.log_artifacts(run.info.run_id, str(folder), place)
-        self._make_sure_of_the_model()
-        study = self.client.get_experiment(run.info.experiment_id).name.removeprefix("mirl/")
-        tags = {"sha256": sha256, "ticket": name, "study": study, "verified": "no"}
-        tags |= {"dataset": run.data.tags.get("dataset", "")}
-        numbers = {"density": "density/prunable", "psnr_db": "psnr_db/mean"}
-        tags |= {tag: repr(run.data.metrics[key]) for tag, key in numbers.items() if key in run.data.metrics}
-        return self.client.create_model_version(
-            MODEL, f"{run.info.artifact_uri}/{place}", run.info.run_id, tags=tags
-        )
+    def carried(self, version: ModelVersion) -> Carried:
+        """The files of `version`; UserError where the store keeps them in a place that is not its own."""
+        return Carried(self.store, self.client.get_model_version_download_uri(version.name, number(version)))
 
-    def fetch(self, version: ModelVersion, folder: Path, place: str = "") -> Path:
-        """The files of `version`, or the one at `place` in it: where they lie on this machine, else in `folder`."""
-        source = self.client.get_model_version_download_uri(version.name, number(version))
-        uri = f"{source}/{place}" if place else source
-        copy_to = None if uri.startswith("file:") else str(folder)
-        return Path(mlflow.artifacts.download_artifacts(uri, dst_path=copy_to, tracking_uri=self.store.uri))
+    def ticket(self, version: ModelVersion) -> Path:
+        """The ticket file of `version`, whose digest is that of its tag; UserError where that cannot be had."""
+        return self.carried(version).ticket(Card.of(version).sha256)
+
+    def difference(self, version: ModelVersion, card: Card, fresh: Path) -> str:
+        """What of `version` is not as in `card` and the model folder `fresh`, in words; empty where all is."""
+        try:
+            if wrong := [tag for tag, value in card.tags().items() if version.tags.get(tag) != value]:
+                return f"tag {wrong[0]}"
+            place = self.carried(version).difference(fresh)
+        except UserError:  # files in a place that is not the store's
+            return "address of its files"
+        return printable(place)
+
+    def add(self, fresh: Path, run_id: str | None, card: Card) -> ModelVersion:
+        """A new version with the files in `fresh`, which hang on the run of its ticket."""
+        if run_id is None:
+            raise UserError(
+                f"the registered ticket {card.ticket} belongs to no run of MLflow; promote it from its study"
+            )
+        run = self.client.get_run(run_id)
+        self.store.own(run.info.artifact_uri)
+        # A name that nobody can have put files under before; also, a run may carry several models.
+        place = f"model-{card.sha256[:12]}-{secrets.token_hex(4)}"
+        self.client.log_artifacts(run_id, str(fresh), place)
+        self._make_sure_of_the_model()
+        return self.client.create_model_version(
+            MODEL, f"{run.info.artifact_uri}/{place}", run_id, tags=card.tags() | {"verified": "no"}
+        )
 
     def _make_sure_of_the_model(self) -> None:
         try:
@@ -124,4 +128,4 @@ def number(version: ModelVersion) -> str:
 
 def title(version: ModelVersion) -> str:
     """How a sentence names `version`."""
-    return f"{version.tags.get('ticket', 'a ticket')} (version {number(version)} of {MODEL})"
+    return f"{printable(version.tags.get('ticket', 'a ticket'))} (version {number(version)} of {MODEL})"

@@ -1,7 +1,6 @@
 """Runs in MLflow: a study is an experiment with one parent run, and one run a ticket below it."""
 
 import math
-import re
 import time
 from collections.abc import Sequence
 
@@ -11,6 +10,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME
 
 from flows.tracking.store import Store
 from mirl.config import UserError
+from mirl.names import named
 from mirl.records import TrainRecord
 
 FINGERPRINT = "mirl.fingerprint"
@@ -24,12 +24,8 @@ class StudyRuns:
     """The runs of one study."""
 
     def __init__(self, store: Store, study: str) -> None:
-        if not re.fullmatch(r"[A-Za-z0-9][\w.-]*", study):
-            raise UserError(
-                f"the study's name is {study!r}, expected letters, digits, `.`, `-` and `_`; mend `study`"
-            )
         self.store = store
-        self.study = study
+        self.study = named(study, "the study's name")
         self.client = store.client
         self.experiment_id = self._experiment()
 
@@ -49,7 +45,7 @@ class StudyRuns:
         return self._find_or_make({FINGERPRINT: fingerprint, "name": name}, name, tags, begun)
 
     def tickets(self) -> list[Run]:
-        """Every ticket's run of the study."""
+        """Every ticket's run of the study; UserError where one keeps its files in a place that is not the store's."""
         return self._search(f"tags.`{FINGERPRINT}` LIKE '%'")
 
     def _experiment(self) -> str:
@@ -69,6 +65,7 @@ class StudyRuns:
                 f"the MLflow experiment {name} was deleted; restore it (`mlflow experiments restore -x "
                 f"{found.experiment_id}`), or give the study another name in params.yaml"
             )
+        self.store.own(found.artifact_location)
         return str(found.experiment_id)
 
     def _find_or_make(self, marks: dict[str, str], name: str, tags: dict[str, str], begun: int | None) -> Run:
@@ -101,7 +98,7 @@ class StudyRuns:
             page = self.client.search_runs(
                 [self.experiment_id], condition, max_results=1000, order_by=order, page_token=token
             )
-            runs += page
+            runs += [run for run in page if self.store.own(run.info.artifact_uri)]
             if not (token := page.token):
                 return runs
 

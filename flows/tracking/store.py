@@ -13,6 +13,7 @@ from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 from requests.exceptions import RequestException
 from sqlalchemy.exc import SQLAlchemyError
 
+from flows.tracking import places
 from mirl.config import UserError
 
 DATABASE = "mlflow.db"
@@ -35,6 +36,12 @@ class Store:
             _create(file, self.artifacts)
         with plain_errors(self.uri):
             self.client = MlflowClient(tracking_uri=self.uri, registry_uri=self.uri)
+
+    def own(self, place: str) -> str:
+        """`place`, an address that the store gave for files; UserError where it is not the store's own."""
+        given = os.environ.get(places.ROOT_VARIABLE, "")
+        roots = [(self.root / ARTIFACTS).as_uri(), *([given] if given else [])]
+        return places.own(place, self.uri, roots)
 
     @property
     def shown(self) -> str:

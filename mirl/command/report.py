@@ -5,7 +5,8 @@ from pathlib import Path
 import pandas as pd
 
 from mirl.config import UserError
-from mirl.study.workspace import Workspace, read_json
+from mirl.study.workspace import Workspace, read_decision
+from mirl.terminal import printable
 
 COLUMNS = {
     "name": "ticket",
@@ -44,9 +45,9 @@ def run(root: Path, as_markdown: bool) -> int:
         return 0
     known = [name for name in COLUMNS if name in whole]  # an older mirl's report says less
     table = whole[known].rename(columns=COLUMNS)
-    decision = read_json(report / "decision.json")
+    decision = read_decision(report)
     print(table.to_string(index=False, formatters=FORMATS, na_rep=""))
-    print(f"\n{decision['reasons'][0]}")
+    print(f"\n{printable(decision.reasons[0])}")
     if "weight_steps" in whole:
         print(
             "weight steps: what its weights have gone through; what was trained for longer may be better for that alone"

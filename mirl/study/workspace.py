@@ -10,7 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel, Field, ValidationError
+
 from mirl.config import UserError
+from mirl.names import DigestOrNone, Name, named
 
 
 @dataclass(frozen=True)
@@ -28,10 +31,12 @@ class Workspace:
         return self.root / "report"
 
     def ticket(self, name: str) -> Path:
-        return self.root / "tickets" / name
+        """UserError where that is no name, but a way to elsewhere."""
+        return self.root / "tickets" / named(name, "a ticket's name")
 
     def scores(self, name: str) -> Path:
-        return self.root / "scores" / name
+        """UserError as `ticket`."""
+        return self.root / "scores" / named(name, "a ticket's name")
 
     def checkpoint(self, fingerprint: str) -> Path:
         """File that a training of this fingerprint resumes from; outside of what DVC deletes and caches."""
@@ -71,6 +76,24 @@ def _claim(descriptor: int, what: Path) -> None:
         ) from None
     os.ftruncate(descriptor, 0)
     os.pwrite(descriptor, str(os.getpid()).encode(), 0)
+
+
+class KeptDecision(BaseModel):
+    """What report/decision.json says."""
+
+    ticket: Name | None = None
+    reasons: list[str] = Field(min_length=1)
+    sha256: DigestOrNone = ""
+    """Of the ticket's file."""
+
+
+def read_decision(report: Path) -> KeptDecision:
+    """The decision in the folder `report`; UserError where there is none, or it is not what mirl writes."""
+    path = report / "decision.json"
+    try:
+        return KeptDecision.model_validate(read_json(path))
+    except ValidationError as error:
+        raise UserError(f"{path} is no decision ({error.errors()[0]['msg']}); run `dvc repro`") from None
 
 
 def write_json(path: Path, value: Any) -> None:

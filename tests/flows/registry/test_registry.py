@@ -14,42 +14,14 @@ from PIL import Image
 from flows import registry
 from flows.registry import model_files
 from flows.registry.__main__ import main
-from flows.registry.registered import Registered, number
 from flows.tracking.store import Store
 from mirl.config import UserError
-from mirl.evaluation.scoring import EvaluateSection, Restore, TestImage, score
+from mirl.evaluation.scoring import Restore
 from mirl.restore.restorer import Restorer
 from mirl.tickets.format import read
+from tests.flows.registry.tiny import CHAMPION, alias, scored
 
 Make = Callable[..., Path]
-CHAMPION = "models:/mirl@champion"
-
-
-def images() -> list[TestImage]:
-    clean_HWC = np.random.default_rng(0).integers(0, 256, (16, 16, 3), np.uint8)
-    return [TestImage(image="a", task="denoise_15", clean_HWC=clean_HWC, degraded_HWC=None)]
-
-
-def scored(restore: Restore) -> pd.DataFrame:
-    return score(restore, images(), EvaluateSection())
-
-
-@pytest.fixture
-def decided(root: Path, make_ticket: Make, make_scores: Make, make_report: Make) -> Callable[..., None]:
-    """Trains, evaluates and decides on ticket `global-r1`; another seed makes another ticket."""
-
-    def decide(seed: int = 0) -> None:
-        folder = make_ticket(seed=seed, density=0.7 - 0.1 * seed)  # a later one is sparser
-        ticket = read(folder / "ticket.safetensors")
-        scored(Restorer(ticket).run).to_parquet(make_scores() / "scores.parquet")
-        make_report("global-r1", sha256=ticket.sha256)
-
-    return decide
-
-
-def alias(root: Path, name: str) -> str | None:
-    found = Registered(Store(root)).aliased(name)
-    return number(found) if found else None
 
 
 def test_the_champion_carries_the_ticket_file(root: Path, decided: Callable[..., None]) -> None:
@@ -133,23 +105,6 @@ def test_a_ticket_that_scores_differently_from_the_registry_does_not_move_the_al
     assert list(registry.versions(root)["verified"]) == ["no", "yes"]
     registry.promote(root, scored)
     assert alias(root, "champion") == "2"
-
-
-def test_what_is_scored_again_is_the_registered_file(
-    root: Path, decided: Callable[..., None], make_ticket: Make, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    decided()
-    save = model_files.save
-
-    def damaged(ticket: Path, folder: Path) -> None:
-        save(ticket, folder)
-        other = make_ticket("other", seed=9) / "ticket.safetensors"
-        (folder / model_files.TICKET_PLACE).write_bytes(other.read_bytes())
-
-    monkeypatch.setattr(model_files, "save", damaged)
-    with pytest.raises(UserError, match="loaded back from the registry"):
-        registry.promote(root, scored)
-    assert alias(root, "champion") is None
 
 
 @pytest.mark.parametrize("rows", [0, 1], ids=["no row", "another image"])

@@ -1,0 +1,42 @@
+"""What the tags of a registered version say of its ticket, checked for their form: who may write there may change them."""
+
+from mlflow.entities.model_registry import ModelVersion
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from mirl.config import UserError
+from mirl.names import Digest, DigestOrNone, Name
+
+
+class Card(BaseModel):
+    """The tags of one version."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
+
+    sha256: Digest
+    """Of the ticket file."""
+    ticket: Name
+    study: Name
+    dataset: DigestOrNone = ""
+    """Of the prepared data that it was trained on."""
+    density: float | None = None
+    """Over prunable weights."""
+    psnr_db: float | None = None
+    """Mean under the policy's protocol."""
+
+    @classmethod
+    def of(cls, version: ModelVersion) -> "Card":
+        """UserError where a tag is missing or is not what mirl writes."""
+        try:
+            return cls.model_validate(version.tags)
+        except ValidationError as error:
+            first = error.errors()[0]
+            tag = ".".join(map(str, first["loc"]))
+            raise UserError(
+                f"version {version.version} of {version.name} has the tag {tag} {version.tags.get(tag)!r}, which mirl does "
+                "not write; look who changed it, and delete that version"
+            ) from None
+
+    def tags(self) -> dict[str, str]:
+        """As MLflow keeps them; a number so that it comes back as the same."""
+        plain = self.model_dump(exclude_none=True)
+        return {key: value if isinstance(value, str) else repr(value) for key, value in plain.items()}

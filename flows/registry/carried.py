@@ -1,0 +1,102 @@
+"""The files that a registered version carries: looked at, fetched by names that we know, never run."""
+
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+from flows.registry.model_files import TICKET_PLACE, files
+from flows.tracking import places
+from flows.tracking.store import Store
+from mirl.config import UserError
+from mirl.tickets.container import sha256_of
+
+MOST_BYTES = 2**33
+"""Of a ticket file that is fetched: no network has more."""
+_AT_ONCE = 8
+_META = "registered_model_meta"  # MLflow leaves it where it serves a model from
+
+
+class Carried:
+    """The files at `address`, which comes out of the store; UserError where that is not the store's own place."""
+
+    def __init__(self, store: Store, address: str) -> None:
+        self._address = store.own(address)
+        self._store = store
+        self._folder = places.local(address)
+        """Where they lie on this machine, if they do."""
+        self._repository = get_artifact_repository(address, tracking_uri=store.uri)
+
+    def ticket(self, sha256: str) -> Path:
+        """The ticket file of this digest: where it lies on this machine, else a copy; UserError where it is another."""
+        if self._folder:
+            path = self._folder / TICKET_PLACE
+            self._store.own(path.resolve().as_uri())  # a link may lead anywhere
+        else:
+            folder = self._store.root / ".mirl" / "registry" / sha256
+            path = folder / TICKET_PLACE
+            if not (path.is_file() and sha256_of(path) == sha256):
+                size = dict(self._listed({TICKET_PLACE: path}, "artifacts")).get(TICKET_PLACE, 0)
+                if size <= MOST_BYTES:
+                    self._fetch([TICKET_PLACE], folder)
+        if not path.is_file() or sha256_of(path) != sha256:
+            raise UserError(
+                f"{path} is not the ticket that was registered, whose sha256 begins with {sha256[:12]}; "
+                "restore it from a backup, or register it again with `python -m flows.registry promote`"
+            )
+        return path
+
+    def difference(self, fresh: Path) -> str:
+        """The place of a file that is not as in the model folder `fresh`, changed, missing or there besides; or ""."""
+        expected = files(fresh)
+        found: dict[str, int] = {}
+        for place, size in self._local(expected) if self._folder else self._listed(expected):
+            if place == _META:
+                continue
+            if place not in expected or size != expected[place].stat().st_size:
+                return place
+            found[place] = size
+        if missing := sorted(expected.keys() - found.keys()):
+            return missing[0]
+        with tempfile.TemporaryDirectory() as scratch:
+            folder = self._folder or self._fetch(expected, Path(scratch))
+            changed = [
+                place
+                for place, path in expected.items()
+                if (folder / place).read_bytes() != path.read_bytes()
+            ]
+        return min(changed, default="")
+
+    def _local(self, expected: Mapping[str, Path]) -> Iterator[tuple[str, int]]:
+        """(place, bytes) of everything in the folder; -1 bytes of what is neither a file nor one of the folders."""
+        assert self._folder is not None
+        folders = _folders(expected)
+        for path in self._folder.rglob("*"):
+            place = path.relative_to(self._folder).as_posix()
+            if path.is_symlink() or not (path.is_file() or place in folders):
+                yield place, -1
+            elif path.is_file():
+                yield place, path.stat().st_size
+
+    def _listed(self, expected: Mapping[str, Path], below: str = "") -> Iterator[tuple[str, int]]:
+        """The same by the store's word; a folder that is not expected is not looked into."""
+        folders = _folders(expected)
+        for entry in self._repository.list_artifacts(below or None):
+            is_inside = Path(entry.path).parent.as_posix() == (below or ".")
+            if entry.is_dir and is_inside and entry.path in folders:
+                yield from self._listed(expected, entry.path)
+            else:
+                yield entry.path, -1 if entry.is_dir else entry.file_size or 0
+
+    def _fetch(self, names: Iterable[str], folder: Path) -> Path:
+        """Copies of these files, below `folder`."""
+        folder.mkdir(parents=True, exist_ok=True)
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            list(pool.map(lambda name: self._repository.download_artifacts(name, str(folder)), names))
+        return folder
+
+
+def _folders(expected: Iterable[str]) -> set[str]:
+    return {parent.as_posix() for place in expected for parent in Path(place).parents}

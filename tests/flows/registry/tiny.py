@@ -1,0 +1,25 @@
+"""One test picture, and what the aliases point to."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from flows.registry.registered import Registered, number
+from flows.tracking.store import Store
+from mirl.evaluation.scoring import EvaluateSection, Restore, TestImage, score
+
+CHAMPION = "models:/mirl@champion"
+
+
+def scored(restore: Restore) -> pd.DataFrame:
+    """As the study's `evaluate` does it."""
+    clean_HWC = np.random.default_rng(0).integers(0, 256, (16, 16, 3), np.uint8)
+    image = TestImage(image="a", task="denoise_15", clean_HWC=clean_HWC, degraded_HWC=None)
+    return score(restore, [image], EvaluateSection())
+
+
+def alias(root: Path, name: str) -> str | None:
+    """The number of the version that it points to."""
+    found = Registered(Store(root)).aliased(name)
+    return number(found) if found else None
