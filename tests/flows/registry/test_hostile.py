@@ -11,6 +11,7 @@ import pytest
 from flows import registry
 from flows.registry import model_files
 from flows.registry.__main__ import main
+from flows.registry.carried import Carried
 from flows.tracking.store import Store
 from mirl.command.main import main as mirl
 from mirl.config import UserError
@@ -71,16 +72,30 @@ CHANGES: dict[str, Callable[[Path, str], object]] = {
 """Place that differs afterwards -> what changes it in a model's folder, given code that leaves a trace."""
 
 
-@pytest.mark.parametrize("place", CHANGES)
-def test_a_version_with_other_files_is_registered_anew_and_none_of_it_runs(twice: Path, place: str) -> None:
+def test_every_change_of_a_file_is_found(twice: Path) -> None:
+    folder, kept, trace = model(twice, 2), twice.parent / "kept", twice.parent / "trace"
+    fresh = twice.parent / "fresh"
+    model_files.save(twice / "tickets/global-r1/ticket.safetensors", fresh)
+    carried = Carried(Store(twice), folder.as_uri())
+    shutil.copytree(folder, kept)
+    for place, change in CHANGES.items():
+        change(folder, EVIL.format(str(trace)))
+        assert carried.difference(fresh) == place
+        shutil.rmtree(folder)
+        shutil.copytree(kept, folder)
+    assert carried.difference(fresh) == ""
+    (folder / "registered_model_meta").write_text("MLflow leaves it where it serves")
+    assert carried.difference(fresh) == ""
+    assert not trace.exists()
+
+
+def test_a_version_with_other_files_is_registered_anew_and_none_of_it_runs(twice: Path) -> None:
     trace = twice.parent / "trace"
-    for version in (1, 2):
-        CHANGES[place](model(twice, version), EVIL.format(str(trace)))
-    said = registry.rollback(twice)
-    assert f"version 1 of mirl) has another {place}" in said
+    for version, place in ((1, "model.py"), (2, "code/mirl/__init__.py")):
+        (model(twice, version) / place).write_text(EVIL.format(str(trace)))
+    assert "version 1 of mirl) has another model.py" in registry.rollback(twice)
     assert (alias(twice, "champion"), alias(twice, "previous")) == ("3", "2")
-    again = registry.promote(twice, scored)
-    assert f"version 2 of mirl) has another {place}" in again.said
+    assert "version 2 of mirl) has another code/mirl/__init__.py" in registry.promote(twice, scored).said
     assert (alias(twice, "champion"), alias(twice, "previous")) == ("4", "3")
     assert registry.promote(twice, scored).version == "4"  # nothing is wrong with that one
     assert not trace.exists()
@@ -121,33 +136,15 @@ def test_files_that_change_on_their_way_stay_without_an_alias(
     assert alias(root, "champion") is None
 
 
-@pytest.mark.parametrize("key", ["density", "psnr_db", "ticket", "study", "dataset"])
-def test_tags_that_flatter_a_version_make_it_no_candidate(twice: Path, key: str) -> None:
-    tag(twice, 2, key, "0.001" if key in ("density", "psnr_db") else "f" * 64)
+def test_tags_that_flatter_a_version_make_it_no_candidate(twice: Path) -> None:
+    tag(twice, 2, "density", "0.001")
     promoted = registry.promote(twice, scored, force=True)
-    assert promoted.version == "3" and f"another tag {key}" in promoted.said
+    assert promoted.version == "3" and "another tag density" in promoted.said
 
 
-OUTSIDE = [
-    "file:///etc",
-    "/etc",
-    "file://{root}/mlartifacts/../../elsewhere",
-    "file://{root}/mlartifacts/%2e%2e/%2e%2e/elsewhere",
-    "file://{root}/mlartifacts/%252e%252e/elsewhere",
-    "file://{root}/mlartifacts/link",
-    "http://127.0.0.1:9/latest/meta-data",
-    "mlflow-artifacts://127.0.0.1:9/1/x",
-    "s3://bucket/model",
-    "dbfs:/x",
-    "ftp://127.0.0.1:9/x",
-    "models:/other/1",
-    "runs:/x/model",
-    "tickets",
-]
-
-
-@pytest.mark.parametrize("address", OUTSIDE)
-@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(
+    "address", ["file:///etc", "http://127.0.0.1:9/latest/meta-data", "{root}/mlartifacts/link"]
+)
 def test_an_address_outside_of_the_store_is_not_asked(
     twice: Path, address: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -156,12 +153,9 @@ def test_an_address_outside_of_the_store_is_not_asked(
     (twice / "mlartifacts" / "link").symlink_to(elsewhere)
     source = address.format(root=twice)
     asked(twice, "UPDATE model_versions SET source = ?, storage_location = NULL", source)
-    for command in (["rollback"], ["--root", str(twice), "rollback"]):
-        assert main(command) == 2
-        said = capsys.readouterr().err
-        assert "not its own place" in said and said.count("\n") == 1
-    with pytest.raises(UserError, match="not its own place"):
-        registry.download(CHAMPION)
+    assert main(["rollback"]) == mirl(["inspect", CHAMPION]) == 2
+    said = capsys.readouterr().err
+    assert said.count("not its own place") == said.count("\n") == 2
     assert (alias(twice, "champion"), alias(twice, "previous")) == ("2", "1")
     assert (
         "another address of its files" in registry.promote(twice, scored).said
@@ -209,36 +203,39 @@ def test_files_are_not_written_where_somebody_has_moved_a_run(twice: Path, decid
 NASTY = "\x1b]0;owned\x07\u202e\nx"
 
 
-@pytest.mark.parametrize(
-    "digest", ["../../../../escaped", "/tmp/escaped", "f" * 63 + "\n", NASTY, "--force", "F" * 64]
-)
-def test_a_digest_is_one_before_it_is_a_path(
-    twice: Path, digest: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    before = {path for path in twice.parent.rglob("*") if "mlartifacts" not in path.parts}
-    for version in (1, 2):
-        tag(twice, version, "sha256", digest)
-    for arguments in (["rollback"], ["promote"]):
-        assert main(arguments) in (0, 2)
-    assert mirl(["inspect", CHAMPION]) == 2
-    assert mirl(["restore", "x.png", "-o", "y.png"]) == 2
-    said = capsys.readouterr().err
-    assert ("has the tag sha256" in said and said.isprintable()) or "\x1b" not in said
-    after = {path for path in twice.parent.rglob("*") if "mlartifacts" not in path.parts}
-    assert {
-        path for path in after - before if ".mirl" not in path.parts and path.name != "mlflow.db"
-    } == set()
+def outside(root: Path) -> set[Path]:
+    """Everything beside the study and in it, but what it may write to."""
+    found = root.parent.rglob("*")
+    return {path for path in found if not {"mlartifacts", ".mirl", "mlflow.db"} & {*path.parts}}
 
 
-@pytest.mark.parametrize("key", ["ticket", "study", "density", "verified", "sha256"])
-def test_tags_do_not_reach_the_terminal_as_they_are(
-    twice: Path, key: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    for version in (1, 2):
-        tag(twice, version, key, f"a{NASTY}")
-    for arguments in (["list"], ["rollback"], ["promote"], ["list"]):
-        assert main(arguments) in (0, 2)
-        out, err = capsys.readouterr()
-        assert "\x1b" not in out + err and "\u202e" not in out + err
-        assert "\nx" not in out + err
-        assert out + err
+def test_a_digest_is_one_before_it_is_a_path(twice: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = outside(twice)
+    for digest in (
+        "../../../../escaped",
+        str(twice.parent / "escaped"),
+        "f" * 63 + "\n",
+        NASTY,
+        "-f",
+        "F" * 64,
+    ):
+        for version in (1, 2):
+            tag(twice, version, "sha256", digest)
+        assert main(["rollback"]) == mirl(["inspect", CHAMPION]) == 2
+        assert mirl(["restore", "x.png", "-o", "y.png"]) == 2
+        said = capsys.readouterr().err
+        assert said.count("has the tag sha256") == said.count("\n") == 3
+        assert said.replace("\n", "").isprintable()
+    assert main(["promote"]) == 2  # the champion has no figures that could be compared
+    assert outside(twice) == before
+    assert [path.name for path in (twice / ".mirl").iterdir()] == ["locks"]
+
+
+def test_tags_do_not_reach_the_terminal_as_they_are(twice: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for key in ("ticket", "study", "density", "verified", "sha256"):
+        for version in (1, 2):
+            tag(twice, version, key, f"a{NASTY}")
+    assert [main([command]) for command in ("list", "rollback", "promote")] == [0, 2, 2]
+    out, err = capsys.readouterr()
+    assert r"a\x1b]0;owned\x07\u202e\nx" in out
+    assert (out + err).replace("\n", "").isprintable() and "\nx" not in out + err
