@@ -21,6 +21,7 @@ from flows.lottery.servers import plain_errors, temporary
 from flows.tracking.store import Store
 from mirl import terminal
 from mirl.config import UserError, parse_yaml
+from mirl.names import named
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -43,6 +44,8 @@ def main(arguments: list[str] | None = None) -> int:
     home = root / ".mirl" / "lottery"
     own = not wanted.study and not wanted.set  # then the result is what `dvc repro` would have made here
     try:
+        if wanted.study:
+            named(wanted.study, "--study")  # it becomes the name of a file
         overrides = dict(_override(text) for text in wanted.set)
         if not (root / "params.yaml").exists():
             raise UserError("there is no params.yaml here; run this in the folder of the study")

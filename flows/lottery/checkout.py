@@ -16,8 +16,11 @@ from urllib.parse import urlsplit
 
 from mirl.config import Stopped, UserError
 from mirl.files import write_whole
+from mirl.terminal import printable
 
 POLL_SECONDS = 0.5
+PROTOCOLS = "file:git:http:https:ssh"
+"""What git may fetch by; `ext::` would run a command. git's own variable GIT_ALLOW_PROTOCOL allows others."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +33,12 @@ class Revision:
     """40 hex digits."""
     params: str | None = None
     """Text of params.yaml, where it is not the one that is committed."""
+
+    def __post_init__(self) -> None:
+        """UserError where git would take one of them for something else."""
+        refuse_commands(self.repository)
+        if not re.fullmatch("[0-9a-f]{40}", self.commit):
+            raise UserError(f"the commit is {self.commit!r}, expected 40 hex digits; name it whole")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,6 +116,7 @@ class Home:
 
 def resolve(repository: str, name: str) -> str:
     """The commit that a branch, a tag or a commit of `repository` is; UserError where it is none there."""
+    refuse_commands(repository)
     refuse_secrets(repository)
     if re.fullmatch("[0-9a-f]{40}", name):
         return name
@@ -119,6 +129,14 @@ def resolve(repository: str, name: str) -> str:
             f"{repository} has no {name!r}; name a branch, a tag or a whole commit that was pushed"
         )
     return commit
+
+
+def refuse_commands(repository: str) -> None:
+    """UserError where git would take the address for an option of its own, or run a command that it names."""
+    if not re.fullmatch(r"[^\s:-][^\x00-\x1f\x7f]*", repository) or re.match(r"\w[\w+.-]*::", repository):
+        raise UserError(
+            f"the repository's address is {repository!r}, expected a folder, or an address by https, ssh or git"
+        )
 
 
 def refuse_secrets(repository: str) -> None:
@@ -149,13 +167,13 @@ def refuse_changes(root: Path, read: Iterable[str]) -> None:
 
 def git(folder: Path, *arguments: str) -> str:
     """What `git` says, stripped; UserError with git's last line where it fails."""
-    environment = os.environ | {"GIT_TERMINAL_PROMPT": "0"}
+    environment = {"GIT_ALLOW_PROTOCOL": PROTOCOLS} | os.environ | {"GIT_TERMINAL_PROMPT": "0"}
     asked = subprocess.run(
         ["git", *arguments], cwd=folder, capture_output=True, text=True, check=False, env=environment
     )
     if asked.returncode:
         said = asked.stderr.strip().splitlines() or ["no reason given"]
-        raise UserError(f"git {arguments[0]} failed in {folder}: {said[-1]}")
+        raise UserError(f"git {arguments[0]} failed in {folder}: {printable(said[-1])}")
     return asked.stdout.strip("\n")
 
 
@@ -164,9 +182,9 @@ def _check_out(place: Path, revision: Revision) -> None:
         shutil.rmtree(place, ignore_errors=True)  # left by a kill
         draft = place.with_name(f"{place.name}.making")
         shutil.rmtree(draft, ignore_errors=True)
-        git(place.parent, "clone", "--quiet", "--no-checkout", revision.repository, str(draft))
+        git(place.parent, "clone", "--quiet", "--no-checkout", "--", revision.repository, str(draft))
         draft.rename(place)
-    git(place, "remote", "set-url", "origin", revision.repository)
+    git(place, "remote", "set-url", "--", "origin", revision.repository)
     if not _has(place, revision.commit):
         git(place, "fetch", "--quiet", "--force", "origin", "+refs/*:refs/remotes/origin/*")
     if not _has(place, revision.commit):

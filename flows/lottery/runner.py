@@ -20,6 +20,8 @@ from flows.lifeline import EXIT_STOPPED
 from flows.lottery.checkout import Home, Revision
 from flows.lottery.lockfile import LockFile
 from mirl.config import Stopped, UserError
+from mirl.names import Digest
+from mirl.terminal import printable
 
 Log = Callable[[str], None]
 GRACE_SECONDS = 60.0
@@ -37,7 +39,7 @@ class Work(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    key: str
+    key: Digest
     """Fingerprint of the work."""
     node: Node
     revision: Revision
@@ -83,14 +85,14 @@ def run(
 def _push(dvc: "Dvc", name: str, log: Log, leash: "Leash") -> None:
     for seconds in PUSH_AGAIN_SECONDS:
         try:
-            dvc("push", name)
+            dvc("push", "--", name)
             return
         except UserError as error:
             log(f"{error}; it is tried again in {seconds:.0f} s")
         until = time.monotonic() + seconds
         while time.monotonic() < until and not leash.pulled:
             time.sleep(0.5)
-    dvc("push", name)
+    dvc("push", "--", name)
 
 
 def _make(work: Work, clone: Path, dvc: "Dvc", log: Log) -> Done:
@@ -98,9 +100,9 @@ def _make(work: Work, clone: Path, dvc: "Dvc", log: Log) -> Done:
     LockFile(clone / "dvc.lock").write(work.lock)
     dvc.fetch([*work.node.after, *work.node.sources])
     make = ["repro", "--single-item", "--no-run-cache", "--allow-missing"]
-    dvc(*make, work.node.name)
+    dvc(*make, "--", work.node.name)
     if not _is_whole(clone, work.node) and not is_there(clone, work, _done(clone, work, begun), log):
-        dvc(*make, "--force", work.node.name)  # DVC found nothing changed, but what it made is gone
+        dvc(*make, "--force", "--", work.node.name)  # DVC found nothing changed, but what it made is gone
     return _done(clone, work, begun)
 
 
@@ -200,13 +202,13 @@ class Dvc:
         None: of every stage, which takes DVC a tenth of the time that naming them all does.
         """
         if stages != [] and has_remote(self._folder):
-            self("fetch", *(stages or [ALL_STAGES]))
+            self("fetch", "--", *(stages or [ALL_STAGES]))
         self.checkout(stages)
 
     def checkout(self, stages: Sequence[str] | None) -> None:
         """Put the results of `stages` (None: all) into the folder from the cache, over what lies there."""
         if stages != []:
-            self("checkout", "--force", *(stages or [ALL_STAGES]))
+            self("checkout", "--force", "--", *(stages or [ALL_STAGES]))
 
     def __call__(self, command: str, *arguments: str) -> None:
         said: list[str] = []
@@ -250,11 +252,15 @@ def _lines(stream: IO[bytes]) -> Iterator[tuple[str, bool]]:
     while chunk := os.read(stream.fileno(), 65536):
         *parts, rest = re.split(rb"(?<=[\r\n])", rest + chunk)
         for part in parts:
-            line, is_progress = part.decode(errors="replace").strip(), part.endswith(b"\r")
+            line, is_progress = _line(part), part.endswith(b"\r")
             if is_progress and time.monotonic() - last < PROGRESS_SECONDS:
                 continue
             last = time.monotonic() if is_progress else last
             if line:
                 yield line, is_progress
-    if line := rest.decode(errors="replace").strip():
+    if line := _line(rest):
         yield line, False
+
+
+def _line(part: bytes) -> str:
+    return printable(part.decode(errors="replace").strip())

@@ -5,6 +5,7 @@ python -m flows.tracking ui              MLflow's pages over the embedded store
 """
 
 import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -63,7 +64,8 @@ def links(root: Path, study: str) -> dict[str, str]:
     try:
         runs = StudyRuns(Store(root), study)
         page = f"{runs.store.uri}/#/experiments/{runs.experiment_id}/runs"
-        return {run.data.tags["name"]: f"{page}/{run.info.run_id}" for run in runs.tickets()}
+        found = {run.data.tags["name"]: run.info.run_id for run in runs.tickets()}
+        return {name: f"{page}/{run}" for name, run in found.items() if re.fullmatch("[0-9a-f]{32}", run)}
     except Exception:  # links are a comfort; MLflow may be down
         return {}
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from mirl.command.address import ticket_file
 from mirl.networks import NetworkSection
+from mirl.terminal import printable
 from mirl.tickets import format as ticket_format
 
 BAR = 24
@@ -62,11 +63,12 @@ def text(facts: dict[str, Any]) -> str:
         "fingerprint": lineage["fingerprint"],
         "sha256": facts["sha256"],
     }
-    wide = max((len(name) for name in layers), default=0)
+    shown = {printable(name): layer for name, layer in layers.items()}
+    wide = max(map(len, shown), default=0)
     return "\n".join(
-        [f"{name:12} {value}" for name, value in rows.items()]
+        [f"{name:12} {printable(value)}" for name, value in rows.items()]
         + ["", "density of each layer"]
-        + [f"{name:{wide}}  {_row(layer)}" for name, layer in layers.items()]
+        + [f"{name:{wide}}  {_row(layer)}" for name, layer in shown.items()]
     )
 
 

@@ -13,6 +13,7 @@ from mirl.command.jobs import PIPE, Job, plan
 from mirl.config import UserError
 from mirl.restore import image_file
 from mirl.restore.restorer import Advance, Restorer
+from mirl.terminal import printable
 from mirl.tickets import format as ticket_format
 
 BAR = "{desc}: {percentage:3.0f}%|{bar}| {elapsed} gone, {remaining} left"
@@ -62,7 +63,10 @@ def run(inputs: Sequence[str], out: str, ticket: str, wish: Wish) -> int:
     name = f"the ticket {loaded.lineage.name} ({loaded.densities.prunable:.1%} of the weights)"
     done = len(jobs) - len(failures)
     where = jobs[0].name if done == len(planned.restore) == 1 else f"{done} {of_all} to {out}"
-    print(f"restored {where} with {name} in {seconds:.1f} s", file=sys.stderr if to_pipe else sys.stdout)
+    print(
+        f"restored {printable(where)} with {name} in {seconds:.1f} s",
+        file=sys.stderr if to_pipe else sys.stdout,
+    )
     if there:
         print(stay)
     return _told([*planned.empty, *failures])
@@ -82,7 +86,7 @@ def _is_there(job: Job) -> bool:
 def _told(failures: Sequence[str]) -> int:
     """The exit code."""
     for sentence in failures:
-        print(f"mirl: failed: {sentence}", file=sys.stderr)
+        print(f"mirl: failed: {printable(sentence)}", file=sys.stderr)
     return 1 if failures else 0
 
 

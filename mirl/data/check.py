@@ -12,6 +12,7 @@ from mirl.data.leaks import HeldOut, Leak, in_words
 from mirl.data.prepare import Progress, unequal
 from mirl.data.published import beside_the_paper
 from mirl.data.sections import DataSection, MirlSource, PairsSource, Source
+from mirl.terminal import printable
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +44,7 @@ class Report:
         if self.leaks:
             lines.append(in_words(self.leaks))
             lines += [f"  {leak.train}  =  {leak.test}" for leak in self.leaks]
-        return "\n".join([*lines, "nothing is wrong" if self.sound else ""]).rstrip()
+        return "\n".join([*map(printable, lines), "nothing is wrong" if self.sound else ""]).rstrip()
 
 
 def check(

@@ -1,5 +1,6 @@
 """The drawings of the report: matplotlib to inline SVG, in the colours of the page's light or dark theme."""
 
+import html
 import io
 import re
 from collections.abc import Mapping, Sequence
@@ -164,7 +165,7 @@ def _svg(figure: Figure, description: str) -> str:
     text = stream.getvalue()
     text = re.sub(r"<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.DOTALL)
     text = _themed(text, _VARIABLES)
-    return text.replace("<svg", f'<svg role="img" aria-label="{description}"', 1)
+    return text.replace("<svg", f'<svg role="img" aria-label="{html.escape(description)}"', 1)
 
 
 def _themed(svg: str, variables: Mapping[str, str]) -> str:

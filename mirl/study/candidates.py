@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
+from mirl.config import UserError
 from mirl.evaluation.collapse import Finding
 from mirl.evaluation.comparison import Candidate
 from mirl.evaluation.scoring import Picture
@@ -49,9 +50,14 @@ def machine_words(ticket: Path) -> dict[str, str]:
 
 
 def write_pictures(pictures: list[Picture], folder: Path) -> None:
-    """`<task>--<image>--<part>.png` for the parts input, output and clean."""
+    """`<task>--<image>--<part>.png` for the parts input, output and clean; UserError if a name leads elsewhere."""
     folder.mkdir()
     for picture in pictures:
+        if "/" in picture.image or "\0" in picture.image:
+            raise UserError(
+                f"the prepared data has an image called {picture.image!r}, expected a name without folders; "
+                "run `dvc repro prepare`"
+            )
         for part in PARTS:
             path = folder / f"{picture.task}--{picture.image}--{part}.png"
             Image.fromarray(getattr(picture, f"{part}_HWC")).save(path)

@@ -5,12 +5,13 @@ import re
 from pathlib import Path
 from typing import Self
 
-from pydantic import Field, model_validator
+from pydantic import model_validator
 
 from mirl.config import Section, UserError, read_yaml
 from mirl.data.sections import DataSection
 from mirl.evaluation.scoring import EvaluateSection
 from mirl.methods import Arm
+from mirl.names import Name, named
 from mirl.networks import NetworkSection, multiple
 from mirl.promotion import PolicySection
 from mirl.training.section import MachineSection, TrainSection
@@ -29,7 +30,7 @@ class RoundSection(Section):
 class Params(Section):
     """A whole params.yaml."""
 
-    study: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    study: Name
     """Name of the study: an MLflow experiment gathers its tickets."""
     data: DataSection
     network: NetworkSection
@@ -43,9 +44,11 @@ class Params(Section):
 
     @model_validator(mode="after")
     def _rounds_hang_together(self) -> Self:
+        for name in self.arms:
+            named(name, "an arm's name")
         known = [ROOT_TICKET]
         for name, item in self.rounds.items():
-            if not re.fullmatch(r"[a-z][a-z0-9_-]*", name):
+            if not re.fullmatch(r"[a-z][a-z0-9_-]{0,99}", name):
                 raise ValueError(
                     f"round name {name!r} must be a word of a-z, 0-9, - and _ (DVC drops others)"
                 )

@@ -7,6 +7,7 @@ import torch
 from pydantic import Field
 
 from mirl.config import Section
+from mirl.names import Digest, DigestOrNone, Name, NameOrNone
 from mirl.sparsity.accounting import Densities, densities
 from mirl.sparsity.mask import Mask, State
 from mirl.tickets.routing import Routing
@@ -16,19 +17,19 @@ from mirl.tickets.values import Values
 class Lineage(Section):
     """Where a ticket comes from."""
 
-    name: str
-    arm: str
-    method: str
+    name: Name
+    arm: NameOrNone
+    method: Name
     round: int = Field(ge=0)
     """Rounds that led here, the untrained network being 0."""
-    parent: str = Field(pattern=r"^([0-9a-f]{64})?$")
+    parent: DigestOrNone
     """sha256 of the parent's ticket file; empty where there is none."""
-    fingerprint: str = Field(pattern=r"^[0-9a-f]{64}$")
+    fingerprint: Digest
     seed: int = Field(ge=0)
     steps: int = Field(ge=0)
     """Optimiser steps of this round."""
     origin_step: int = Field(ge=0)
-    data: str = Field(pattern=r"^([0-9a-f]{64})?$")
+    data: DigestOrNone
     """Digest of the prepared data it was trained on; empty where it saw none."""
     settings: dict[str, Any]
     """The parameters that made it, those at their defaults left out: plain JSON data."""
