@@ -67,7 +67,9 @@ def promote(root: Path, rescore: Rescore | None = None, force: bool = False) -> 
         if champion and not force and (why := _stays(root, champion, version)):
             return Promotion(ticket=None, version=None, said=f"{why}{remark}")
         difference = verify(registered, version, files.scores(name), rescore or rescorer(root))
-        if champion:
+        if (
+            champion and champion.tags.get("sha256") != card.sha256
+        ):  # else the same ticket was registered anew
             registered.point(PREVIOUS, champion)
         registered.point(CHAMPION, version)
     verified = f"fetched back from the registry it scores the same, to {difference:.4f} dB"
@@ -96,7 +98,8 @@ def rollback(root: Path) -> str:
         candidates = [previous, *registered.of_ticket(card.sha256)]
         version, remark = sound(registered, candidates, card, ticket, lambda: run)
         registered.point(CHAMPION, version)
-        registered.point(PREVIOUS, champion)
+        if number(version) != number(champion):
+            registered.point(PREVIOUS, champion)
     return f"{title(version)} is the champion again; {title(champion)} is the previous one{remark}"
 
 

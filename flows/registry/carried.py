@@ -92,9 +92,15 @@ class Carried:
 
     def _fetch(self, names: Iterable[str], folder: Path) -> Path:
         """Copies of these files, below `folder`."""
-        folder.mkdir(parents=True, exist_ok=True)
+
+        def fetch(name: str) -> None:
+            path = folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            # What every repository of MLflow has; `download_artifacts` would list each file before.
+            self._repository._download_file(name, str(path))
+
         with ThreadPoolExecutor(_AT_ONCE) as pool:
-            list(pool.map(lambda name: self._repository.download_artifacts(name, str(folder)), names))
+            list(pool.map(fetch, names))
         return folder
 
 

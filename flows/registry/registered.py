@@ -95,6 +95,10 @@ class Registered:
             place = self.carried(version).difference(fresh)
         except UserError:  # files in a place that is not the store's
             return "address of its files"
+        except MlflowException as error:
+            if error.error_code != "INVALID_PARAMETER_VALUE":
+                raise
+            return "name of a file"  # one that leads out of the folder; MLflow lists none of it then
         return printable(place)
 
     def add(self, fresh: Path, run_id: str | None, card: Card) -> ModelVersion:

@@ -137,6 +137,23 @@ def test_what_is_no_lock_is_refused(text: str) -> None:
         parse_lock(text)
 
 
+@pytest.mark.parametrize(
+    ("stage", "digest"),
+    [
+        ("--force", "0" * 32),
+        ("a/../b", "0" * 32),
+        ("a\x1b", "0" * 32),
+        ("a", "../../../etc/passwd"),
+        ("a", "0" * 32 + "\n"),
+    ],
+)
+def test_a_lock_that_leads_elsewhere_is_refused(stage: str, digest: str) -> None:
+    for place in ("deps", "outs"):
+        with pytest.raises(UserError, match="delete it") as caught:
+            parse_lock(lock_text({stage: {"cmd": "true", place: [{"path": "x", "md5": digest}]}}))
+        assert str(caught.value).isprintable()
+
+
 def test_a_digest_that_looks_like_a_number_stays_one(tmp_path: Path) -> None:
     lock = {"a": {"cmd": "true", "outs": [{"path": "x", "md5": "12e45"}]}}
     (tmp_path / "dvc.lock").write_text(lock_text(lock))

@@ -3,7 +3,8 @@ from dataclasses import replace
 import pytest
 from pydantic import ValidationError
 
-from mirl.tickets.ticket import Ticket
+from mirl.config import UserError
+from mirl.tickets.ticket import Lineage, Ticket
 
 
 def test_densities_over_prunable_and_over_all(ticket: Ticket) -> None:
@@ -32,3 +33,12 @@ def test_a_root_has_neither_parent_nor_data(ticket: Ticket) -> None:
         ticket.lineage.model_dump() | {"parent": "", "data": "", "arm": ""}
     )
     assert replace(ticket, lineage=root).lineage.parent == ""
+
+
+@pytest.mark.parametrize("field", ["name", "arm", "method"])
+@pytest.mark.parametrize("value", ["--force", "../x", "a b", "$(x)", "a\x1b[2J", "a\n"])
+def test_a_name_in_a_lineage_has_the_form_of_one(ticket: Ticket, field: str, value: str) -> None:
+    plain = ticket.lineage.model_dump()
+    with pytest.raises(UserError, match=f"header: `{field}` is ") as caught:
+        Lineage.read(plain | {field: value}, "header")
+    assert str(caught.value).isprintable()

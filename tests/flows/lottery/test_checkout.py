@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.lottery.checkout import Home, Revision, refuse_changes, resolve
+from flows.lottery.checkout import Home, Revision, git, refuse_changes, resolve
 from mirl.config import UserError
 from tests.flows.lottery.pipelines import make_repository, run
 
@@ -133,3 +133,46 @@ def test_the_same_work_is_not_done_twice_at_once(home: Home) -> None:
         second.kill()
         first.communicate()
         second.communicate()
+
+
+@pytest.mark.parametrize(
+    "repository",
+    [
+        "--upload-pack=touch trace",
+        "-x",
+        "ext::sh -c touch% trace",
+        "fd::17",
+        ":x",
+        "",
+        " x",
+        "a\nb",
+        "https://a/\x1b",
+    ],
+)
+def test_an_address_is_no_option_and_no_command(tmp_path: Path, repository: str) -> None:
+    with pytest.raises(UserError, match="the repository's address is") as caught:
+        resolve(repository, "HEAD")
+    assert str(caught.value).isprintable()
+    with pytest.raises(UserError, match="the repository's address is"):
+        Revision(repository=repository, commit="0" * 40)
+
+
+@pytest.mark.parametrize("commit", ["HEAD", "--detach", "0" * 39, "0" * 40 + "\n", "../x"])
+def test_a_commit_is_one(commit: str) -> None:
+    with pytest.raises(UserError, match="expected 40 hex digits"):
+        Revision(repository="/x", commit=commit)
+
+
+@pytest.mark.parametrize(
+    "address", ["https://a.example/x.git", "git@host:x/y.git", "ssh://host/x", "/a b", "../x", "C:/x"]
+)
+def test_usual_addresses_are_taken(address: str) -> None:
+    assert Revision(repository=address, commit="0" * 40).repository == address
+
+
+def test_git_runs_no_command_that_an_address_or_a_redirect_names(root: Path, tmp_path: Path) -> None:
+    trace = tmp_path / "trace"
+    rule = ["-c", f"url.ext::sh -c touch% {trace} #.insteadOf=https://innocent.example/"]
+    with pytest.raises(UserError, match="git"):
+        git(root, *rule, "ls-remote", "https://innocent.example/x")
+    assert not trace.exists()

@@ -1,0 +1,107 @@
+"""File names, layers and findings that would move the cursor or write a line of their own: every command shows them."""
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from PIL import Image
+
+from mirl.command.main import main
+from mirl.sparsity.mask import Mask
+from mirl.tickets import format as ticket_format
+from mirl.tickets.ticket import Ticket
+
+NASTY = "a\x1b]0;owned\x07\x9b2J\u202e\nmirl: all is well\r"
+SHOWN = r"a\x1b]0;owned\x07\x9b2J\u202e\nmirl: all is well\r"
+
+
+@pytest.fixture
+def said(capsys: pytest.CaptureFixture[str]):
+    def look() -> str:
+        """What was printed, once it holds nothing that acts on a terminal but ends of lines."""
+        out, err = capsys.readouterr()
+        assert (out + err).replace("\n", "").isprintable()
+        assert "\nmirl: all is well" not in out + err
+        return out + err
+
+    return look
+
+
+def photograph(path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.full((5, 6, 3), 40, np.uint8)).save(path, "PNG")
+    return path
+
+
+def test_photographs_with_such_names_are_restored(ticket_file: Path, tmp_path: Path, said) -> None:
+    album, out = tmp_path / "album", tmp_path / "out"
+    for name in (f"{NASTY}.png", "--force.png", "-.png", os.fsdecode(b"caf\xe9.png"), "$(touch x).png"):
+        photograph(album / name)
+    (album / f"{NASTY}2.png").write_text("no picture")
+    assert main(["restore", str(album), "-o", str(out), "--ticket", str(ticket_file)]) == 1
+    assert f"{SHOWN}2.png is not an image" in said()
+    assert len(list(out.iterdir())) == 5
+    one = photograph(album / f"{NASTY}.png")
+    assert main(["restore", str(one), "-o", str(out / f"{NASTY}.tif"), "--ticket", str(ticket_file)]) == 0
+    assert f"restored {out}/{SHOWN}.tif with" in said()
+    lost = album / os.fsdecode(b"lost\xff\x1b.png")
+    assert main(["restore", str(lost), "-o", str(out / "x.png"), "--ticket", str(ticket_file)]) == 2
+    assert r"lost\xff\x1b.png does not exist" in said()
+
+
+def test_arguments_are_quoted_as_they_can_be_shown(said, tmp_path: Path) -> None:
+    for arguments in (["inspect", f"{tmp_path}/{NASTY}"], ["study", NASTY], ["inspect", "x", NASTY]):
+        try:
+            assert main(arguments) == 2
+        except SystemExit as ended:
+            assert ended.code == 2
+        assert len(said().splitlines()) == 1
+
+
+def test_data_is_checked(tmp_path: Path, said) -> None:
+    for place in ("train", "test"):
+        photograph(tmp_path / "photos" / place / f"{NASTY}.png")
+    (tmp_path / "photos" / "train" / f"{NASTY}2.png").write_text("no picture")
+    sources = {name: {"kind": "folder", "path": name, "split": name} for name in ("train", "test")}
+    params = tmp_path / "params.yaml"
+    params.write_text(yaml.safe_dump({"data": {"root": str(tmp_path / "photos"), "sources": sources}}))
+    assert main(["data", "check", "--params", str(params)]) == 2
+    text = said()
+    assert f"{SHOWN}2.png" in text and f"{SHOWN}.png  =  " in text
+
+
+def test_layers_of_a_ticket_are_shown(tmp_path: Path, make_ticket, said) -> None:
+    ticket: Ticket = make_ticket()
+    name = f"layer{NASTY}"
+    state = {**ticket.state, name: torch.ones(2, 2)}
+    mask = Mask({**dict(ticket.mask.items()), name: torch.ones(2, 2, dtype=torch.bool)})
+    path = tmp_path / "ticket.safetensors"
+    ticket_format.write(Ticket(network=ticket.network, state=state, mask=mask, lineage=ticket.lineage), path)
+    for arguments in (["inspect", str(path)], ["inspect", "--json", str(path)]):
+        main(arguments)  # shown or, with an unknown layer, refused
+        said()
+    changed = ticket_format.write(ticket, path)
+    assert main(["inspect", "--json", str(path)]) == 0 and json.loads(said())["sha256"] == changed
+
+
+def test_a_decision_that_somebody_wrote_is_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said
+) -> None:
+    import pandas as pd
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "report").mkdir()
+    table = {"name": [NASTY], "density/prunable": [0.5], "verdict": [NASTY], "beats_controls": [""]}
+    pd.DataFrame(table).to_parquet(tmp_path / "report" / "comparison.parquet")
+    decision = {"ticket": None, "reasons": [NASTY]}
+    (tmp_path / "report" / "decision.json").write_text(json.dumps(decision))
+    assert main(["report"]) == 0
+    assert f"\n{SHOWN}\n" in said()
+    for ticket in ("../x", "-x", NASTY, 7):
+        (tmp_path / "report" / "decision.json").write_text(json.dumps(decision | {"ticket": ticket}))
+        assert main(["report"]) == 2
+        assert "is no decision" in said()
