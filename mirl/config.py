@@ -17,21 +17,27 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import ErrorDetails
 from yaml.resolver import Resolver
 
+from mirl.errors import Stopped, UserError
+from mirl.files import read_text
+
+__all__ = [
+    "Section",
+    "Stopped",
+    "UserError",
+    "fingerprint",
+    "own_values",
+    "parse_yaml",
+    "read_yaml",
+    "with_exponents",
+    "yaml_text",
+]
+
 Kind = TypeVar("Kind", bound=type[Resolver])
 
+SHOWN = 200
+"""Characters of a wrong value that are told."""
 NEAR = 0.6
 """Likeness, of 0 to 1, from which on a key is taken for a misspelt one."""
-
-
-class UserError(ValueError):
-    """The user can mend this: one sentence that says what was got, what was expected and how to mend it.
-
-    Commands print it without a traceback and exit with code 2.
-    """
-
-
-class Stopped(Exception):
-    """The work was interrupted and can go on: run the same command again (exit code 75)."""
 
 
 class Section(BaseModel):
@@ -68,7 +74,7 @@ class _Dumper(yaml.SafeDumper):
 def read_yaml(path: Path) -> Any:
     """The plain data of a YAML file; UserError where it is missing or not YAML."""
     try:
-        text = path.read_text()
+        text = read_text(path)
     except FileNotFoundError:
         raise UserError(f"{path} does not exist; `mirl study demo` writes one") from None
     return parse_yaml(text, str(path))
@@ -80,6 +86,8 @@ def parse_yaml(text: str, source: str) -> Any:
         return yaml.load(text, _Loader)
     except yaml.YAMLError as error:
         raise UserError(f"{source} is not valid YAML: {' '.join(str(error).split())}") from None
+    except RecursionError:
+        raise UserError(f"{source} is nested too deeply; write it flatter") from None
 
 
 def yaml_text(values: Any) -> str:
@@ -105,7 +113,7 @@ def own_values(section: BaseModel) -> dict[str, Any]:
 def _sentence(model: type[BaseModel], error: ValidationError, source: str) -> str:
     first = min(error.errors(), key=_news)
     shown, holder, wanted = _walk(model, first["loc"])
-    place = ".".join(shown) or "the file"
+    place = _brief(".".join(shown))[1:-1] or "the file"
     if first["type"] == "extra_forbidden":
         nearest = difflib.get_close_matches(shown[-1], list(holder.model_fields), n=1, cutoff=NEAR)
         hint = f"did you mean `{nearest[0]}`?" if nearest else f"the keys there are {_keys(holder)}"
@@ -121,7 +129,13 @@ def _sentence(model: type[BaseModel], error: ValidationError, source: str) -> st
     given = first["input"]
     if given and isinstance(given, Mapping):  # about several of its keys, which the message names
         return f"{source}: `{place}`: {message}"
-    return f"{source}: `{place}` is {given!r}, but {message}"
+    return f"{source}: `{place}` is {_brief(given)}, but {message}"
+
+
+def _brief(value: Any) -> str:
+    """What a value is, cut where it would fill the screen."""
+    text = repr(value)
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}...{text[-1]}"
 
 
 def _news(found: ErrorDetails) -> int:

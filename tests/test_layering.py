@@ -11,7 +11,9 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 ORDER = [
-    {"config", "files", "terminal"},
+    {"errors", "terminal"},
+    {"files"},
+    {"config"},
     {"names"},
     {"records"},
     {"data", "networks", "sparsity"},  # beside one another: none imports another

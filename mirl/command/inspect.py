@@ -4,8 +4,8 @@ import json
 from typing import Any
 
 from mirl.command.address import ticket_file
-from mirl.networks import NetworkSection
 from mirl.terminal import printable
+from mirl.tickets import fit
 from mirl.tickets import format as ticket_format
 
 BAR = 24
@@ -23,11 +23,10 @@ def run(address: str, as_json: bool) -> int:
 def look(address: str) -> dict[str, Any]:
     """A ticket's header, its file's size and digest, and what each layer keeps: plain JSON data.
 
-    The file is read whole and checked: a changed weight, and a network that there is not, are UserErrors.
+    The file is read whole and checked: a changed weight, and a network that it does not fit, are UserErrors.
     """
     path = ticket_file(address)
-    ticket = ticket_format.read(path)
-    NetworkSection.read(ticket.network, f"{path}: network")
+    ticket = fit.read(path)
     layers = {
         name: {"kept": int(keep.sum()), "total": keep.numel(), "density": int(keep.sum()) / keep.numel()}
         for name, keep in ticket.mask.items()

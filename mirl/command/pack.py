@@ -4,6 +4,7 @@ from pathlib import Path
 
 from mirl.command.address import ticket_file
 from mirl.command.target import check_free
+from mirl.tickets import fit
 from mirl.tickets import format as ticket_format
 from mirl.tickets.pack import packed
 from mirl.tickets.values import Kind
@@ -13,7 +14,7 @@ def run(address: str, out: Path, kind: Kind, force: bool) -> int:
     """Exit code 0; UserError where the ticket cannot be read or packed, or the file not be written."""
     check_free(out, force)
     source = ticket_file(address)
-    ticket = packed(ticket_format.read(source), kind)
+    ticket = packed(fit.read(source), kind)
     ticket_format.write(ticket, out)
     before, after = source.stat().st_size, out.stat().st_size
     print(

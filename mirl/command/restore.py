@@ -14,7 +14,7 @@ from mirl.config import UserError
 from mirl.restore import image_file
 from mirl.restore.restorer import Advance, Restorer
 from mirl.terminal import printable
-from mirl.tickets import format as ticket_format
+from mirl.tickets import fit
 
 BAR = "{desc}: {percentage:3.0f}%|{bar}| {elapsed} gone, {remaining} left"
 
@@ -55,7 +55,7 @@ def run(inputs: Sequence[str], out: str, ticket: str, wish: Wish) -> int:
     if not jobs:
         print(stay)
         return _told(planned.empty)
-    loaded = ticket_format.read(ticket_file(ticket))
+    loaded = fit.read(ticket_file(ticket))
     restorer = Restorer(loaded, threads=wish.threads, memory=wish.memory)
     started = time.monotonic()
     failures = restore_all(restorer, jobs, wish, alone=len(planned.restore) + len(planned.empty) == 1)
@@ -112,7 +112,7 @@ def restore_all(restorer: Restorer, jobs: Sequence[Job], wish: Wish, alone: bool
 def restore(restorer: Restorer, job: Job, wish: Wish, advance: Advance) -> None:
     """Read, restore and write one photograph."""
     if job.source == PIPE:
-        photograph = image_file.decode(sys.stdin.buffer.read(), "standard input", wish.memory)
+        photograph = image_file.read_stream(sys.stdin.buffer, "standard input", wish.memory)
     else:
         photograph = image_file.read(job.source, wish.memory)
     if job.target != PIPE:

@@ -6,6 +6,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from mirl.config import UserError
+from mirl.files import open_file
 
 SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 """What counts as an image in a folder; anything else lies there unnoticed."""
@@ -19,7 +20,7 @@ def read_image(path: Path) -> np.ndarray:
     Raises UserError where the file is missing, cut off, not an image, of more than 8 bits or see-through.
     """
     try:
-        with Image.open(path) as picture:
+        with open_file(path) as file, Image.open(file) as picture:
             _refuse_deep(path, picture)
             upright = ImageOps.exif_transpose(picture)  # decodes; a truncated file raises here
             return np.ascontiguousarray(_to_rgb(path, upright))

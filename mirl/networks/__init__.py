@@ -1,7 +1,12 @@
 """The restoration networks, which of their tensors are prunable, and how one is built from its section."""
 
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from pydantic import Field, ValidationInfo, field_validator
+from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from mirl.config import Section, UserError
 from mirl.networks.nafnet import Nafnet
@@ -10,7 +15,7 @@ from mirl.networks.promptir import PromptIR
 from mirl.networks.prunable import prunable
 from mirl.networks.restormer import Restormer
 
-__all__ = ["NETWORKS", "Network", "NetworkSection", "build", "multiple", "prunable"]
+__all__ = ["NETWORKS", "Network", "NetworkSection", "build", "multiple", "outline", "prunable"]
 
 NETWORKS: dict[str, type[Network]] = {
     "nafnet": Nafnet,
@@ -49,8 +54,18 @@ class NetworkSection(Section):
 
 def multiple(section: NetworkSection) -> int:
     """What the height and width of its images must be multiples of, in pixels."""
-    with torch.device("meta"):  # takes no memory and draws nothing
-        return NETWORKS[section.name](_options(section.name, section.options)).multiple
+    return outline(section).multiple
+
+
+def outline(section: NetworkSection, most: int = 100_000) -> Network:
+    """The network on torch's meta device: names and shapes, without memory; draws nothing.
+
+    UserError once it has more than `most` parameters, and no more of it is made: a few bytes can ask for any number.
+    """
+    options = _options(section.name, section.options)
+    with torch.device("meta"), _at_most(most, section.name):
+        network = NETWORKS[section.name](options)
+    return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # as in `build`
 
 
 def build(section: NetworkSection) -> Network:
@@ -65,6 +80,24 @@ def build(section: NetworkSection) -> Network:
         network = NETWORKS[section.name](options)
     # torch's type stubs do not know `memory_format` alone.
     return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+@contextmanager
+def _at_most(most: int, name: str) -> Iterator[None]:
+    """UserError as soon as this thread makes more than `most` parameters."""
+    here, made = threading.get_ident(), 0
+
+    def count(*_: object) -> None:
+        nonlocal made
+        made += threading.get_ident() == here
+        if made > most:
+            raise UserError(f"network `{name}` has more than {most} parameters; make it smaller")
+
+    handle = register_module_parameter_registration_hook(count)
+    try:
+        yield
+    finally:
+        handle.remove()
 
 
 def _options(name: str, values: dict[str, Option]) -> Section:

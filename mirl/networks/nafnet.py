@@ -6,8 +6,6 @@ paper's start of 0 a branch has no gradient in the first step, and a rewound tic
 Dims: B batch, C channels, H height, W width.
 """
 
-from typing import Annotated
-
 import torch
 import torch.nn.functional as F
 from pydantic import Field, ValidationInfo, field_validator
@@ -15,24 +13,22 @@ from torch import Tensor, nn
 
 from mirl.config import Section
 from mirl.networks.layers import ChannelNorm
-from mirl.networks.network import Network
+from mirl.networks.network import LEVELS, Blocks, Channels, Network
 from mirl.networks.whole import WholeImage, mean
 
 BRANCH_SCALE = 0.1
 NORM_EPSILON = 1e-6
 
-Blocks = Annotated[int, Field(ge=0)]
-
 
 class NafnetOptions(Section):
     """Size of the small network."""
 
-    width: int = Field(default=32, ge=1)
+    width: Channels = 32
     """Channels of the finest level; each level down doubles them."""
-    encoder: list[Blocks] = Field(default=[1, 1])
+    encoder: list[Blocks] = Field(default=[1, 1], max_length=LEVELS)
     """Blocks of each level on the way down, finest first."""
-    middle: int = Field(default=2, ge=1)
-    decoder: list[Blocks] = Field(default=[1, 1], validate_default=True)
+    middle: Blocks = Field(default=2, ge=1)
+    decoder: list[Blocks] = Field(default=[1, 1], max_length=LEVELS, validate_default=True)
     """Blocks of each level on the way up, coarsest first; as many levels as `encoder`."""
     shuffle: int = Field(default=2, ge=1, le=8)
     """Side of the pixel square that is folded into channels at the input; 1 works on full resolution."""

@@ -1,10 +1,20 @@
 """What every restoration network promises to the code that trains, prunes and runs it."""
 
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
+from pydantic import Field
 from torch import nn
 
 from mirl.config import Section
+
+LEVELS = 6
+"""Of a network at most: the smallest picture that it takes doubles with each, and so do its channels."""
+Blocks = Annotated[int, Field(ge=0, le=256)]
+"""How many there are of a level."""
+Channels = Annotated[int, Field(ge=1, le=4096)]
+"""At the finest level, or of a prompt."""
+Side = Annotated[int, Field(ge=1, le=1024)]
+"""Height and width of a prompt, or how many there are."""
 
 
 class Network(nn.Module):

@@ -5,26 +5,23 @@ The published code also declares six layers that its forward pass never reaches;
 Dims: B batch, C channels, H height, W width, K prompt components, P channels of a prompt, S side of a prompt.
 """
 
-from typing import Annotated
-
 import torch
 from pydantic import Field, ValidationInfo, field_validator
 from torch import Tensor, nn
 
 from mirl.networks.layers import TransformerBlock
+from mirl.networks.network import Channels, Side
 from mirl.networks.restormer import TransformerOptions, TransformerU, arriving_channels
 from mirl.networks.whole import Spread, WholeImage, mean
-
-Positive = Annotated[int, Field(ge=1)]
 
 
 class PromptIROptions(TransformerOptions):
     """Size of PromptIR; the defaults are the paper's full size. Lists run from the finest level down."""
 
-    prompt_components: int = Field(default=5, ge=1)
-    prompt_channels: list[Positive] = Field(default=[64, 128, 320], validate_default=True)
+    prompt_components: Side = 5
+    prompt_channels: list[Channels] = Field(default=[64, 128, 320], validate_default=True)
     """One for each step up: one fewer than `blocks`."""
-    prompt_sizes: list[Positive] = Field(default=[64, 32, 16], validate_default=True)
+    prompt_sizes: list[Side] = Field(default=[64, 32, 16], validate_default=True)
     """Height and width of the stored prompts; they are resized to the features."""
 
     @field_validator("prompt_channels", "prompt_sizes")
@@ -38,7 +35,7 @@ class PromptIROptions(TransformerOptions):
     @field_validator("prompt_channels")
     @classmethod
     def _heads_divide(cls, channels: list[int], info: ValidationInfo) -> list[int]:
-        if {"width", "heads"} <= info.data.keys():
+        if {"width", "blocks", "heads"} <= info.data.keys():
             width, heads = info.data["width"], info.data["heads"][-2]
             for level, count in enumerate(channels, start=1):
                 if (width * 2**level + count) % heads:

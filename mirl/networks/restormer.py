@@ -12,22 +12,22 @@ from torch import Tensor, nn
 
 from mirl.config import Section
 from mirl.networks.layers import double, halve, transformer_blocks
-from mirl.networks.network import Network
+from mirl.networks.network import LEVELS, Blocks, Channels, Network
 
-Positive = Annotated[int, Field(ge=1)]
+Some = Annotated[Blocks, Field(ge=1)]
 
 
 class TransformerOptions(Section):
     """Size of a transformer U; the defaults are the published ones. Lists run from the finest level down."""
 
-    width: int = Field(default=48, ge=2, multiple_of=2)
+    width: Channels = Field(default=48, multiple_of=2)
     """Channels of the finest level; each level down doubles them."""
-    blocks: list[Positive] = Field(default=[4, 6, 6, 8], min_length=2)
+    blocks: list[Some] = Field(default=[4, 6, 6, 8], min_length=2, max_length=LEVELS + 1)
     """Transformer blocks of each level; the last is the bottom of the U."""
-    refinement: int = Field(default=4, ge=0)
+    refinement: Blocks = 4
     """Blocks after the U, at full resolution."""
-    heads: list[Positive] = Field(default=[1, 2, 4, 8], validate_default=True)
-    expansion: float = Field(default=2.66, ge=1)
+    heads: list[Channels] = Field(default=[1, 2, 4, 8], max_length=LEVELS + 1, validate_default=True)
+    expansion: float = Field(default=2.66, ge=1, le=16)
     """Channels inside the feed-forward, as a multiple of those outside."""
 
     @field_validator("heads")

@@ -1,22 +1,55 @@
 """Photographs as people have them: read with what they carry, written whole or not at all."""
 
+import os
 from pathlib import Path
+from typing import BinaryIO
 
 from mirl.config import UserError
-from mirl.files import write_whole
-from mirl.restore.codec import FORMATS, KNOWN, decode, encode
+from mirl.files import open_file, refuse_special, write_whole
+from mirl.restore.codec import FORMATS, KNOWN, decode, encode, format_of
 from mirl.restore.photograph import MEMORY, Photograph
 
-__all__ = ["FORMATS", "KNOWN", "Photograph", "check_target", "decode", "encode", "read", "write"]
+__all__ = [
+    "FORMATS",
+    "KNOWN",
+    "Photograph",
+    "check_target",
+    "decode",
+    "encode",
+    "read",
+    "read_stream",
+    "write",
+]
+
+MIB = 2**20
+THROUGH_PIPE = "a picture that a pipe gives is named -, as in `mirl restore - -o restored.png`"
 
 
 def read(path: Path, memory: int = MEMORY) -> Photograph:
-    """The photograph in `path`, as `decode` has it; UserError also where the file is missing."""
+    """The photograph in `path`, as `decode` has it; UserError also where it is missing, special or larger than `memory`."""
     try:
-        data = path.read_bytes()
+        with open_file(path, THROUGH_PIPE) as file:
+            if os.fstat(file.fileno()).st_size > memory:
+                raise _too_long(str(path), memory)
+            return read_stream(file, str(path), memory)
     except FileNotFoundError:
         raise UserError(f"{path} does not exist; name a photograph or a folder of them") from None
-    return decode(data, str(path), memory)
+
+
+def read_stream(stream: BinaryIO, name: str, memory: int = MEMORY) -> Photograph:
+    """The photograph that `stream` gives, as `decode` has it; UserError also where it goes on behind `memory` bytes.
+
+    What does not begin like a picture is not read on.
+    """
+    parts, size = list[bytes](), 0
+    while part := stream.read(MIB):
+        if not parts:
+            format_of(part, name)
+        parts.append(part)
+        size += len(part)
+        if size > memory:
+            raise _too_long(name, memory)
+    return decode(b"".join(parts), name, memory)
 
 
 def write(photograph: Photograph, path: Path, force: bool = False) -> None:
@@ -36,5 +69,12 @@ def check_target(path: Path, force: bool = False) -> None:
         raise UserError(f"{path} has none of the endings {', '.join(FORMATS)}; they choose the format")
     if path.is_dir():
         raise UserError(f"{path} is a folder; name a file")
+    refuse_special(path, "name a file to write, or - for standard output")
     if (path.exists() or path.is_symlink()) and not force:
         raise UserError(f"{path} exists; --force writes over it")
+
+
+def _too_long(name: str, memory: int) -> UserError:
+    return UserError(
+        f"{name} has more than {memory / MIB:.1f} MiB; allow more with --memory, or save it smaller"
+    )

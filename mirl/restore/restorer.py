@@ -11,7 +11,6 @@ import torch
 from torch import Tensor, nn
 
 from mirl.config import UserError
-from mirl.networks import NetworkSection, build
 from mirl.restore.memory import bytes_per_pixel, least_memory, pixels_in
 from mirl.restore.pad import pad, round_up
 from mirl.restore.photograph import MEMORY
@@ -19,6 +18,7 @@ from mirl.restore.picture import Picture
 from mirl.restore.threads import outside, torch_threads
 from mirl.restore.tile import Place, Span, Tiles, cut, smallest, spans
 from mirl.restore.whole import Known, Look, Onlooker, area, learn, looks
+from mirl.tickets.fit import built
 from mirl.tickets.ticket import Ticket
 
 MIB = 2**20
@@ -45,14 +45,7 @@ class Restorer:
         device: str = "cpu",
         skip_zeros: bool = True,
     ) -> None:
-        self.network = build(NetworkSection.read(ticket.network, "the ticket's network"))
-        try:
-            self.network.load_state_dict(ticket.state)
-        except RuntimeError as error:
-            reason = " ".join(str(error).split())
-            raise UserError(
-                f"the ticket's weights do not fit its network ({reason}); make the ticket again"
-            ) from None
+        self.network = built(ticket)
         self.network.to(device).eval()
         self._onlooker = Onlooker(self.network)
         self._threads = threads
@@ -149,6 +142,7 @@ class Restorer:
     def _warm_up(self) -> None:
         """What is compiled or loaded once is so now: it is no part of what restoring takes."""
         side = self.network.multiple
+        self.pixels(side, side, itemsize=1)  # the smallest picture takes as much
         (span,) = spans(side, side, side)
         look = Look(size=(side, side), places=[(span, span)], known={}, found={})
         with torch.no_grad(), torch_threads(self._threads), self._onlooker.looking(look):

@@ -21,7 +21,7 @@ from mirl.restore.restorer import Restorer
 from mirl.serve.formats import KNOWN, MEDIA_TYPES, chosen
 from mirl.serve.messages import BEAT_SECONDS, Means, Pulse, Restored, Wanted
 from mirl.serve.refusal import Refusal
-from mirl.tickets import format as ticket_format
+from mirl.tickets import fit
 from mirl.tickets.ticket import Ticket
 
 
@@ -30,7 +30,7 @@ def serve(means: Means, pulse: Pulse, pipe: Connection) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the parent ends this one
     threading.Thread(target=_live_with_parent, args=(pulse,), daemon=True).start()
     try:
-        ticket = ticket_format.read(means.ticket)
+        ticket = fit.read(means.ticket)
         restorer = Restorer(ticket, threads=means.threads, memory=means.memory)
         side = math.isqrt(means.pixels)
         restorer.pixels(side, side, itemsize=2)  # the largest picture: told now, and not who sends it

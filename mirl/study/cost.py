@@ -1,9 +1,8 @@
 """What the training of one ticket has cost."""
 
-from mirl import networks
-from mirl.networks import NetworkSection
 from mirl.sparsity.accounting import macs, training_flops
 from mirl.study.params import Params
+from mirl.tickets import fit
 from mirl.tickets.ticket import Ticket
 from mirl.training.device import device_of
 from mirl.training.energy import counter, name_of
@@ -19,8 +18,7 @@ def spent(trained: Trained, ticket: Ticket, params: Params) -> dict[str, float]:
     """
     batches = params.train.batches
     samples = trained.steps * batches.batch
-    network = networks.build(NetworkSection.read(ticket.network, "the ticket"))
-    flops = training_flops(macs(network, ticket.mask, batches.patch, batches.patch), samples)
+    flops = training_flops(macs(fit.network_of(ticket), ticket.mask, batches.patch, batches.patch), samples)
     found = {
         "steps": trained.steps,
         "samples": samples,

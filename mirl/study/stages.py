@@ -32,7 +32,7 @@ from mirl.study.cost import spent, trained_on
 from mirl.study.params import ROOT_TICKET, Params
 from mirl.study.ticket_folder import TicketFolder
 from mirl.study.workspace import Workspace, write_json
-from mirl.tickets import format as ticket_format
+from mirl.tickets import fit
 from mirl.tickets.routing import Routing
 from mirl.tickets.ticket import Lineage, Ticket
 from mirl.training.device import device_of
@@ -112,7 +112,7 @@ def evaluate(study: Study, key: str) -> None:
     """Score one ticket on every test image: `scores/<key>/`."""
     files, section = study.files, study.params.evaluate
     study.params.round(key)
-    ticket = ticket_format.read(files.ticket(key) / "ticket.safetensors")
+    ticket = fit.read(files.ticket(key) / "ticket.safetensors")
     machine = study.params.machine
     device = str(device_of(machine))
     restorer = Restorer(ticket, threads=machine.threads, device=device, skip_zeros=False)

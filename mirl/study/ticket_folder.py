@@ -11,6 +11,7 @@ from mirl.networks import NetworkSection
 from mirl.sparsity.accounting import densities, macs
 from mirl.sparsity.mask import State
 from mirl.study.workspace import read_json, write_json
+from mirl.tickets import fit
 from mirl.tickets import format as ticket_format
 from mirl.tickets.container import sha256_of
 from mirl.tickets.ticket import Ticket
@@ -34,8 +35,8 @@ class TicketFolder:
     def read(cls, folder: Path) -> "TicketFolder":
         """UserError where a file is missing or damaged."""
         paths = {name: folder / f"{name}.safetensors" for name in ("ticket", "origin")}
-        ticket = ticket_format.read(paths["ticket"])
-        origin, origin_step = ticket_format.read_state(paths["origin"])
+        ticket = fit.read(paths["ticket"])
+        origin, origin_step = fit.read_state(paths["origin"], ticket)
         return cls(
             ticket=ticket,
             parent=Parent(weights=ticket.state, mask=ticket.mask, origin=origin, origin_step=origin_step),
@@ -75,7 +76,7 @@ def write(
 
 def metrics(ticket: Ticket) -> dict[str, float]:
     """Densities, kept parameters and multiply-accumulates of one MACS_SIDE x MACS_SIDE image."""
-    network = networks.build(NetworkSection.read(ticket.network, "the ticket"))
+    network = fit.network_of(ticket)
     parameters = sum(parameter.numel() for parameter in network.parameters())
     density = densities(ticket.mask, parameters)
     work = macs(network, ticket.mask, MACS_SIDE, MACS_SIDE)

@@ -13,6 +13,7 @@ from typing import Any
 from pydantic import BaseModel, Field, ValidationError
 
 from mirl.config import UserError
+from mirl.files import read_text
 from mirl.names import DigestOrNone, Name, named
 
 
@@ -104,7 +105,7 @@ def write_json(path: Path, value: Any) -> None:
 def read_json(path: Path) -> Any:
     """The value of a JSON file; UserError where it is missing or damaged."""
     try:
-        return json.loads(path.read_text())
+        return json.loads(read_text(path))
     except FileNotFoundError:
         raise UserError(f"{path} does not exist; `dvc repro` makes it") from None
     except json.JSONDecodeError as error:

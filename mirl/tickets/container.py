@@ -5,6 +5,7 @@ Tickets and states are two uses of it: `format` and `version` in the header tell
 
 import hashlib
 import json
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,12 +18,15 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from mirl.config import UserError
-from mirl.files import write_whole
+from mirl.files import open_file, refuse_special, write_whole
 from mirl.sparsity.mask import State
 
 KEY = "mirl"
 """Name of the header in the file's metadata, its only entry."""
 MENDING = "copy or make it again"
+SAVE = "save what it gives as a file first"
+DEPTH = 32
+"""To which objects and arrays of a header may be nested."""
 
 Shapes = dict[str, tuple[str, list[int]]]
 """safetensors' dtype name and the shape of every tensor in a file."""
@@ -35,6 +39,8 @@ class Kind:
     format: str
     version: int
     """The newest there is; all since the first can be read."""
+    header_bytes: int = 2**20
+    """Of its tensors' names and shapes and our header together, at most: full-size PromptIR takes an eighth of it."""
 
 
 def save_sealed(path: Path, kind: Kind, header: Mapping[str, Any], tensors: State) -> str:
@@ -45,6 +51,8 @@ def save_sealed(path: Path, kind: Kind, header: Mapping[str, Any], tensors: Stat
     plain = {**header, "format": kind.format, "version": kind.version}
     sealed = plain | {"content": seal(plain, tensors)}
     data = save(tensors, {KEY: _canonical(sealed)})
+    if int.from_bytes(data[:8], "little") > kind.header_bytes:
+        raise UserError(f"{path} would have a header of over {kind.header_bytes} bytes; shorten its settings")
     try:
         write_whole(path, data)
     except OSError as error:
@@ -57,12 +65,14 @@ def load_header(path: Path, kind: Kind) -> tuple[dict[str, Any], Shapes]:
 
     UserError where the file is missing, truncated, not of this kind, or newer than this reader.
     """
+    _refuse_long_header(path, kind)
     with _opened(path) as file:
         text = (file.metadata() or {}).get(KEY)
         slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 - safe_open is no mapping
         shapes = {name: (part.get_dtype(), part.get_shape()) for name, part in slices.items()}
     try:
-        header = json.loads(text) if text else None
+        header = json.loads(text, object_pairs_hook=_object) if text else None
+        _check_plain(header)
         _canonical(header)  # refuses NaN and infinity, which json.loads takes
     except (ValueError, RecursionError):
         header = None
@@ -102,20 +112,60 @@ def seal(header: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> str:
 
 def sha256_of(path: Path) -> str:
     """sha256 of the whole file."""
-    with path.open("rb") as file:
+    with open_file(path, SAVE) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _refuse_long_header(path: Path, kind: Kind) -> None:
+    """UserError if the header alone would take long to parse; what else is wrong with it is found by parsing."""
+    _refuse_folder(path)
+    try:
+        with open_file(path, SAVE) as file:
+            length, rest = int.from_bytes(file.read(8), "little"), os.fstat(file.fileno()).st_size - 8
+    except OSError as error:
+        raise _unreadable(path, error) from None
+    if kind.header_bytes < length <= rest:
+        raise UserError(
+            f"{path} has a header of {length} bytes, expected at most {kind.header_bytes}; {MENDING}"
+        )
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object; ValueError where a key stands in it twice."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a key stands there twice")
+    return found
+
+
+def _check_plain(value: Any, depth: int = 0) -> None:
+    """ValueError unless numbers fit 64 bits and nothing is nested too deeply to be looked at."""
+    if type(value) is int and not -(2**63) <= value < 2**63:
+        raise ValueError("a number does not fit 64 bits")
+    if isinstance(value, dict | list):
+        if depth == DEPTH:
+            raise ValueError("it is nested too deeply")
+        for part in value.values() if isinstance(value, dict) else value:
+            _check_plain(part, depth + 1)
+
+
+def _refuse_folder(path: Path) -> None:
+    if path.is_dir():
+        raise UserError(f"{path} is a folder; name a file in it, such as {path / 'ticket.safetensors'}")
+
+
+def _unreadable(path: Path, error: OSError) -> UserError:
+    return UserError(f"{path} cannot be read: {error.strerror or error}; name a file that mirl wrote")
 
 
 @contextmanager
 def _opened(path: Path) -> Iterator[Any]:
-    if path.is_dir():
-        raise UserError(f"{path} is a folder; name a file in it, such as {path / 'ticket.safetensors'}")
+    refuse_special(path, SAVE)
     try:
         with safe_open(path, framework="pt") as file:
             yield file
     except OSError as error:
-        reason = error.strerror or str(error)
-        raise UserError(f"{path} cannot be read: {reason}; name a file that mirl wrote") from None
+        raise _unreadable(path, error) from None
     except SafetensorError as error:
         raise UserError(f"{path} is truncated or no safetensors file ({error}); {MENDING}") from None
 

@@ -1,52 +1,22 @@
 """The ticket file and the state file; `docs/ticket-format.md` specifies both."""
 
-import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import Field
 from torch import Tensor
 
-from mirl.config import Section, UserError
+from mirl.config import UserError
 from mirl.sparsity.mask import Mask, State
 from mirl.tickets import bits, container, masked
 from mirl.tickets.container import MENDING, Kind, Shapes
+from mirl.tickets.header import Header, check_tensors, check_whole, checked
 from mirl.tickets.routing import ROUTINGS
-from mirl.tickets.ticket import Lineage, Ticket
-from mirl.tickets.values import Values
+from mirl.tickets.ticket import Ticket
 
 TICKET = Kind(format="mirl-ticket", version=2)
 STATE = Kind(format="mirl-state", version=1)
-MOST_ELEMENTS = 2**31
-"""Of one network. A header that claims more is refused before anything is allocated."""
-DTYPES = frozenset({"F64", "F32", "F16", "BF16", "I64", "I32", "U8", "BOOL"})
-"""Of tensors stored whole, by safetensors' names."""
-
-
-class _FirstHeader(Section):
-    """What the header of a ticket of version 1 holds, all of it; nothing else is allowed."""
-
-    format: str
-    version: int
-    network: dict[str, Any]
-    shapes: dict[str, list[int]] = Field(min_length=1)
-    density: dict[str, float]
-    routing: dict[str, Any]
-    lineage: Lineage
-    content: str = Field(pattern=r"^[0-9a-f]{64}$")
-
-
-class _Header(_FirstHeader):
-    """The same of version 2."""
-
-    values: Values
-
-    @classmethod
-    def of_any_version(cls, raw: dict[str, Any], source: str) -> "_Header":
-        if raw["version"] == 1:
-            return cls(**dict(_FirstHeader.read(raw, source)), values=Values())
-        return cls.read(raw, source)
 
 
 def write(ticket: Ticket, path: Path | str) -> str:
@@ -72,14 +42,19 @@ def write(ticket: Ticket, path: Path | str) -> str:
     return container.save_sealed(path, TICKET, header, tensors)
 
 
-def read(path: Path | str) -> Ticket:
-    """The ticket in the file at `path`, checked from end to end.
+Look = Callable[[Header, Shapes], object]
+"""Sees a header and which tensors the file holds before any of them is read; what it raises keeps them from that."""
+
+
+def read(path: Path | str, look: Look = lambda header, held: None) -> Ticket:
+    """The ticket in the file at `path`, checked from end to end; whether it fits its network is `fit`'s to say.
 
     UserError where it is missing, truncated, changed, newer than this reader, or not what the format allows.
     """
     path = Path(path)
     raw, shapes = container.load_header(path, TICKET)
-    header = _checked_header(path, raw, shapes)
+    header = checked(path, raw, shapes)
+    look(header, shapes)
     tensors = container.load_tensors(path, raw)
     _refuse_not_finite(tensors, path)
     state = {name.removeprefix("full."): tensors[name] for name in tensors if name.startswith("full.")}
@@ -95,9 +70,9 @@ def read(path: Path | str) -> Ticket:
         values=header.values,
         sha256=container.sha256_of(path),
     )
-    if ticket.densities._asdict() != header.density:
+    if ticket.densities._asdict() != header.density.model_dump():
         raise UserError(
-            f"{path} claims the densities {header.density}, but holds {ticket.densities}; {MENDING}"
+            f"{path} claims the densities {header.density.model_dump()}, but holds {ticket.densities}; {MENDING}"
         )
     return ticket
 
@@ -109,7 +84,7 @@ def inspect(path: Path | str) -> dict[str, Any]:
     """
     path = Path(path)
     raw, shapes = container.load_header(path, TICKET)
-    header = _checked_header(path, raw, shapes)
+    header = checked(path, raw, shapes)
     return header.model_dump() | {"kept": {name: shapes[f"kept.{name}"][1][0] for name in header.shapes}}
 
 
@@ -121,46 +96,22 @@ def write_state(state: State, path: Path | str, step: int) -> str:
     return container.save_sealed(path, STATE, {"step": step}, tensors)
 
 
-def read_state(path: Path | str) -> tuple[State, int]:
-    """A complete state and its step; UserError as `read`."""
+def read_state(path: Path | str, look: Callable[[Shapes], object] = lambda held: None) -> tuple[State, int]:
+    """A complete state and its step; `look` and UserError as in `read`."""
     path = Path(path)
     header, shapes = container.load_header(path, STATE)
     step = header.get("step")
     if header.keys() != {"format", "version", "step", "content"} or type(step) is not int or step < 0:
         raise UserError(f"{path} has no valid step in its header; {MENDING}")
-    _check_whole(path, shapes, set(shapes))
+    check_tensors(path, shapes)
+    check_whole(path, shapes, set(shapes))
+    look(shapes)
     tensors = container.load_tensors(path, header)
     _refuse_not_finite(tensors, path)
     return {name.removeprefix("full."): tensor for name, tensor in tensors.items()}, step
 
 
-def _checked_header(path: Path, raw: dict[str, Any], shapes: Shapes) -> _Header:
-    """The header, once it is complete and agrees with the tensors that the file holds."""
-    header = _Header.of_any_version(raw, str(path))
-    kind = header.routing.get("kind")
-    if kind not in list(ROUTINGS):  # it may be anything, also what has no hash
-        raise UserError(
-            f"{path} has the routing {kind!r}, but this mirl knows {', '.join(ROUTINGS)}; get a newer one"
-        )
-    whole = set(shapes)
-    if sum(math.prod(shape) for shape in header.shapes.values()) > MOST_ELEMENTS:
-        raise UserError(f"{path} claims more than {MOST_ELEMENTS} weights, which no network has; {MENDING}")
-    for name, shape in header.shapes.items():
-        masked.check(name, shape, shapes, header.values.kind, path)
-        whole -= masked.tensors_of(name, header.values.kind)
-    _check_whole(path, shapes, whole)
-    return header
-
-
-def _check_whole(path: Path, shapes: Shapes, names: set[str]) -> None:
-    """Whether `names` are tensors that may be stored whole."""
-    for name in sorted(names):
-        dtype = shapes[name][0]
-        if not name.startswith("full.") or dtype not in DTYPES:
-            raise UserError(f"{path} holds {name} ({dtype}), which the format does not know; {MENDING}")
-
-
-def _unpack(name: str, header: _Header, tensors: State, path: Path) -> tuple[Tensor, Tensor]:
+def _unpack(name: str, header: Header, tensors: State, path: Path) -> tuple[Tensor, Tensor]:
     decode = bits.decode_plain if header.version == 1 else bits.decode
     try:
         return masked.unpack(name, header.shapes[name], tensors, header.values.kind, decode)

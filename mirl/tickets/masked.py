@@ -36,8 +36,6 @@ def pack(name: str, weight: Tensor, keep: Tensor, kind: Kind) -> State:
 
 def check(name: str, shape: list[int], held: Shapes, kind: Kind, path: Path) -> None:
     """UserError unless the file at `path`, which `held` describes, holds this parameter in tensors that may fit."""
-    if min(shape, default=1) < 1:
-        raise UserError(f"{path} gives {name} the shape {shape}, which no layer has; {MENDING}")
     dtype, mask = held.get(f"mask.{name}", ("", []))
     if dtype != "U8" or len(mask) != 1:
         raise UserError(f"{path} has no mask for {name}; {MENDING}")

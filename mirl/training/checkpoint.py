@@ -7,7 +7,9 @@ from mirl.config import UserError
 from mirl.sparsity.mask import State
 from mirl.tickets.container import Kind, load_header, load_tensors, save_sealed
 
-KIND = Kind(format="mirl-checkpoint", version=2)
+KIND = Kind(
+    format="mirl-checkpoint", version=2, header_bytes=100_000_000
+)  # it holds the history; safetensors' own most
 GROUPS = ("weights", "moments", "origin", "watched")
 PLAIN = ("step", "made_with", "ended", "history", "loss_sum", "train_seconds", "train_joules")
 

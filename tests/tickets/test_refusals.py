@@ -9,7 +9,8 @@ import torch
 
 from mirl.config import UserError
 from mirl.sparsity.mask import State
-from mirl.tickets.format import MOST_ELEMENTS, read
+from mirl.tickets.format import read
+from mirl.tickets.header import MOST_ELEMENTS
 
 Header = dict[str, Any]
 Change = Callable[[Header, State], None]
@@ -128,7 +129,7 @@ def _newer(header: Header, tensors: State) -> None:
         (_nan, "kept.body.weight holds a value that is not finite"),
         (_reshape, "no kept fp32 weights that fit body.weight"),
         (_negative, r"shape \[-2, -1, 3, 3\], which no layer has"),
-        (_enormous, "more than 2147483648 weights, which no network has"),
+        (_enormous, "more than 268435456 weights, which no network has"),
         (_stray, r"holds momentum.body.weight \(F32\), which the format does not know"),
         (_short, r"holds full.body.bias \(I16\), which the format does not know"),
         (_orphan, "which the format does not know"),
