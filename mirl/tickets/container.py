@@ -6,6 +6,7 @@ Tickets and states are two uses of it: `format` and `version` in the header tell
 import hashlib
 import json
 import os
+import reprlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -41,6 +42,8 @@ class Kind:
     """The newest there is; all since the first can be read."""
     header_bytes: int = 2**20
     """Of its tensors' names and shapes and our header together, at most: full-size PromptIR takes an eighth of it."""
+    file_bytes: int = 2**31
+    """Of a whole file at most: it may claim any size, and take no room on the disk."""
 
 
 def save_sealed(path: Path, kind: Kind, header: Mapping[str, Any], tensors: State) -> str:
@@ -65,7 +68,7 @@ def load_header(path: Path, kind: Kind) -> tuple[dict[str, Any], Shapes]:
 
     UserError where the file is missing, truncated, not of this kind, or newer than this reader.
     """
-    _refuse_long_header(path, kind)
+    _refuse_large(path, kind)
     with _opened(path) as file:
         text = (file.metadata() or {}).get(KEY)
         slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 - safe_open is no mapping
@@ -85,7 +88,9 @@ def load_header(path: Path, kind: Kind) -> tuple[dict[str, Any], Shapes]:
             "install a newer mirl"
         )
     if type(version) is not int or version < 1:
-        raise UserError(f"{path} has version {version!r} of {kind.format}, which does not exist; {MENDING}")
+        raise UserError(
+            f"{path} has version {reprlib.repr(version)} of {kind.format}, which does not exist; {MENDING}"
+        )
     return header, shapes
 
 
@@ -116,15 +121,19 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _refuse_long_header(path: Path, kind: Kind) -> None:
-    """UserError if the header alone would take long to parse; what else is wrong with it is found by parsing."""
+def _refuse_large(path: Path, kind: Kind) -> None:
+    """UserError if the file or its header is larger than any that is read; what else is wrong is found by parsing."""
     _refuse_folder(path)
     try:
         with open_file(path, SAVE) as file:
-            length, rest = int.from_bytes(file.read(8), "little"), os.fstat(file.fileno()).st_size - 8
+            length, size = int.from_bytes(file.read(8), "little"), os.fstat(file.fileno()).st_size
     except OSError as error:
         raise _unreadable(path, error) from None
-    if kind.header_bytes < length <= rest:
+    if size > kind.file_bytes:
+        raise UserError(
+            f"{path} has {size} bytes, expected at most {kind.file_bytes}; name a file that mirl wrote"
+        )
+    if kind.header_bytes < length <= size - 8:
         raise UserError(
             f"{path} has a header of {length} bytes, expected at most {kind.header_bytes}; {MENDING}"
         )
@@ -166,6 +175,10 @@ def _opened(path: Path) -> Iterator[Any]:
             yield file
     except OSError as error:
         raise _unreadable(path, error) from None
+    except (MemoryError, RuntimeError) as error:  # the second is torch's word for it
+        raise UserError(
+            f"{path} takes more memory than there is ({error}); free some, or {MENDING}"
+        ) from None
     except SafetensorError as error:
         raise UserError(f"{path} is truncated or no safetensors file ({error}); {MENDING}") from None
 

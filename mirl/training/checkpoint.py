@@ -7,9 +7,8 @@ from mirl.config import UserError
 from mirl.sparsity.mask import State
 from mirl.tickets.container import Kind, load_header, load_tensors, save_sealed
 
-KIND = Kind(
-    format="mirl-checkpoint", version=2, header_bytes=100_000_000
-)  # it holds the history; safetensors' own most
+KIND = Kind(format="mirl-checkpoint", version=2, header_bytes=100_000_000, file_bytes=2**63)
+"""Our own file, with the history in its header: as large as safetensors has them."""
 GROUPS = ("weights", "moments", "origin", "watched")
 PLAIN = ("step", "made_with", "ended", "history", "loss_sum", "train_seconds", "train_joules")
 

@@ -3,14 +3,18 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from mirl.restore.restorer import Restorer
+from mirl.sparsity.mask import Mask
 from mirl.tickets import format as ticket_format
+from mirl.tickets.pack import packed
+from tests.fuzz.measuring import measured
 from tests.fuzz.pictures import whole_pictures
 
 SECONDS = 10
@@ -22,12 +26,12 @@ MIB = 300
 @contextmanager
 def within_bounds(name: str) -> Iterator[None]:
     """Fails where a case takes too long or too much memory."""
-    Path("/proc/self/clear_refs").write_text("5")  # the highest so far is forgotten
-    before, began = _status("VmRSS"), time.monotonic()
-    yield
-    seconds, mib = time.monotonic() - began, (_status("VmHWM") - before) / 1024
+    began = time.monotonic()
+    with measured() as taken:
+        yield
+    seconds = time.monotonic() - began
     assert seconds < SECONDS, f"{name} took {seconds:.1f} s"
-    assert mib < MIB, f"{name} took {mib:.0f} MiB"
+    assert taken.mib < MIB, f"{name} took {taken.mib:.0f} MiB"
 
 
 def said_clearly(name: str, code: int, captured: Any) -> None:
@@ -61,7 +65,21 @@ def tickets(
     return files
 
 
-def _status(field: str) -> int:
-    """KiB."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(field))
+@pytest.fixture(scope="session")
+def readable(make_ticket: Callable[..., Any], tmp_path_factory: Any) -> list[bytes]:
+    """Good tickets of every kind of values and of few weights, and a state."""
+    folder = tmp_path_factory.mktemp("readable")
+    made = []
+    for name in ("nafnet", "restormer", "promptir"):
+        whole = make_ticket(name)
+        draw = torch.Generator().manual_seed(0)
+        mask = Mask({key: torch.rand(keep.shape, generator=draw) < 0.1 for key, keep in whole.mask.items()})
+        sparse = replace(whole, mask=mask, state=mask.apply(whole.state))
+        ticket_format.write(sparse, folder / "sparse")
+        made += [whole, sparse, packed(ticket_format.read(folder / "sparse"), "int8")]
+    files = []
+    for ticket in made:
+        ticket_format.write(ticket, folder / "ticket")
+        files.append((folder / "ticket").read_bytes())
+    ticket_format.write_state(made[0].state, folder / "origin", 5)
+    return [*files, (folder / "origin").read_bytes()]
