@@ -1,11 +1,15 @@
 import errno
 import os
+import socket
+import stat
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from mirl.files import write_whole
+from mirl.config import UserError
+from mirl.files import open_file, read_text, write_whole
 
 
 def test_what_was_there_is_replaced_and_nothing_else_is_left(tmp_path: Path) -> None:
@@ -52,3 +56,52 @@ def test_writers_beside_each_other_do_not_mix(tmp_path: Path) -> None:
     with ThreadPoolExecutor(len(contents)) as threads:
         list(threads.map(lambda data: write_whole(tmp_path / "one", data), contents * 5))
     assert (tmp_path / "one").read_bytes() in contents and len(list(tmp_path.iterdir())) == 1
+
+
+@pytest.fixture
+def special(tmp_path: Path) -> Iterator[dict[str, Path]]:
+    """What is at a path and is no file, by its name."""
+    os.mkfifo(tmp_path / "fifo")
+    (tmp_path / "link").symlink_to(tmp_path / "fifo")
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "socket"))
+        yield {
+            "a pipe": tmp_path / "fifo",
+            "a pipe by a link": tmp_path / "link",
+            "a socket": tmp_path / "socket",
+            "a device": Path("/dev/zero"),
+        }
+
+
+@pytest.mark.parametrize("kind", ["a pipe", "a pipe by a link", "a socket", "a device"])
+def test_what_is_no_file_is_refused_without_opening_it(
+    kind: str, special: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = special[kind]
+    monkeypatch.setattr(os, "open", lambda *_: pytest.fail("it is opened"))
+    sentence = f"{path} is {' '.join(kind.split()[:2])}, not a file; name a file"
+    for use in (open_file, read_text, lambda path: write_whole(path, b"x")):
+        with pytest.raises(UserError, match=sentence):
+            use(path)
+    assert not stat.S_ISREG(path.stat().st_mode)
+
+
+def test_a_pipe_that_takes_the_place_of_a_file_does_not_block(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    monkeypatch.setattr("mirl.files.refuse_special", lambda *_: None)  # it was a file then
+    with pytest.raises(UserError, match="is a pipe"):
+        open_file(tmp_path / "fifo")
+
+
+def test_text_is_not_read_without_end(tmp_path: Path) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_text("é")
+    assert read_text(path) == "é"
+    path.write_bytes(b"\xff")
+    with pytest.raises(UserError, match="no text in UTF-8"):
+        read_text(path)
+    os.truncate(path, 10**11)
+    with pytest.raises(UserError, match="more than 16 MiB"):
+        read_text(path)
