@@ -14,8 +14,9 @@ from typing import Any
 
 from flows.graph import cache_folder, changed_sources, read_graph, read_sources
 from flows.lottery.checkout import refuse_changes
-from flows.lottery.dispatch import INTERRUPTED, STOPPED
+from flows.lottery.dispatch import INTERRUPTED
 from flows.lottery.flow import Source, Where, lottery
+from flows.lottery.life import STOPPED
 from flows.lottery.runner import Dvc
 from flows.lottery.servers import plain_errors, temporary
 from flows.tracking.store import Store
@@ -66,7 +67,7 @@ def main(arguments: list[str] | None = None) -> int:
             Dvc(root, print).checkout([*read_graph(root, wanted.targets)] if wanted.targets else None)
     except UserError as error:
         return terminal.fail(error)
-    if state.name == STOPPED:
+    if state.name == STOPPED or state.is_cancelled():
         print(state.message, file=sys.stderr)
         return 130
     if state.is_failed():

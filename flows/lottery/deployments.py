@@ -10,6 +10,7 @@ import signal
 import sys
 from contextlib import suppress
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -19,15 +20,16 @@ from prefect.client.schemas.actions import WorkPoolCreate, WorkPoolUpdate
 from prefect.client.schemas.objects import StateType
 from prefect.deployments.runner import RunnerDeployment
 from prefect.events.actions import ChangeFlowRunState
-from prefect.exceptions import ObjectNotFound
+from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 from prefect.flows import Flow
 from prefect.types.entrypoint import EntrypointType
 from prefect.workers.process import ProcessWorker
 
 from flows.lottery import flow, stage
 from flows.lottery.checkout import git, refuse_secrets
-from flows.lottery.dispatch import LOST, STOPPED, WORKER
+from flows.lottery.dispatch import WORKER, patiently
 from flows.lottery.flow import Source, Where
+from flows.lottery.life import HEARTBEAT, LOST, SILENCE_SECONDS, STOPPED, give_heartbeats, working
 from flows.lottery.servers import plain_errors
 from mirl.config import UserError
 
@@ -41,9 +43,6 @@ AT_ONCE = {CONTROL: 20, GPU: 1, CPU: 1}
 """Runs that one worker of a pool takes at once. A lottery waits for its stages, so it must not take their place."""
 POLL_SECONDS = 1
 """How often a worker asks for work."""
-HEARTBEAT_SECONDS = 30
-ZOMBIE_SECONDS = 90
-"""A run that gave no sign of life for so long is marked as crashed, and its work begun again elsewhere."""
 
 
 def register(source: Source) -> list[str]:
@@ -63,6 +62,7 @@ def register(source: Source) -> list[str]:
     for deployment in deployments:
         deployment.apply()
     _watch_over_zombies()
+    look_for_the_dead()
     return [deployment.full_name for deployment in deployments]
 
 
@@ -70,13 +70,22 @@ def worker(pool: str) -> NoReturn:
     """Become a worker of `pool`: whatever ends this process ends the worker, and the worker ends its stages."""
     command = [sys.executable, "-m", "prefect", "worker", "start", "--pool", pool, "--type", "process"]
     command += ["--limit", str(AT_ONCE.get(pool, 1))]
-    seconds = {
-        "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(HEARTBEAT_SECONDS),
-        "PREFECT_WORKER_QUERY_SECONDS": str(POLL_SECONDS),
-    }
+    if pool == CONTROL:  # as after a power cut: nobody may wait for what has died
+        with suppress(PrefectHTTPStatusError):  # the worker says it as well
+            patiently(look_for_the_dead, partial(print, file=sys.stderr), lambda: True)
+    seconds = {"PREFECT_WORKER_QUERY_SECONDS": str(POLL_SECONDS)}
     # A shell that begins it with `&` has SIGINT ignored, and a worker ends by it.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     os.execve(sys.executable, command, seconds | os.environ | {WORKER: str(os.getpid())})
+
+
+def look_for_the_dead() -> None:
+    """Give every run a heartbeat; the automation marks those that say nothing after it.
+
+    It may have forgotten them: what it knows does not outlive a long outage of its server, nor a new automation.
+    """
+    with get_client(sync_client=True) as client:
+        give_heartbeats(client, [run.id for run in working(client)])
 
 
 def _pool(client: SyncPrefectClient, name: str, about: str) -> None:
@@ -106,13 +115,13 @@ def _watch_over_zombies() -> None:
         name="Crash zombie flows",
         description="marks runs as crashed whose machine is gone",
         trigger=EventTrigger(
-            after={"prefect.flow-run.heartbeat"},
-            expect={"prefect.flow-run.heartbeat", *(f"prefect.flow-run.{state}" for state in over)},
+            after={HEARTBEAT},
+            expect={HEARTBEAT, *(f"prefect.flow-run.{state}" for state in over)},
             match=ResourceSpecification({"prefect.resource.id": ["prefect.flow-run.*"]}),
             for_each={"prefect.resource.id"},
             posture=Posture.Proactive,
             threshold=1,
-            within=timedelta(seconds=ZOMBIE_SECONDS),
+            within=timedelta(seconds=SILENCE_SECONDS),
         ),
         actions=[
             ChangeFlowRunState(

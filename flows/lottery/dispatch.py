@@ -4,6 +4,7 @@ import itertools
 import threading
 import time
 from collections.abc import Callable
+from datetime import datetime
 from functools import partial
 from typing import Protocol, TypeVar
 from uuid import UUID, uuid4
@@ -19,6 +20,7 @@ from prefect.states import Cancelling, Crashed, State
 from flows.lottery import runner
 from flows.lottery.artifacts import keep_text, kept_text
 from flows.lottery.checkout import Home
+from flows.lottery.life import COME_BACK_SECONDS, HOST, LOST, STOPPED, attempt_key, heard
 from flows.lottery.runner import Done, Leash, Log, Work
 from mirl.config import Stopped, UserError
 
@@ -26,24 +28,19 @@ Answer = TypeVar("Answer")
 
 POLL_SECONDS = 1.0
 PATIENCE_SECONDS = 30.0
-"""How long a run may wait before it is asked whether any worker serves its pool."""
+"""How long a lottery waits for a run before it says so, and whether any worker serves its pool."""
+TELL_SECONDS = 600.0
+"""After how long it says so again."""
 BEGIN_SECONDS = 180.0
 """How long a worker that took a run may need to begin it; after that it is thought lost."""
 AWAY_SECONDS = 24 * 3600.0
 """How long a lottery waits for a server that does not answer."""
 WORKER = "MIRL_WORKER_PID"
 """Variable that names the worker to those that it begins."""
-LOST = "its machine gave no sign of life any more"
-"""Says the automation of `flows.lottery.deployments` of a run that it marks as crashed."""
 AWAY_CODES = {408, 429, *range(500, 600)}
 """Answers of a server whose database, or of a proxy whose server, is away."""
-COME_BACK_SECONDS = 40.0
-"""How long a machine that was thought lost has to say that it lives, as after a restart of Prefect's server."""
 ATTEMPTS = 5
 """How often one lottery begins the same work, when it is stopped or its machine is lost."""
-STOPPED = "Stopped"
-"""Name of the state of work that ended with code 75: it goes on where it was when it is begun again."""
-
 
 INTERRUPTED = threading.Event()
 """Set by Ctrl-C where a lottery runs here. An exception would come at any moment, and be taken for Prefect's trouble."""
@@ -115,7 +112,7 @@ class Pools:
                 f"stage/{pool}",
                 parameters={"work": work.model_dump(mode="json")},
                 flow_run_name=work.node.title,
-                idempotency_key=_attempt(work.key, attempt),
+                idempotency_key=attempt_key(work.key, attempt),
                 tags=[self._mark],
                 as_subflow=False,  # another lottery may want it as well: ending one must not end it
                 timeout=0,
@@ -133,21 +130,24 @@ class Pools:
         return run
 
     def _wait(self, run: FlowRun, pool: str, log: Log) -> FlowRun:
-        since, told = time.monotonic(), _is_over(run)
         if _is_over(run):
             return run
+        mine = self._mark in run.tags
+        since, tell_at = time.monotonic(), PATIENCE_SECONDS
         with get_client(sync_client=True) as client:
             while not _is_over(run) or (_is_lost(run) and time.monotonic() - since < COME_BACK_SECONDS):
-                if self._stopped and self._mark in run.tags:
+                if self._stopped and mine:
                     _cancel(run.id)
                 time.sleep(POLL_SECONDS)
                 before, run = run, self._patiently(partial(client.read_flow_run, run.id), log)
                 if run.state_name != before.state_name:
-                    since = time.monotonic()
+                    since, tell_at = time.monotonic(), PATIENCE_SECONDS
                 waited = time.monotonic() - since
-                if _waits(run) and not told and waited > PATIENCE_SECONDS:
-                    told = self._patiently(partial(_say_if_nobody_works, client, pool, log), log)
-                    since = time.monotonic()
+                if waited > tell_at and not _is_over(run):
+                    log(
+                        f"{run.name} waits for {self._patiently(partial(_waits_for, client, run, pool, mine), log)}"
+                    )
+                    tell_at = waited + TELL_SECONDS
                 if _begins(run) and waited > BEGIN_SECONDS:
                     self._patiently(partial(_give_up, client, run.id, pool), log)
         return run
@@ -176,16 +176,6 @@ def patiently(ask: Callable[[], Answer], log: Log, may_go_on: Callable[[], bool]
             told = True
             time.sleep(POLL_SECONDS)
     raise Stopped("the lottery was stopped")
-
-
-def _attempt(key: str, number: int) -> str:
-    return f"{key}-{number}"
-
-
-def next_attempt(name: str) -> str:
-    """The idempotency key of the run that takes over when the one with key `name` is given up."""
-    key, _, number = name.rpartition("-")
-    return _attempt(key, int(number) + 1)
 
 
 def publish(work: Work, done: Done) -> None:
@@ -233,12 +223,24 @@ def _give_up(client: SyncPrefectClient, run: UUID, pool: str) -> None:
     client.set_flow_run_state(run, Crashed(message="its worker took it and never began"))
 
 
-def _say_if_nobody_works(client: SyncPrefectClient, pool: str, log: Log) -> bool:
-    workers = client.read_workers_for_work_pool(pool, limit=200, offset=0)
-    if any(worker.status == WorkerStatus.ONLINE for worker in workers):
-        return False
-    log(f"no worker serves the pool {pool}; start one: `make worker POOL={pool}`")
-    return True
+def _waits_for(client: SyncPrefectClient, run: FlowRun, pool: str, mine: bool) -> str:
+    """What a run that is not over is waited for, in words that follow "waits for"."""
+    if _waits(run):
+        workers = client.read_workers_for_work_pool(pool, limit=200, offset=0)
+        if any(worker.status == WorkerStatus.ONLINE for worker in workers):
+            return f"a free worker of the pool {pool}"
+        return f"a worker: none serves the pool {pool}; start one: `make worker POOL={pool}`"
+    owner = "this lottery" if mine else "another lottery"
+    since = f"{run.start_time:%Y-%m-%d %H:%M} UTC" if run.start_time else "a while"
+    events, now = heard(client, run)
+    for sign in events:
+        if host := sign["resource"].get(HOST):  # not given by a lottery
+            ago = (now - datetime.fromisoformat(sign["received"])).total_seconds()
+            return (
+                f"run {run.id} of {owner} on {host}, {run.state_name} since {since}; "
+                f"last sign of life {max(ago, 0):.0f} s ago"
+            )
+    return f"run {run.id} of {owner}, {run.state_name} since {since}; no sign of life was recorded"
 
 
 def _refuse_another(state: State | None, work: Work, attempts: int) -> None:

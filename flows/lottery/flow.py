@@ -1,5 +1,6 @@
 """The flows that people start: a lottery over the whole graph, and a promotion."""
 
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -19,12 +20,13 @@ from flows.graph import Lock, Node, read_graph
 from flows.lottery import runner
 from flows.lottery.board import Board, show_decision
 from flows.lottery.checkout import Home, Revision, resolve
-from flows.lottery.dispatch import INTERRUPTED, STOPPED, Here, Place, Pools
+from flows.lottery.dispatch import INTERRUPTED, Here, Place, Pools
+from flows.lottery.life import Life
 from flows.lottery.lockfile import LockFile
 from flows.lottery.memory import LockArtifact, Memory, reconcile
 from flows.lottery.parameters import settle_params
 from flows.lottery.runner import Done, Dvc, Work
-from flows.lottery.schedule import Outcome, make_all
+from flows.lottery.schedule import Outcome, Result, make_all
 from flows.lottery.stage import need_server
 from mirl.config import Stopped, UserError
 
@@ -83,10 +85,11 @@ def lottery(
         targets: stages to make, with what they need, such as ["evaluate@global-r1"]; none: all.
         promote: whether to promote the report's ticket at the end.
     """
-    home, log = Home.of(where.home, where.cache), get_run_logger()
+    home, log, ending = Home.of(where.home, where.cache), get_run_logger(), threading.Event()
+    life = Life(ending.set, others=bool(where.gpu))
     try:
         asked = _revision(source)
-        with home.clone(asked) as clone:
+        with life, home.clone(asked) as clone:
             name = settle_params(clone, source.params, study, overrides or {})
             asked = replace(asked, params=(clone / "params.yaml").read_text())
             memory: Memory = LockFile(Path(where.lock)) if where.lock else LockArtifact(name)
@@ -102,9 +105,7 @@ def lottery(
                     log.warning("%s is made, but cannot be shown yet: %s", node.title, error)
 
             try:
-                result = make_all(
-                    nodes, lock, _Runs(asked, place).begin, landed, lambda: not INTERRUPTED.is_set()
-                )
+                result = make_all(nodes, lock, _Runs(asked, place).begin, landed, lambda: _may_go_on(ending))
             except BaseException:  # cancelled, or interrupted
                 place.stop()
                 raise
@@ -116,13 +117,8 @@ def lottery(
     except UserError as error:
         return Failed(message=str(error))
     except Stopped as stopped:
-        return Failed(name=STOPPED, message=str(stopped))
-    if result.failed:
-        left = f"{len(result.left)} stages were not begun" if result.left else ""
-        return Failed(message="; ".join(filter(None, [*result.failed.values(), left, said])))
-    current = len(nodes) - len(result.made)
-    made = f"{len(result.made)} stages were made, {current} were up to date."
-    return Completed(message=f"{made} {said}".strip())
+        return life.stopped(str(stopped))
+    return _end(result, len(nodes), said)
 
 
 @flow(name="promote")
@@ -139,7 +135,7 @@ def promote(source: Source, study: str = "", rollback: bool = False, force: bool
 
     try:
         need_server()
-        with Home.of().clone(_revision(source)) as clone:
+        with Life(lambda: None), Home.of().clone(_revision(source)) as clone:  # it takes minutes at most
             name = settle_params(clone, source.params, study, {})
             if rollback:
                 return Completed(message=registry.rollback(clone))
@@ -152,6 +148,18 @@ def promote(source: Source, study: str = "", rollback: bool = False, force: bool
             return Completed(message=registry.promote(clone, force=force).said)
     except UserError as error:
         return Failed(message=str(error))
+
+
+def _may_go_on(ending: threading.Event) -> bool:
+    return not (INTERRUPTED.is_set() or ending.is_set())
+
+
+def _end(result: Result, stages: int, said: str) -> State[Any]:
+    if result.failed:
+        left = f"{len(result.left)} stages were not begun" if result.left else ""
+        return Failed(message="; ".join(filter(None, [*result.failed.values(), left, said])))
+    made = f"{len(result.made)} stages were made, {stages - len(result.made)} were up to date."
+    return Completed(message=f"{made} {said}".strip())
 
 
 def _place(where: Where, home: Home) -> Place:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from flows.lottery.deployments import HEARTBEAT_SECONDS, POOLS
+from flows.lottery.deployments import POOLS
 from flows.lottery.runner import GRACE_SECONDS
 from tests.infra.conftest import INFRA, SECRETS, Service
 
@@ -138,8 +138,6 @@ def test_the_job_template_names_its_variables() -> None:
 
 def test_a_job_is_like_a_worker_of_the_pool() -> None:
     (container,) = JOB["containers"]
-    environment = {entry["name"]: entry.get("value") for entry in container["env"]}
-    assert environment["PREFECT_FLOWS_HEARTBEAT_FREQUENCY"] == str(HEARTBEAT_SECONDS)
     assert container["resources"]["limits"]["nvidia.com/gpu"] == "1"
     assert JOB["terminationGracePeriodSeconds"] > GRACE_SECONDS
     assert JOB["enableServiceLinks"] is False and JOB["securityContext"]["runAsNonRoot"] is True

@@ -26,42 +26,14 @@ from prefect.states import Cancelling, Crashed, Pending
 from prefect.testing.utilities import prefect_test_harness
 
 from flows.lottery import deployments, dispatch, results
-from flows.lottery.dispatch import _say_if_nobody_works
+from flows.lottery.dispatch import _waits_for
 from flows.lottery.flow import Source, lottery
+from flows.lottery.life import LOST
 from flows.lottery.memory import LockArtifact
 from tests.flows.lottery import pipelines
-from tests.flows.lottery.pipelines import make_repository
+from tests.flows.lottery.machines import PATIENCE_SECONDS, make_slow_repository
 
 Begin = Callable[[str], "subprocess.Popen[bytes]"]
-PATIENCE_SECONDS = 600  # a machine that does other work as well
-
-
-SLOW = """
-# As a stage of ours is: it dies with DVC, holds what it works on, and takes its time to end.
-import os, signal, sys, time
-from pathlib import Path
-from flows.lifeline import die_with_parent
-die_with_parent()
-from flows.stage import hold_all
-held, place, name, after = hold_all(), Path(sys.argv[1]), sys.argv[2], sys.argv[3]
-
-def note(word):
-    with (place / "slow-log").open("a") as file:
-        file.write(f"{word} {os.getpid()} {os.getppid()}\\n")
-
-def end(*_):
-    time.sleep(4)
-    note("ended")
-    sys.exit(75)
-
-signal.signal(signal.SIGTERM, end)
-note("begun")
-while (place / f"slow-{name}").exists():
-    time.sleep(0.1)
-Path("made", name).mkdir(parents=True)
-Path("made", name, "word").write_text(Path("made", after, "word").read_text() + name + "\\n")
-note("ended")
-"""
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -72,15 +44,7 @@ def server() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A repository with a remote, whose trainings note where they ran and wait for a sign when told to."""
-    place = tmp_path_factory.mktemp("cluster")
-    root = make_repository(place / "repository")
-    pipelines.run(root, "dvc", "remote", "add", "--default", "far", str(place / "far"))
-    note = f'echo "$1 $MIRL_HOME" >> {place}/log; [ -e {place}/wait-$1 ] && {{ sleep 600; exit 1; }}\n'
-    note += f'[ -e {place}/slow-$1 ] && exec {sys.executable} {place}/slow.py {place} "$1" "$2"\n'
-    (place / "slow.py").write_text(SLOW)
-    (root / "link.sh").write_text(note + pipelines.LINK)
-    pipelines.run(root, "git", "commit", "--quiet", "--all", "--message", "note")
+    root = make_slow_repository(tmp_path_factory.mktemp("cluster"))
     deployments.register(Source(repository=str(root)))
     return root
 
@@ -232,7 +196,7 @@ def crash_slow(message: str) -> FlowRun:
 def test_a_machine_that_was_thought_lost_says_that_it_lives(root: Path, workers: Begin) -> None:
     """As after a restart of Prefect's server: for a while it had no sign of life of anybody."""
     run, _, _ = begin_slow(root, 0.15)
-    crashed = crash_slow(dispatch.LOST)
+    crashed = crash_slow(LOST)
     until = time.monotonic() + PATIENCE_SECONDS
     with get_client(sync_client=True) as client:
         while (state := client.read_flow_run(crashed.id).state) is None or not state.is_running():
@@ -288,13 +252,17 @@ def test_a_run_that_its_worker_never_begins_is_given_up(
     assert run.state is not None and run.state.is_crashed(), run.state
 
 
-def test_a_pool_that_nobody_serves_is_said(root: Path, workers: Begin) -> None:
+def test_what_a_queued_run_waits_for_is_said(root: Path, workers: Begin) -> None:
     with get_client(sync_client=True) as client:
-        said: list[str] = []
         deployments._pool(client, "empty", "nobody")
-        assert _say_if_nobody_works(client, "empty", said.append)
+        run = client.create_flow_run(lottery)
+        assert _waits_for(client, run, "empty", mine=True) == (
+            "a worker: none serves the pool empty; start one: `make worker POOL=empty`"
+        )
         until = time.monotonic() + PATIENCE_SECONDS
-        while _say_if_nobody_works(client, "gpu", print):  # it has not said yet that it is there
+        while "none serves" in _waits_for(
+            client, run, "gpu", mine=True
+        ):  # it has not said yet that it is there
             assert time.monotonic() < until
             time.sleep(0.5)
-    assert said == ["no worker serves the pool empty; start one: `make worker POOL=empty`"]
+        assert _waits_for(client, run, "gpu", mine=True) == "a free worker of the pool gpu"

@@ -7,7 +7,7 @@ import pytest
 from prefect.exceptions import PrefectHTTPStatusError
 
 from flows.lottery import dispatch
-from flows.lottery.dispatch import next_attempt, patiently
+from flows.lottery.dispatch import patiently
 from mirl.config import Stopped
 
 
@@ -60,7 +60,3 @@ def test_who_was_stopped_waits_no_more() -> None:
     said, ask = asking("never")
     with pytest.raises(Stopped, match="was stopped"):
         patiently(ask, said.append, lambda: False)
-
-
-def test_the_next_attempt_has_the_next_number() -> None:
-    assert next_attempt("abc-9") == "abc-10"

@@ -47,5 +47,4 @@ def test_how_often_a_worker_asks_can_be_set(
     with pytest.raises(Exec):
         deployments.worker("cpu")
     assert environment["PREFECT_WORKER_QUERY_SECONDS"] == "7"
-    assert environment["PREFECT_FLOWS_HEARTBEAT_FREQUENCY"] == "30"
     signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -1,0 +1,143 @@
+"""Whom a lottery gives a heartbeat, and when a run ends by itself."""
+
+import itertools
+from types import SimpleNamespace
+from typing import Any, cast
+from uuid import UUID, uuid4
+
+import pytest
+from prefect.client.orchestration import SyncPrefectClient
+from prefect.exceptions import ObjectNotFound
+from prefect.states import Cancelled, Cancelling, Completed, Crashed, Failed, Running, State
+
+from flows.lottery import life
+from flows.lottery.life import FORGOTTEN_SECONDS, LOOK_SECONDS, SILENCE_SECONDS, Life, Vigil
+
+DEAD, LIVING = uuid4(), uuid4()
+
+
+class Server:
+    """Runs, and the heartbeats that came from them; of time only as much passes as is said."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.seconds, self.events, self.given = 1000.0, list[dict[str, Any]](), list[UUID]()
+        monkeypatch.setattr(life.time, "monotonic", lambda: self.seconds)
+        monkeypatch.setattr(life, "heard", lambda client: (self.events[: life.PAGE], None))
+        monkeypatch.setattr(
+            life, "working", lambda client: [SimpleNamespace(id=DEAD), SimpleNamespace(id=LIVING)]
+        )
+        monkeypatch.setattr(life, "give_heartbeats", self._give)
+
+    def hear(self, run: UUID) -> None:
+        self.events.insert(
+            0, {"id": str(uuid4()), "resource": {"prefect.resource.id": f"prefect.flow-run.{run}"}}
+        )
+
+    def let_pass(self, seconds: float, *vigils: Vigil) -> list[float]:
+        """All look, every LOOK_SECONDS; returns when a heartbeat was given to the dead run."""
+        given, end = [], self.seconds + seconds
+        while self.seconds < end:
+            self.seconds += LOOK_SECONDS
+            self.hear(LIVING)
+            for vigil in vigils:
+                before = len(self.given)
+                vigil.look(cast(SyncPrefectClient, None))
+                given += [self.seconds] * (len(self.given) - before)
+        return given
+
+    def _give(self, client: SyncPrefectClient, runs: list[UUID]) -> None:
+        self.given += runs
+        for run in runs:
+            self.hear(run)
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Server:
+    return Server(monkeypatch)
+
+
+@pytest.mark.parametrize("was_heard", [True, False])
+def test_a_silent_run_is_given_a_heartbeat_from_when_one_began_to_look(
+    server: Server, was_heard: bool
+) -> None:
+    if was_heard:
+        server.hear(DEAD)
+    begun, vigil = server.seconds, Vigil()
+    (first,) = server.let_pass(FORGOTTEN_SECONDS + 3 * LOOK_SECONDS, vigil)
+    assert FORGOTTEN_SECONDS <= first - begun <= FORGOTTEN_SECONDS + 2 * LOOK_SECONDS
+    assert set(server.given) == {DEAD}
+
+
+def test_two_that_look_after_the_same_run_do_not_keep_it_alive(server: Server) -> None:
+    """The automation marks it only where there is no heartbeat for SILENCE_SECONDS."""
+    one, other = Vigil(), Vigil()
+    times = server.let_pass(SILENCE_SECONDS * 0.7, one) + server.let_pass(10 * SILENCE_SECONDS, one, other)
+    pauses = [after - before for before, after in itertools.pairwise(times)]
+    assert len(pauses) >= 3 and min(pauses) > SILENCE_SECONDS
+
+
+def test_a_run_that_is_not_among_the_newest_events_is_not_heard_again(server: Server) -> None:
+    vigil = Vigil()
+    server.hear(DEAD)
+    vigil.look(cast(SyncPrefectClient, None))
+    for _ in range(life.PAGE):
+        server.hear(LIVING)
+    assert len(server.let_pass(FORGOTTEN_SECONDS + 2 * LOOK_SECONDS, vigil)) == 1
+
+
+class Client:
+    """Tells of one run the states given, one at each look."""
+
+    def __init__(self, *states: State[Any] | None, heir: bool = False) -> None:
+        self._states, self._heir, self.passed, self.set = list(states), heir, list[State[Any]](), list[str]()
+
+    def read_flow_run(self, run: UUID) -> Any:
+        state = self._states.pop(0)
+        if state is None:
+            raise ObjectNotFound(Exception())
+        self.passed.append(state)
+        return SimpleNamespace(id=run, state=state, idempotency_key="key-0")
+
+    def read_flow_run_states(self, run: UUID) -> list[State[Any]]:
+        return self.passed
+
+    def read_flow_runs(self, **asked: Any) -> list[Any]:
+        return ["an heir"] * self._heir
+
+    def set_flow_run_state(self, run: UUID, state: State[Any]) -> None:
+        self.set.append(str(state.name))
+
+
+LOST = Crashed(message=life.LOST)
+
+
+@pytest.mark.parametrize(
+    ("states", "goes_on", "set_", "end"),
+    [
+        ([Running(), Running()], [True, True], [], "Stopped"),
+        ([Cancelling(), Cancelling()], [True, False], [], "Cancelled"),
+        ([Cancelled(), Cancelled()], [True, False], [], "Cancelled"),
+        ([Cancelling(), LOST], [True, False], [], "Cancelled"),
+        ([LOST, Running()], [True, True], ["Running"], "Stopped"),
+        ([Failed()], [False], [], "Stopped"),
+        ([Completed()], [False], [], "Stopped"),
+        ([None], [False], [], "Stopped"),
+    ],
+)
+def test_a_run_ends_when_nobody_wants_it(
+    states: list[State[Any] | None], goes_on: list[bool], set_: list[str], end: str
+) -> None:
+    client, mine = Client(*states), Life(lambda: None)
+    assert [mine._may_go_on(cast(SyncPrefectClient, client), DEAD) for _ in states] == goes_on
+    assert client.set == set_
+    assert mine.stopped("why").name == end
+
+
+def test_a_run_whose_work_another_has_ends_and_does_not_come_back() -> None:
+    client = Client(LOST, heir=True)
+    assert not Life(lambda: None)._may_go_on(cast(SyncPrefectClient, client), DEAD)
+    assert client.set == []
+
+
+def test_the_next_attempt_has_the_next_number() -> None:
+    assert life.next_attempt("abc-9") == "abc-10"

@@ -1,0 +1,75 @@
+"""What a power cut and an outage of Prefect's server leave behind: real processes, SIGKILL, a server of their own."""
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.objects import FlowRun
+from prefect.states import Cancelling
+
+from flows.lottery import results
+from flows.lottery.dispatch import _waits_for
+from tests.flows.lottery.machines import POOLS, Machines, machines, state, until
+
+SILENCE_SECONDS = 18.0
+"""A fifth of what it is for users: the other clocks follow."""
+
+
+@pytest.fixture
+def away(tmp_path: Path, empty_store: Path) -> Iterator[Machines]:
+    with machines(tmp_path, empty_store, SILENCE_SECONDS) as made:
+        yield made
+
+
+def cancel(run: FlowRun) -> None:
+    """As `prefect flow-run cancel` does."""
+    with get_client(sync_client=True) as client:
+        client.set_flow_run_state(run.id, Cancelling())
+
+
+def words_of_lottery(root: Path) -> str:
+    assert results.bring(root)
+    return (root / "made" / "r2" / "word").read_text()
+
+
+def test_after_a_power_cut_the_next_lottery_finishes(away: Machines) -> None:
+    dead = [away.begin_slow(), away.run("link r2")]
+    away.kill()
+    away.forget()
+    away.begin_server()
+    away.begin_workers()
+    away.let_end()
+    next_ = away.begin_lottery()
+    until(lambda: state(next_) in ("Completed", "Failed", "Crashed", "Stopped"), "an end of the next lottery")
+    assert state(next_) == "Completed"
+    assert [state(run) for run in dead] == ["Crashed", "Crashed"]
+    assert away.slow_words() == ["begun"]  # the dead one; the work was done once more, and quickly
+    noted = [line.split()[0] for line in (away.place / "log").read_text().splitlines()]
+    assert noted == ["dense", "r1", "r2", "r2"]
+    assert words_of_lottery(away.root) == "word\ndense\nr1\nr2\n"
+
+
+def test_a_run_whose_worker_lost_sight_of_the_server_can_be_cancelled(away: Machines) -> None:
+    lottery = away.begin_slow()
+    training = away.run("link r2")
+    away.kill("server")
+    for pool in POOLS:  # as they are after a longer outage: alive, and deaf
+        away.signal(pool, signal.SIGSTOP)
+    time.sleep(SILENCE_SECONDS)  # so that all are thought lost when the server comes back
+    away.begin_server()
+    until(lambda: state(lottery) == state(training) == "Running", "both live on")
+    with get_client(sync_client=True) as client:
+        said = _waits_for(client, client.read_flow_run(training.id), "gpu", mine=False)
+    assert f"run {training.id} of another lottery on {os.uname().nodename}, Running since 20" in said
+    assert "last sign of life" in said
+    cancel(lottery)
+    until(lambda: state(lottery) == state(training) == "Cancelled", "both end as cancelled")
+    assert away.slow_words() == ["begun", "ended"]  # with its checkpoint
+    for pool in POOLS:
+        away.signal(pool, signal.SIGCONT)
+    until(lambda: not away.engines(), "the workers see it")
+    assert (state(lottery), state(training)) == ("Cancelled", "Cancelled")
