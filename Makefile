@@ -36,7 +36,7 @@ test: .venv/done ## run the tests
 	python -m pytest -n 2 --dist loadfile
 
 test-cluster: .venv/cluster ## two worker hosts, PostgreSQL and sshd in network namespaces (root; Debian packages; a quarter of an hour)
-	python -m pytest -m cluster tests/cluster
+	python -m pytest -m cluster tests/cluster tests/flows/lottery/test_lost.py
 
 check: .venv/done ## ruff, types, layering
 	ruff check .

@@ -231,7 +231,8 @@ def _waits_for(client: SyncPrefectClient, run: FlowRun, pool: str, mine: bool) -
             return f"a free worker of the pool {pool}"
         return f"a worker: none serves the pool {pool}; start one: `make worker POOL={pool}`"
     owner = "this lottery" if mine else "another lottery"
-    since = f"{run.start_time:%Y-%m-%d %H:%M} UTC" if run.start_time else "a while"
+    assert run.state is not None
+    since = f"{run.start_time or run.state.timestamp:%Y-%m-%d %H:%M} UTC"
     events, now = heard(client, run)
     for sign in events:
         if host := sign["resource"].get(HOST):  # not given by a lottery

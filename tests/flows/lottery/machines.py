@@ -142,15 +142,18 @@ class Machines:
             )
         return found[0]
 
-    def begin_slow(self) -> FlowRun:
+    def begin_slow(self, fraction: float) -> FlowRun:
         """A lottery in the middle of the stage `link r2`, which lasts until `let_end`."""
         (self.place / "slow-r2").touch()
-        run = self.begin_lottery()
+        (self.place / "slow-log").unlink(missing_ok=True)
+        run = self.begin_lottery(fraction)
         until((self.place / "slow-log").exists, "the training")
         return run
 
-    def begin_lottery(self) -> FlowRun:
-        run = run_deployment("lottery/gpu", parameters={"targets": ["link@r2"]}, timeout=0)
+    def begin_lottery(self, fraction: float) -> FlowRun:
+        """A lottery of a study of its own."""
+        asked = {"targets": ["link@r2"], "overrides": {"arms.global.fraction": fraction}}
+        run = run_deployment("lottery/gpu", parameters=asked, timeout=0)
         assert isinstance(run, FlowRun)
         return run
 

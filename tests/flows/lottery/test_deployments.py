@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -22,16 +23,17 @@ from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.client.schemas.sorting import FlowRunSort
 from prefect.deployments import run_deployment
 from prefect.settings import PREFECT_API_URL
-from prefect.states import Cancelling, Crashed, Pending
+from prefect.states import Cancelling, Crashed, Pending, Running
 from prefect.testing.utilities import prefect_test_harness
 
-from flows.lottery import deployments, dispatch, results
+from flows.lottery import deployments, dispatch, life, results
 from flows.lottery.dispatch import _waits_for
 from flows.lottery.flow import Source, lottery
 from flows.lottery.life import LOST
 from flows.lottery.memory import LockArtifact
 from tests.flows.lottery import pipelines
 from tests.flows.lottery.machines import PATIENCE_SECONDS, make_slow_repository
+from tests.flows.lottery.machines import until as wait_until
 
 Begin = Callable[[str], "subprocess.Popen[bytes]"]
 
@@ -266,3 +268,27 @@ def test_what_a_queued_run_waits_for_is_said(root: Path, workers: Begin) -> None
             assert time.monotonic() < until
             time.sleep(0.5)
         assert _waits_for(client, run, "gpu", mine=True) == "a free worker of the pool gpu"
+
+
+def test_a_silent_run_is_given_a_heartbeat_that_is_not_taken_for_a_sign_of_life(
+    root: Path, workers: Begin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with get_client(sync_client=True) as client:
+        deployment = client.read_deployment_by_name("stage/gpu")
+        run = client.create_flow_run_from_deployment(deployment.id, state=Running())
+        assert run.id in [other.id for other in life.working(client)]
+        life.give_heartbeats(client, [run.id], {life.HOST: "machine-9"})
+        wait_until(lambda: life.heard(client, run)[0], "the heartbeat")
+        monkeypatch.setattr(life, "FORGOTTEN_SECONDS", -1.0)
+        vigil = life.Vigil()
+        vigil.look(client)
+        vigil.look(client)
+        wait_until(lambda: len(life.heard(client, run)[0]) > 1, "the one that is given")
+        (given, own), now = life.heard(client, run)
+        assert life.HOST not in given["resource"] and own["resource"][life.HOST] == "machine-9"
+        assert abs((now - datetime.now(UTC)).total_seconds()) < 60
+        assert "on machine-9, Running since 20" in _waits_for(client, run, "gpu", mine=True)
+        client.set_flow_run_state(run.id, Cancelling())
+        client.set_flow_run_state(run.id, Crashed(message=LOST), force=False)  # as the automation does
+        assert client.read_flow_run(run.id).state_name == "Crashed"
+        assert run.id not in [other.id for other in life.working(client)]
