@@ -75,6 +75,12 @@ def until(what: Callable[[], Any], about: str) -> None:
         time.sleep(0.2)
 
 
+def slow_words(place: Path) -> list[str]:
+    """What the slow training noted: `begun` and `ended`, in order."""
+    path = place / "slow-log"
+    return [line.split()[0] for line in path.read_text().splitlines()] if path.exists() else []
+
+
 class Machines:
     """The server, a worker of each pool, and the flows of a slow repository."""
 
@@ -147,7 +153,7 @@ class Machines:
         (self.place / "slow-r2").touch()
         (self.place / "slow-log").unlink(missing_ok=True)
         run = self.begin_lottery(fraction)
-        until((self.place / "slow-log").exists, "the training")
+        until(lambda: slow_words(self.place), "the training")
         return run
 
     def begin_lottery(self, fraction: float) -> FlowRun:
@@ -159,10 +165,6 @@ class Machines:
 
     def let_end(self) -> None:
         (self.place / "slow-r2").unlink()
-
-    def slow_words(self) -> list[str]:
-        """What the slow training noted: `begun` and `ended`, in order."""
-        return [line.split()[0] for line in (self.place / "slow-log").read_text().splitlines()]
 
     def _begin(self, name: str, command: list[str], **more: str) -> None:
         with (self.place / f"{name}.log").open("ab") as log:

@@ -32,7 +32,7 @@ from flows.lottery.flow import Source, lottery
 from flows.lottery.life import LOST
 from flows.lottery.memory import LockArtifact
 from tests.flows.lottery import pipelines
-from tests.flows.lottery.machines import PATIENCE_SECONDS, make_slow_repository
+from tests.flows.lottery.machines import PATIENCE_SECONDS, make_slow_repository, slow_words
 from tests.flows.lottery.machines import until as wait_until
 
 Begin = Callable[[str], "subprocess.Popen[bytes]"]
@@ -172,10 +172,7 @@ def begin_slow(root: Path, fraction: float) -> tuple[FlowRun, str, str]:
     (place / "slow-r2").touch()
     (place / "slow-log").unlink(missing_ok=True)
     run = start("gpu", overrides={"arms.global.fraction": fraction}, targets=["link@r2"])
-    until = time.monotonic() + PATIENCE_SECONDS
-    while not (place / "slow-log").exists():
-        assert time.monotonic() < until
-        time.sleep(0.2)
+    wait_until(lambda: slow_words(place), "the training")
     _, stage, dvc = (place / "slow-log").read_text().split()
     return run, stage, dvc
 
@@ -207,10 +204,7 @@ def test_a_machine_that_was_thought_lost_says_that_it_lives(root: Path, workers:
     (root.parent / "slow-r2").unlink()
     run = ended(run)
     assert run.state is not None and run.state.is_completed(), run.state
-    assert [line.split()[0] for line in (root.parent / "slow-log").read_text().splitlines()] == [
-        "begun",
-        "ended",
-    ]
+    assert slow_words(root.parent) == ["begun", "ended"]
 
 
 def parent(process: int) -> int:

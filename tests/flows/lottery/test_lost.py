@@ -13,7 +13,7 @@ from prefect.states import Cancelling
 
 from flows.lottery import results
 from flows.lottery.dispatch import _waits_for
-from tests.flows.lottery.machines import POOLS, Machines, machines, state, until
+from tests.flows.lottery.machines import POOLS, Machines, machines, slow_words, state, until
 
 SHORT = 18.0
 """MIRL_SILENCE_SECONDS, a fifth of what it is for users: the other clocks follow."""
@@ -58,7 +58,7 @@ def test_after_a_power_cut_the_next_lottery_finishes(away: Machines, silence_sec
     until(lambda: state(next_) in ("Completed", "Failed", "Crashed", "Stopped"), "an end of the next lottery")
     assert state(next_) == "Completed"
     assert [state(run) for run in dead] == ["Crashed", "Crashed"]
-    assert away.slow_words() == ["begun"]  # the dead one; the work was done once more, and quickly
+    assert slow_words(away.place) == ["begun"]  # the dead one; the work was done once more, and quickly
     noted = [line.split()[0] for line in (away.place / "log").read_text().splitlines()]
     assert noted == ["dense", "r1", "r2", "r2"]
     assert words_of_lottery(away.root) == "word\ndense\nr1\nr2\n"
@@ -80,7 +80,7 @@ def test_a_run_that_lived_through_an_outage_can_be_cancelled(away: Machines, sil
     assert "last sign of life" in said
     cancel(lottery)
     until(lambda: state(lottery) == state(training) == "Cancelled", "both end as cancelled")
-    assert away.slow_words() == ["begun", "ended"]  # with its checkpoint
+    assert slow_words(away.place) == ["begun", "ended"]  # with its checkpoint
     for pool in POOLS:
         away.signal(pool, signal.SIGCONT)
     until(lambda: not away.engines(), "the workers see it")
