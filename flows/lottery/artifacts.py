@@ -7,13 +7,13 @@ from typing import Any, cast
 from uuid import UUID
 
 from prefect.artifacts import (
+    Artifact,
     create_markdown_artifact,
     create_progress_artifact,
     create_table_artifact,
     update_progress_artifact,
 )
-from prefect.client.orchestration import get_client
-from prefect.exceptions import PrefectHTTPStatusError
+from prefect.client.schemas.objects import Artifact as ArtifactResponse
 
 
 def keep_text(key: str, text: str, about: str, language: str = "") -> None:
@@ -30,14 +30,8 @@ def kept_text(key: str) -> str | None:
 
 def kept(key: str) -> Any:
     """What was kept last under `key`, a text or the rows of a table; None where nothing ever was."""
-    with get_client(sync_client=True) as client:
-        try:  # Prefect 3.8's own Artifact.get sends nulls that its server refuses
-            answer = client.request("GET", "/artifacts/{key}/latest", path_params={"key": key})
-        except PrefectHTTPStatusError as error:
-            if error.response.status_code == 404:
-                return None
-            raise
-    found = answer.json()["data"]
+    artifact = cast(ArtifactResponse | None, Artifact.get(key))  # no loop runs here
+    found = artifact and artifact.data
     return json.loads(found) if isinstance(found, str) and found.startswith("[") else found
 
 

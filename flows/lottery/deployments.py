@@ -22,15 +22,18 @@ from prefect.deployments.runner import RunnerDeployment
 from prefect.events.actions import ChangeFlowRunState
 from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 from prefect.flows import Flow
+from prefect.settings import PREFECT_API_URL
 from prefect.types.entrypoint import EntrypointType
 from prefect.workers.process import ProcessWorker
 
+from flows import login
 from flows.lottery import flow, stage
 from flows.lottery.checkout import git, refuse_secrets
 from flows.lottery.dispatch import WORKER, patiently
 from flows.lottery.flow import Source, Where
 from flows.lottery.life import HEARTBEAT, LOST, SILENCE_SECONDS, STOPPED, give_heartbeats, working
-from flows.lottery.servers import plain_errors
+from flows.lottery.servers import reached
+from flows.tracking import server
 from mirl.config import UserError
 
 CONTROL, GPU, CPU = "control", "gpu", "cpu"
@@ -67,7 +70,16 @@ def register(source: Source) -> list[str]:
 
 
 def worker(pool: str) -> NoReturn:
-    """Become a worker of `pool`: whatever ends this process ends the worker, and the worker ends its stages."""
+    """Become a worker of `pool`: whatever ends this process ends the worker, and the worker ends its stages.
+
+    UserError where a server does not let it in.
+    """
+    root = Path.cwd()
+    with reached(root), get_client(sync_client=True) as client:
+        client.read_work_pools(limit=1)
+    known = os.environ | {"PREFECT_API_URL": PREFECT_API_URL.value() or ""}
+    os.environ.update(login.lacking(root, known))
+    server.refuse_strangers(os.environ.get("MLFLOW_TRACKING_URI", ""))
     command = [sys.executable, "-m", "prefect", "worker", "start", "--pool", pool, "--type", "process"]
     command += ["--limit", str(AT_ONCE.get(pool, 1))]
     if pool == CONTROL:  # as after a power cut: nobody may wait for what has died
@@ -154,12 +166,12 @@ def main(arguments: list[str] | None = None) -> int:
     serving = commands.add_parser("worker", help="serve a pool on this machine")
     serving.add_argument("pool", choices=sorted(POOLS), help="; ".join(f"{k}: {v}" for k, v in POOLS.items()))
     wanted = parser.parse_args(arguments)
-    if wanted.command == "worker":
-        worker(wanted.pool)
     try:
+        if wanted.command == "worker":
+            worker(wanted.pool)
         source = Source(repository=wanted.repository or _origin(Path.cwd()), revision=wanted.revision)
         refuse_secrets(source.repository)  # every page of Prefect would show them
-        with plain_errors():
+        with reached(Path.cwd()):
             for name in register(source):
                 print(name)
     except UserError as error:

@@ -10,7 +10,7 @@ from flows.graph import read_graph
 from flows.lottery.lockfile import LockFile
 from flows.lottery.memory import LockArtifact
 from flows.lottery.runner import Dvc
-from flows.lottery.servers import plain_errors
+from flows.lottery.servers import reached
 from mirl import terminal
 from mirl.config import UserError
 from mirl.study.params import read_params
@@ -48,9 +48,7 @@ def main() -> int:
         prog="python -m flows.lottery.results", description=(__doc__ or "").splitlines()[0]
     ).parse_args()
     try:
-        if not PREFECT_API_URL.value():
-            raise UserError("PREFECT_API_URL is not set; set it to the address that `make server` prints")
-        with plain_errors():
+        with reached(Path.cwd()):
             current, stages = bring(Path.cwd())
         print(f"{current} of {stages} stages are up to date here, by params.yaml and source as they are here")
         print("`git checkout dvc.lock && dvc checkout` goes back to what is committed")

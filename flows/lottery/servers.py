@@ -7,6 +7,7 @@ databases (the tools' own variables); MLFLOW_ARTIFACTS_DESTINATION is the folder
 import argparse
 import os
 import random
+import shlex
 import signal
 import socket
 import subprocess
@@ -17,17 +18,19 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import httpx
 from prefect.exceptions import PrefectHTTPStatusError
 from prefect.logging.handlers import APILogHandler
-from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
 
+from flows import login
+from flows.tracking import server
 from flows.tracking.store import ARTIFACTS, Store
 from mirl.config import UserError
 
 PREFECT_PORT, MLFLOW_PORT = 4200, 5000
-LOOPBACK = ("127.0.0.1", "localhost")
 START_SECONDS = 90.0
 """The longest that a server may take until it answers."""
 START_ATTEMPTS = 3
@@ -41,34 +44,35 @@ def serve(root: Path, host: str) -> int:
     """Run both servers and the control worker until one ends or a signal comes; all end together."""
     api, tracking = f"http://{host}:{PREFECT_PORT}/api", f"http://{host}:{MLFLOW_PORT}"
     place = root.resolve() / ".mirl"
-    environment = _stores(root) | os.environ | {"PREFECT_API_URL": api, "MLFLOW_TRACKING_URI": tracking}
-    environment.setdefault("PREFECT_HOME", str(place / "prefect"))
-    environment.setdefault("MLFLOW_SERVER_ALLOWED_HOSTS", f"{host}:{MLFLOW_PORT},{host}")
-    environment["PYTHONUNBUFFERED"] = "1"
-    servers = {
-        "prefect": (api, ["server", "start", "--host", host, "--port", str(PREFECT_PORT)]),
-        "mlflow": (tracking, ["server", "--host", host, "--port", str(MLFLOW_PORT), "--workers", "1"]),
-    }
+    stores = _stores(root)
     for port in (PREFECT_PORT, MLFLOW_PORT):
         _refuse_taken(host, port)
-    if host not in LOOPBACK and not environment.get("PREFECT_SERVER_API_AUTH_STRING"):
-        print(
-            f"Whoever reaches {host} can run code on your workers: keep it behind a firewall, or set "
-            "PREFECT_SERVER_API_AUTH_STRING here and PREFECT_API_AUTH_STRING everywhere",
-            file=sys.stderr,
-        )
+    known = login.keep(root, PREFECT_API_URL=api, MLFLOW_TRACKING_URI=tracking)
+    own = {name: value for name, value in os.environ.items() if value}
+    own = {"PREFECT_HOME": str(place / "prefect"), "PYTHONUNBUFFERED": "1"} | own
+    mlflow = ["--host", host, "--port", str(MLFLOW_PORT), "--workers", "1"]
+    servers = {
+        "prefect": (api, _prefect(host, PREFECT_PORT), _prefect_settings(host, api, known) | own),
+        "mlflow": (
+            tracking,
+            [*server.COMMAND, *mlflow],
+            stores | server.settings(root, host, MLFLOW_PORT) | own,
+        ),
+    }
     begun: dict[str, subprocess.Popen[bytes]] = {}
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell that begins it with `&` has it ignored
     try:
-        for name, (_, command) in servers.items():
-            begun[name] = _begin([name, *command], environment, _log(place, name))
-        for name, (address, _) in servers.items():
+        for name, (_, command, environment) in servers.items():
+            begun[name] = _begin(command, environment, _log(place, name))
+        for name, (address, _, _) in servers.items():
             if not _answers(f"{address}/health", begun[name]):
                 raise _silent(address, _log(place, name))
+        _refuse_other_users(tracking, known)
         print(f"Prefect  {api.removesuffix('/api')}\nMLflow   {tracking}\nlogs     {place / 'logs'}")
-        print(f"To use them: export PREFECT_API_URL={api} MLFLOW_TRACKING_URI={tracking}", flush=True)
-        begun["worker"] = _begin(["flows.lottery.deployments", "worker", "control"], environment, None)
+        print(f"Whoever has the login runs code on the workers; it is in {login.file(root)}")
+        print(f"To use them: source {shlex.quote(str(login.file(root)))}", flush=True)
+        begun["worker"] = _begin(["flows.lottery.deployments", "worker", "control"], own | known, None)
         while all(process.poll() is None for process in begun.values()):
             time.sleep(1)
         name = next(name for name, process in begun.items() if process.poll() is not None)
@@ -80,16 +84,35 @@ def serve(root: Path, host: str) -> int:
             _end(process)
 
 
+def _prefect(host: str, port: int) -> list[str]:
+    return ["prefect", "server", "start", "--host", host, "--port", str(port)]
+
+
+def _prefect_settings(host: str, api: str, known: dict[str, str]) -> dict[str, str]:
+    """The variables for Prefect's server: it lets in the login that is `known`, and only its own pages from a browser."""
+    secret = known["PREFECT_API_AUTH_STRING"]
+    settings = {"PREFECT_API_URL": api, "PREFECT_API_AUTH_STRING": secret}
+    names = server.names(host)
+    if names[0].startswith("127."):  # elsewhere it may have names that we do not know
+        origins = (f"http://{name}:{urlsplit(api).port}" for name in names)
+        settings["PREFECT_SERVER_CORS_ALLOWED_ORIGINS"] = ",".join(origins)
+    return settings | {"PREFECT_SERVER_API_AUTH_STRING": secret}
+
+
 def _begin(command: list[str], environment: dict[str, str], log: Path | None) -> "subprocess.Popen[bytes]":
-    """A module that ends when we do, also at SIGKILL; a Ctrl-C is ours to pass on."""
+    """A module that ends when we do, also at SIGKILL; a Ctrl-C is ours to pass on.
+
+    What has a log is a server: nobody else can read what it writes.
+    """
     lifeline = [sys.executable, "-m", "flows.lifeline", str(os.getpid())]
     if log is None:
         return subprocess.Popen([*lifeline, *command], env=environment, start_new_session=True)
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("ab") as said:
+    login.private(log.parent)
+    with os.fdopen(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab") as said:
         return subprocess.Popen(
-            [*lifeline, *command], env=environment, stdout=said, stderr=said, start_new_session=True
-        )
+            [*lifeline, *command],
+            env=environment, stdout=said, stderr=said, start_new_session=True, umask=0o077,
+        )  # fmt: skip
 
 
 def _end(process: "subprocess.Popen[bytes]") -> None:
@@ -107,22 +130,37 @@ def temporary(root: Path) -> Iterator[None]:
     if PREFECT_API_URL.value():
         yield
         return
-    log = _log(root.resolve() / ".mirl", "prefect")
+    log, host, secret = _log(root.resolve() / ".mirl", "prefect"), server.LOOPBACK[0], login.drawn_login()
     for port in random.SystemRandom().sample(FREE_PORTS, START_ATTEMPTS):
-        api = f"http://{LOOPBACK[0]}:{port}/api"
-        command = ["prefect", "server", "start", "--host", LOOPBACK[0], "--port", str(port)]
-        server = _begin(command, os.environ | {"PREFECT_API_URL": api}, log)
-        if _answers(f"{api}/health", server):
+        api = f"http://{host}:{port}/api"
+        settings = _prefect_settings(host, api, {"PREFECT_API_AUTH_STRING": secret})
+        process = _begin(_prefect(host, port), os.environ | settings, log)
+        if _answers(f"{api}/health", process):
             break
-        _end(server)
+        _end(process)
     else:
         raise _silent(api, log)
     try:
-        with temporary_settings({PREFECT_API_URL: api}):
+        with temporary_settings({PREFECT_API_URL: api, PREFECT_API_AUTH_STRING: secret}):
             yield
             APILogHandler().flush()  # what it has not sent yet
     finally:
-        _end(server)
+        _end(process)
+
+
+@contextmanager
+def reached(root: Path) -> Iterator[None]:
+    """Prefect's server as the settings name it, with the login that `root` keeps for it; its errors are plain.
+
+    UserError where none is named: Prefect would begin one of its own, which asks nobody for a login.
+    """
+    url = PREFECT_API_URL.value()
+    if not url:
+        raise UserError("PREFECT_API_URL is not set; set it to the address that `make server` prints")
+    known = {"PREFECT_API_URL": url, "PREFECT_API_AUTH_STRING": PREFECT_API_AUTH_STRING.value() or ""}
+    secret = login.lacking(root, known).get("PREFECT_API_AUTH_STRING")
+    with temporary_settings({PREFECT_API_AUTH_STRING: secret} if secret else {}), plain_errors():
+        yield
 
 
 @contextmanager
@@ -131,9 +169,15 @@ def plain_errors() -> Iterator[None]:
     try:
         yield
     except (httpx.HTTPError, PrefectHTTPStatusError) as error:
+        url = PREFECT_API_URL.value()
+        if isinstance(error, httpx.HTTPStatusError) and error.response.status_code == 401:
+            raise UserError(
+                f"Prefect at {url} asks for another login than PREFECT_API_AUTH_STRING holds; `source` the file that "
+                "its `make server` names, .mirl/login/exports, or a copy of it"
+            ) from None
         said = " ".join(str(error).split())[:200] or type(error).__name__
         raise UserError(
-            f"Prefect at {PREFECT_API_URL.value()} did not take it ({said}); `make server` begins one, PREFECT_API_URL "
+            f"Prefect at {url} did not take it ({said}); `make server` begins one, PREFECT_API_URL "
             "and PREFECT_API_AUTH_STRING say where it is and who may use it"
         ) from None
 
@@ -174,6 +218,16 @@ def _refuse_taken(host: str, port: int) -> None:
             ) from None
 
 
+def _refuse_other_users(tracking: str, known: dict[str, str]) -> None:
+    """UserError where MLflow has users already and ours is none of them, or has another password."""
+    pair = (known["MLFLOW_TRACKING_USERNAME"], known["MLFLOW_TRACKING_PASSWORD"])
+    if httpx.get(f"{tracking}/api/2.0/mlflow/users/current", auth=pair).status_code == 401:
+        raise UserError(
+            f"MLflow's users were made with another password for {pair[0]} than it is told now; start with that one in "
+            "MLFLOW_AUTH_ADMIN_PASSWORD, or remove mlflow-users.db beside the login, and its users with it"
+        )
+
+
 def _answers(address: str, process: "subprocess.Popen[bytes]") -> bool:
     """Whether a server answers in its time, and before it ends."""
     until = time.monotonic() + START_SECONDS
@@ -199,7 +253,7 @@ def main() -> int:
     )
     parser.add_argument(
         "--host",
-        default=LOOPBACK[0],
+        default=server.LOOPBACK[0],
         help="the address that other machines know this one by (default: %(default)s)",
     )
     wanted = parser.parse_args()

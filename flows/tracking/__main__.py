@@ -1,18 +1,20 @@
 """`python -m flows.tracking`: brings a study into MLflow, and shows MLflow's pages."""
 
 import argparse
+import os
 import socket
 import subprocess
 import sys
 from pathlib import Path
 
-from flows import tracking
+from flows import login, tracking
 from mirl import terminal
 from mirl.config import UserError
 
 
 def show(root: Path, port: int) -> int:
     """Run MLflow's pages over the store of `root` at 127.0.0.1:`port` until it is stopped; its exit code."""
+    from flows.tracking import server
     from flows.tracking.store import Store
 
     store = Store(root)
@@ -26,10 +28,12 @@ def show(root: Path, port: int) -> int:
                 f"something serves at port {port} already, such as `make server` with its own MLflow; "
                 "choose another: `python -m flows.tracking ui --port N`"
             )
-    print(f"MLflow's pages: http://127.0.0.1:{port} (Ctrl-C ends them)", flush=True)
-    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", store.uri]
+    environment = os.environ | server.settings(root, "127.0.0.1", port)
+    print(f"MLflow's pages: http://127.0.0.1:{port} (Ctrl-C ends them)")
+    print(f"Name and password are in {login.file(root)}", flush=True)
+    command = [sys.executable, "-m", *server.COMMAND, "--backend-store-uri", store.uri]
     command += ["--default-artifact-root", store.artifacts, "--host", "127.0.0.1", "--port", str(port)]
-    return subprocess.run(command, check=False).returncode
+    return subprocess.run(command, env=environment, check=False).returncode
 
 
 def main(arguments: list[str] | None = None) -> int:

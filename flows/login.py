@@ -1,0 +1,114 @@
+"""The login of a study's servers: secrets drawn once, kept as shell lines in a file that only its owner can read."""
+
+import fcntl
+import os
+import secrets
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+
+from mirl.config import UserError
+
+USER = "mirl"
+"""The name that both servers know us by."""
+LOGINS = {
+    "PREFECT_API_URL": {"PREFECT_API_AUTH_STRING": "PREFECT_SERVER_API_AUTH_STRING"},
+    "MLFLOW_TRACKING_URI": {
+        "MLFLOW_TRACKING_USERNAME": "MLFLOW_AUTH_ADMIN_USERNAME",
+        "MLFLOW_TRACKING_PASSWORD": "MLFLOW_AUTH_ADMIN_PASSWORD",
+    },
+}
+"""By the variable of a server's address: what a client says to it, and the variable in which the server looks for it."""
+
+
+def folder(root: Path) -> Path:
+    """The folder of `root` that nobody else can enter."""
+    return root.resolve() / ".mirl" / "login"
+
+
+def file(root: Path) -> Path:
+    """The file: `source` takes it into a terminal, on this machine or, copied, on another."""
+    return folder(root) / "exports"
+
+
+def private(place: Path) -> Path:
+    """Make the folder `place`, if it is missing, and close it to others.
+
+    UserError where it belongs to somebody else.
+    """
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.mkdir(mode=0o700, exist_ok=True)
+        place.chmod(0o700)
+    except OSError as error:
+        raise UserError(
+            f"{place} cannot be made a folder closed to others ({error.strerror}); remove it, or make it your own"
+        ) from None
+    return place
+
+
+def keep(root: Path, **changed: str) -> dict[str, str]:
+    """The variables of the file, after drawing the secrets that it lacks and putting in what is `changed`.
+
+    A login that is set for the servers by their own variables wins.
+    """
+    guard = os.open(private(folder(root)), os.O_RDONLY)
+    try:
+        fcntl.flock(guard, fcntl.LOCK_EX)  # two that begin at once would draw two secrets
+        before = kept(root)
+        drawn = {
+            "PREFECT_API_AUTH_STRING": drawn_login(),
+            "MLFLOW_TRACKING_USERNAME": USER,
+            "MLFLOW_TRACKING_PASSWORD": secrets.token_hex(24),
+        }
+        own = {
+            said: os.environ[asked]
+            for login in LOGINS.values()
+            for said, asked in login.items()
+            if os.environ.get(asked)
+        }
+        variables = drawn | before | own | changed
+        if variables != before:
+            _write(file(root), variables)
+        return variables
+    finally:
+        os.close(guard)
+
+
+def drawn_login() -> str:
+    """A login that nobody knows, in the form that Prefect asks for, NAME:PASSWORD."""
+    return f"{USER}:{secrets.token_hex(24)}"
+
+
+def kept(root: Path) -> dict[str, str]:
+    """The variables of the file; none where there is none.
+
+    UserError where it is not ours to read, or not what was written.
+    """
+    try:
+        words = [word for word in shlex.split(file(root).read_text()) if word != "export"]
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise UserError(f"the login in {file(root)} cannot be read ({error}); remove it") from None
+    return {name: value for name, _, value in (word.partition("=") for word in words)}
+
+
+def lacking(root: Path, known: Mapping[str, str]) -> dict[str, str]:
+    """The logins for the addresses in `known`, where it has none and they are what the servers of `root` said last."""
+    variables = kept(root)
+    return {
+        said: variables[said]
+        for address, login in LOGINS.items()
+        if address in variables and known.get(address) == variables[address]
+        if not any(known.get(said) for said in login)
+        for said in login
+        if said in variables
+    }
+
+
+def _write(path: Path, variables: dict[str, str]) -> None:
+    draft = path.with_name(f".{secrets.token_hex(8)}.writing")
+    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as lines:
+        lines.writelines(f"export {name}={shlex.quote(value)}\n" for name, value in variables.items())
+    draft.replace(path)
