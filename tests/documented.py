@@ -18,6 +18,12 @@ def documented(title: str) -> str:
     return next(iter(found))
 
 
+def commands(tool: str) -> list[str]:
+    """Every line of README.md that runs `tool`, in its blocks and between its words, without what is said beside it."""
+    lines = re.findall(rf"(?:^|`)({tool} [^`\n]*)", (ROOT / "README.md").read_text(), re.MULTILINE)
+    return [re.split(r"\s{2,}#", line)[0].strip() for line in lines]
+
+
 def environment(**more: str) -> dict[str, str]:
     """Of a shell in which mirl's environment is active."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
