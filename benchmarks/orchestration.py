@@ -27,6 +27,7 @@ import torch
 import yaml
 from PIL import Image
 
+from flows import login
 from mirl.study.params import read_params
 from mirl.study.stages import STAGES, Study
 
@@ -207,7 +208,7 @@ def _cluster(repository: Path, place: Path, workers: int) -> Iterator[dict[str, 
     with ExitStack() as stack:
         servers = stack.enter_context(_begun("flows.lottery.servers", place / "clone", environment))
         _await_start(servers)  # the last to start is the worker that runs lotteries
-        environment |= {"MLFLOW_TRACKING_URI": "http://127.0.0.1:5000"}
+        environment |= login.kept(place / "clone")
         registered = ["-m", "flows.lottery.deployments", "register", "--repository", str(repository)]
         _said(sys.executable, *registered, folder=place / "clone", environment=environment)
         for _ in range(workers):

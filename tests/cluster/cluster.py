@@ -19,9 +19,16 @@ PREFECT, MLFLOW = f"http://{SERVERS}:4200/api", f"http://{SERVERS}:5000"
 GIT, DVC = f"ssh://root@{SERVERS}{DISK}/mirl.git", f"ssh://root@{SERVERS}{DISK}/dvc"
 CLONE = f"{DISK}/study"
 """Of the user."""
-ENVIRONMENT = {"PREFECT_API_URL": PREFECT, "MLFLOW_TRACKING_URI": MLFLOW, "OMP_NUM_THREADS": "1"} | {
-    f"GIT_{who}_{what}": f"a@{SERVERS}" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")
-}
+PASSWORD = "the-word-of-this-cluster"
+LOGIN = {
+    "PREFECT_API_AUTH_STRING": f"mirl:{PASSWORD}", "MLFLOW_TRACKING_USERNAME": "mirl",
+    "MLFLOW_TRACKING_PASSWORD": PASSWORD,
+}  # fmt: skip
+ENVIRONMENT = (
+    LOGIN
+    | {"PREFECT_API_URL": PREFECT, "MLFLOW_TRACKING_URI": MLFLOW, "OMP_NUM_THREADS": "1"}
+    | {f"GIT_{who}_{what}": f"a@{SERVERS}" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
+)
 PYTHON = (sys.executable, "-m")
 WORKER = "(flows.lottery.deployments worker|prefect worker start --pool)"
 
@@ -143,6 +150,8 @@ class Cluster:
         stores = {
             "PREFECT_SERVER_DATABASE_CONNECTION_URL": f"postgresql+asyncpg://{database}/prefect",
             "MLFLOW_BACKEND_STORE_URI": f"postgresql+psycopg2://{database}/mlflow",
+            "PREFECT_SERVER_API_AUTH_STRING": LOGIN["PREFECT_API_AUTH_STRING"],
+            "MLFLOW_AUTH_ADMIN_PASSWORD": PASSWORD,
         }
         command = (*PYTHON, "flows.lottery.servers", "--host", SERVERS)
         # MLFLOW_TRACKING_URI is for those who use a server, not for the one who begins it

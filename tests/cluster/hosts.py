@@ -38,9 +38,11 @@ echo up
 exec env --ignore-signal=CHLD sleep infinity
 """  # the first process leaves no dead children about
 ASK = """
-import sys, urllib.error, urllib.request
+import base64, os, sys, urllib.error, urllib.request
 body = sys.stdin.buffer.read() or None
-asked = urllib.request.Request(sys.argv[1], body, {"Content-Type": "application/json"})
+login = base64.b64encode(os.environ["PREFECT_API_AUTH_STRING"].encode()).decode()
+headers = {"Content-Type": "application/json", "Authorization": f"Basic {login}"}
+asked = urllib.request.Request(sys.argv[1], body, headers)
 try:
     sys.stdout.buffer.write(urllib.request.urlopen(asked, timeout=60).read())
 except urllib.error.HTTPError as error:

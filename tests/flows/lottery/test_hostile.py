@@ -1,19 +1,15 @@
 """What strangers ask of the servers of `make server`: a web page, another user, and who knows only the address."""
 
 import json
-import os
-import random
 import re
-import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
@@ -23,70 +19,19 @@ from websockets.sync.client import connect
 from websockets.typing import Subprotocol
 
 from flows import login
+from tests.flows.lottery.served import START_SECONDS, Served, alone, serving
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
 NOBODY = "00000000-0000-0000-0000-000000000000"
-START_SECONDS = 180
 ROOT = Path(__file__).parents[3]
-
-
-class Served(NamedTuple):
-    """The folder and the address of `make server`, and what its file says."""
-
-    folder: Path
-    host: str
-    known: dict[str, str]
-
-    @property
-    def prefect(self) -> str:
-        return f"http://{self.host}:4200"
-
-    @property
-    def mlflow(self) -> str:
-        return f"http://{self.host}:5000"
-
-    @property
-    def mlflow_login(self) -> tuple[str, str]:
-        return self.known["MLFLOW_TRACKING_USERNAME"], self.known["MLFLOW_TRACKING_PASSWORD"]
-
-    @property
-    def prefect_login(self) -> tuple[str, str]:
-        name, _, password = self.known["PREFECT_API_AUTH_STRING"].partition(":")
-        return name, password
 
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    """The real servers and their worker; nothing of them runs on afterwards."""
-    folder = tmp_path_factory.mktemp("served")
-    host = f"127.{random.SystemRandom().randint(1, 250)}.{os.getpid() % 250}.1"
-    command = [sys.executable, "-m", "flows.lottery.servers", "--host", host]
-    with (folder / "said").open("wb") as said:
-        process = subprocess.Popen(command, cwd=folder, env=_alone(), stdout=said, stderr=said)
-    try:
-        until = time.monotonic() + START_SECONDS
-        while "To use them" not in (text := (folder / "said").read_text()):
-            assert process.poll() is None and time.monotonic() < until, text
-            time.sleep(0.2)
-        begun = _children(process.pid)
-        yield Served(folder, host, login.kept(folder))
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait(120)
-    assert len(begun) >= 3 and not [child for child in begun if Path(f"/proc/{child}").exists()]
-
-
-def _alone(**more: str) -> dict[str, str]:
-    """The environment without anybody's servers."""
-    own = {k: v for k, v in os.environ.items() if not k.startswith(("PREFECT_", "MLFLOW_"))}
-    return own | {"DO_NOT_TRACK": "true", "PREFECT_SERVER_ANALYTICS_ENABLED": "false"} | more
-
-
-def _children(process: int) -> list[int]:
-    listed = Path(f"/proc/{process}/task/{process}/children").read_text().split()
-    return [found for child in map(int, listed) for found in (child, *_children(child))]
+    with serving(tmp_path_factory.mktemp("served")) as there:
+        yield there
 
 
 WAYS = {
@@ -259,7 +204,7 @@ def test_other_terminals_of_the_folder_know_the_login(served: Served, tmp_path: 
         (folder / "params.yaml").write_bytes((ROOT / "params.yaml").read_bytes())
         return subprocess.Popen(
             [sys.executable, "-m", *command],
-            cwd=folder, env=_alone(PREFECT_API_URL=f"{served.prefect}/api"), stderr=subprocess.PIPE, text=True,
+            cwd=folder, env=alone(PREFECT_API_URL=f"{served.prefect}/api"), stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
 
     inside = begin(served.folder, "flows.lottery.deployments", "register", "--repository", ".")
