@@ -1,9 +1,11 @@
 """The file of the servers' login: who can read it, what wins, and to whom it is told."""
 
 import os
+import secrets
 import shlex
 import stat
 import subprocess
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -48,7 +50,9 @@ def test_nobody_else_can_read_it_from_its_first_moment(
     assert mode(login.file(tmp_path)) == 0o600 and mode(login.folder(tmp_path)) == 0o700
 
 
-def test_two_that_begin_at_once_draw_one_secret(tmp_path: Path) -> None:
+def test_two_that_begin_at_once_draw_one_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    draw = secrets.token_hex
+    monkeypatch.setattr("secrets.token_hex", lambda size: (time.sleep(0.02), draw(size))[1])
     with ThreadPoolExecutor(8) as pool:
         told = list(pool.map(lambda _: login.keep(tmp_path), range(16)))
     assert all(one == told[0] for one in told) and login.kept(tmp_path) == told[0]

@@ -2,6 +2,7 @@
 
 import asyncio
 import subprocess
+import sys
 import time
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -28,7 +29,7 @@ from prefect.testing.cli import CycloptsCliRunner
 from flows.lottery import artifacts, deployments
 from flows.lottery.flow import Source
 from flows.lottery.servers import temporary
-from tests.documented import commands, environment
+from tests.documented import ROOT, commands, environment
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -78,6 +79,17 @@ def test_every_command_of_the_readme_works(server: None, tmp_path: Path) -> None
     with ThreadPoolExecutor(2) as pool:
         for line, done in zip(lines, pool.map(shell, lines), strict=True):
             assert done.returncode == 0 and "Traceback" not in done.stderr, (line, done.stdout, done.stderr)
+
+
+def test_without_an_address_no_open_server_is_begun() -> None:
+    alone = {name: value for name, value in environment().items() if not name.startswith("PREFECT_")}
+    for command in (
+        ["prefect", "flow", "ls"],
+        [sys.executable, "-m", "flows.lottery.deployments", "register"],
+    ):
+        done = subprocess.run(command, cwd=ROOT, env=alone, capture_output=True, text=True, check=False)
+        assert done.returncode, done.stdout
+        assert "No Prefect API URL" in done.stderr or "PREFECT_API_URL is not set" in done.stderr, done.stderr
 
 
 USUAL = [
