@@ -7,6 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import yaml
 
 from flows.lottery.deployments import POOLS
 from flows.lottery.runner import GRACE_SECONDS
@@ -44,10 +45,38 @@ def test_images_are_pinned_or_built_here(services: Services) -> None:
             assert re.match(r"\d+\.\d+", tag), f"{name}: {service['image']} names no version"
 
 
-def test_nobody_is_root(services: Services) -> None:
+def test_every_service_may_little(services: Services) -> None:
     for name, service in services.items():
         assert service["user"] in ("1000:1000", "postgres"), name
         assert service["cap_drop"] == ["ALL"] and service["security_opt"] == ["no-new-privileges:true"], name
+        assert service["read_only"] is True, name
+        assert any(place.startswith("/tmp:") and "size=" in place for place in service["tmpfs"]), name
+        assert service.keys().isdisjoint(
+            {"privileged", "cap_add", "devices", "pid", "ipc", "network_mode"}
+        ), name
+        for volume in service.get("volumes", []):
+            mine = not volume.startswith((".", "$")) or volume.endswith(":ro")
+            assert mine and "docker.sock" not in volume, (name, volume)
+
+
+@pytest.mark.parametrize("limit", ["cpus", "mem_limit", "pids_limit"])
+def test_no_service_takes_the_whole_machine(services: Services, limit: str) -> None:
+    for name, service in services.items():
+        most = re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", str(service[limit]))
+        assert float(most.removesuffix("g")) > 0, (name, limit)
+
+
+def test_only_the_servers_reach_the_databases(services: Services) -> None:
+    networks = yaml.safe_load((INFRA / "compose.yaml").read_text())["networks"]
+    assert networks["databases"] == {"internal": True}
+    reach = {name for name, service in services.items() if "databases" in service["networks"]}
+    assert reach == {"postgres", "prefect", "mlflow", "mlflow-database"}
+    assert services["postgres"]["networks"] == ["databases"] and "ports" not in services["postgres"]
+    for name, service in services.items():
+        for other in service.get("depends_on", {}).keys() - ONCE:
+            assert set(service["networks"]) & set(services[other]["networks"]), (
+                f"{name} does not reach {other}"
+            )
 
 
 def test_ports_are_those_of_this_machine_only(services: Services) -> None:
@@ -70,8 +99,7 @@ def test_no_password_is_written_down(services: Services) -> None:
         for variable, value in service.get("environment", {}).items():
             if secret.search(variable):
                 assert re.fullmatch(r"\$\{\w+:\?[^}]+\}", value), (name, variable)
-            for password in re.findall(r"://[^/@]*?:([^@]*)@", value):
-                assert re.fullmatch(r"\$\{\w+:\?[^}]+\}", password), (name, variable)
+            assert not re.search(r"://[^/@]*:[^/@]*@", value), f"{name}: {variable} is shown and logged"
 
 
 def test_each_pool_has_a_worker_of_its_own(services: Services) -> None:
@@ -106,6 +134,11 @@ def test_servers_ask_for_a_password_and_know_their_names(services: Services) -> 
     assert all(
         services[name]["environment"]["MLFLOW_TRACKING_URI"] == "http://mlflow:5000" for name in WORKERS
     )
+    assert {"--app-name", "basic-auth"} < set(services["mlflow"]["command"])
+    for name in WORKERS:
+        login = services[name]["environment"]
+        assert login["MLFLOW_TRACKING_USERNAME"] == mlflow["MLFLOW_AUTH_ADMIN_USERNAME"]
+        assert login["MLFLOW_TRACKING_PASSWORD"] == mlflow["MLFLOW_AUTH_ADMIN_PASSWORD"]
     assert mlflow["MLFLOW_ARTIFACTS_DESTINATION"].startswith("s3://")
     assert prefect["PREFECT_SERVER_DATABASE_CONNECTION_URL"].startswith("postgresql+asyncpg://")
     assert mlflow["MLFLOW_BACKEND_STORE_URI"].startswith("postgresql+psycopg2://")

@@ -17,7 +17,7 @@ from flows.lottery import deployments, servers
 from tests.infra.conftest import INFRA, ROOT, Service, env_file, manifests, unit
 
 OF_OTHERS = {
-    "DO_NOT_TRACK", "DVC_NO_ANALYTICS", "ITERATIVE_DO_NOT_TRACK", "PGDATA", "POSTGRES_PASSWORD",
+    "DO_NOT_TRACK", "DVC_NO_ANALYTICS", "ITERATIVE_DO_NOT_TRACK", "PGDATA", "PGPASSWORD", "POSTGRES_PASSWORD",
     "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_DEFAULT_REGION", "AWS_ENDPOINT_URL_S3",
 }  # fmt: skip
 """Variables of tools that keep no list of theirs."""

@@ -23,8 +23,8 @@ def documents(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
     if not shutil.which("kubectl"):
         pytest.skip("kubectl is not there")
     copy = shutil.copytree(INFRA, tmp_path_factory.mktemp("kubernetes") / "infra", dirs_exist_ok=True)
-    made = subprocess.run(["sh", copy / "secrets.sh"], capture_output=True, text=True, check=True)
-    (copy / "kubernetes" / "secrets.env").write_text(made.stdout)
+    (copy / "kubernetes" / "secrets.env").unlink(missing_ok=True)
+    subprocess.run(["sh", copy / "secrets.sh", copy / "kubernetes" / "secrets.env"], check=True)
     built = subprocess.run(["kubectl", "kustomize", copy / request.param], capture_output=True, text=True)
     assert built.returncode == 0, built.stderr
     return list(yaml.safe_load_all(built.stdout))
@@ -39,6 +39,10 @@ def pods(documents: Documents) -> dict[str, dict[str, Any]]:
     return {name: found["spec"]["template"]["spec"] for name, found in workloads.items()}
 
 
+def workloads(documents: Documents) -> list[dict[str, Any]]:
+    return list(named(documents, "Deployment", "StatefulSet").values())
+
+
 def everything(found: Any, key: str) -> list[Any]:
     """Every value that stands under `key` anywhere in it."""
     if isinstance(found, list):
@@ -50,7 +54,11 @@ def everything(found: Any, key: str) -> list[Any]:
 
 
 def test_pods_may_little_and_say_what_they_need(documents: Documents) -> None:
-    for name, pod in pods(documents).items():
+    for name, pod in [*pods(documents).items(), ("a job", JOB)]:
+        assert pod.keys().isdisjoint({"hostNetwork", "hostPID", "hostIPC", "hostUsers"}), name
+        assert everything(pod, "hostPath") == [], name
+        writable = {volume["name"] for volume in pod["volumes"] if "emptyDir" in volume}
+        assert all(limit["sizeLimit"] for limit in everything(pod["volumes"], "emptyDir")), name
         assert pod["enableServiceLinks"] is False, f"{name}: MLFLOW_PORT=tcp://... would come in"
         assert pod["securityContext"]["runAsNonRoot"] is True, name
         assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}, name
@@ -59,10 +67,63 @@ def test_pods_may_little_and_say_what_they_need(documents: Documents) -> None:
         for container in [*pod["containers"], *pod.get("initContainers", [])]:
             assert container["securityContext"]["allowPrivilegeEscalation"] is False, name
             assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}, name
-            assert {"requests", "limits"} <= container["resources"].keys(), name
-            assert re.search(r":\w*-?\d+\.\d+", container["image"]), (
+            assert container["securityContext"]["readOnlyRootFilesystem"] is True, name
+            assert "/tmp" in {m["mountPath"] for m in container["volumeMounts"] if m["name"] in writable}, (
+                name
+            )
+            for kind in ("requests", "limits"):
+                assert {"cpu", "memory", "ephemeral-storage"} <= container["resources"][kind].keys(), name
+            assert re.search(r":\w*-?\d+\.\d+|^\{\{ image \}\}$", container["image"]), (
                 f"{name}: {container['image']} is not pinned"
             )
+
+
+def test_the_namespace_refuses_pods_that_may_more(documents: Documents) -> None:
+    labels = named(documents, "Namespace")["mirl"]["metadata"]["labels"]
+    assert labels["pod-security.kubernetes.io/enforce"] == "restricted"
+
+
+def allowed(documents: Documents, direction: str) -> dict[str, set[tuple[str, int]]]:
+    """App -> (the other's app, port) of what the network policies let in (ingress) or out (egress)."""
+    found: dict[str, set[tuple[str, int]]] = {}
+    for policy in named(documents, "NetworkPolicy").values():
+        for rule in policy["spec"].get(direction, []):
+            others = [
+                app for peer in rule.get("from", rule.get("to", [])) for app in apps(peer.get("podSelector"))
+            ]
+            for app in apps(policy["spec"]["podSelector"]):
+                ports = [port["port"] for port in rule.get("ports", [])]
+                found.setdefault(app, set()).update((other, port) for other in others for port in ports)
+    return found
+
+
+def apps(selector: dict[str, Any] | None) -> list[str]:
+    """Names of the apps that a selector means; none where it means all pods, or an address."""
+    selector = selector or {}
+    named = [value for part in selector.get("matchExpressions", []) for value in part["values"]]
+    return [*named, *selector.get("matchLabels", {}).values()]
+
+
+def test_nobody_is_talked_to_but_by_those_who_need_it(documents: Documents) -> None:
+    closed = named(documents, "NetworkPolicy")["names-only"]["spec"]
+    assert closed["podSelector"] == {} and sorted(closed["policyTypes"]) == ["Egress", "Ingress"]
+    assert "ingress" not in closed and {
+        port["port"] for rule in closed["egress"] for port in rule["ports"]
+    } == {53}
+    ingress, egress = allowed(documents, "ingress"), allowed(documents, "egress")
+    workers = {"control", "cpu", "gpu", "training"}
+    assert ingress == {
+        "postgres": {("prefect", 5432), ("mlflow", 5432)},
+        "store": {(other, 8333) for other in workers | {"mlflow"}},
+        "mlflow": {(other, 5000) for other in workers},
+        "prefect": {(other, 4200) for other in workers | {"jobs"}},
+    }
+    assert egress["prefect"] == {("postgres", 5432)}
+    assert egress["mlflow"] == {("postgres", 5432), ("store", 8333)}
+    known = {found["spec"]["template"]["metadata"]["labels"]["app"] for found in workloads(documents)}
+    assert known <= ingress.keys() | workers | {"jobs"}, "a new pod needs its rules"
+    job = POOL["job_configuration"]["job_manifest"]["spec"]["template"]["metadata"]["labels"]
+    assert job == {"app": "training"}
 
 
 def test_pods_are_probed(documents: Documents) -> None:
@@ -142,4 +203,5 @@ def test_a_job_is_like_a_worker_of_the_pool() -> None:
     assert JOB["terminationGracePeriodSeconds"] > GRACE_SECONDS
     assert JOB["enableServiceLinks"] is False and JOB["securityContext"]["runAsNonRoot"] is True
     assert {"name": "home", "persistentVolumeClaim": {"claimName": "jobs-home"}} in JOB["volumes"]
+    assert "MLFLOW_TRACKING_PASSWORD" in environment
     assert "command" not in container, "the image's entry point waits for checkpoints"
