@@ -19,7 +19,10 @@ from dvc.repo import Repo
 from dvc.stage import PipelineStage, Stage
 from dvc_data.hashfile.tree import Tree
 
+from flows.remote import check_host_keys
 from mirl.config import UserError, fingerprint, with_exponents
+
+check_host_keys()
 
 Lock = dict[str, dict[str, Any]]
 """Stage name -> its entry of dvc.lock: what its last result was made from, and what that is."""
@@ -161,9 +164,11 @@ def refuse_closed_remote(root: Path) -> None:
                 remote.fs.ls(remote.path)
         except Exception as error:  # every kind of remote has errors of its own
             said = " ".join(str(error).split()) or type(error).__name__
+            mend = "see `dvc remote modify --help` for keys and passwords"
+            if type(error).__name__ == "HostKeyNotVerifiable":
+                mend = "put the key that it is known to have into known_hosts, see `man ssh-keyscan`"
             raise UserError(
-                f"the DVC remote {name!r} does not let this machine in ({said[:200]}); "
-                "see `dvc remote modify --help` for keys and passwords"
+                f"the DVC remote {name!r} does not let this machine in ({said[:200]}); {mend}"
             ) from None
 
 

@@ -34,7 +34,7 @@ TOOLS = {"prefect", "mlflow", "dvc"}
 FORBIDDEN_IN_MIRL = TOOLS | {"flows"}
 DOORS = {
     "mlflow": ("flows.tracking", "flows.registry"),
-    "dvc": ("flows.graph",),
+    "dvc": ("flows.graph", "flows.remote"),
     "prefect": ("flows.lottery",),
 }
 """The rooms of flows/ in which a tool may be imported."""

@@ -172,7 +172,9 @@ def git(folder: Path, *arguments: str) -> str:
         ["git", *arguments], cwd=folder, capture_output=True, text=True, check=False, env=environment
     )
     if asked.returncode:
-        said = asked.stderr.strip().splitlines() or ["no reason given"]
+        # what git says after this is what it guesses
+        reason, _, _ = asked.stderr.strip().partition("\nfatal: Could not read from remote repository")
+        said = reason.splitlines() or ["no reason given"]
         raise UserError(f"git {arguments[0]} failed in {folder}: {printable(said[-1])}")
     return asked.stdout.strip("\n")
 

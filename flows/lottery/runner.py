@@ -222,9 +222,10 @@ class Dvc:
             raise _trouble(command, arguments, said, code)
 
     def _begin(self, *arguments: str) -> subprocess.Popen[bytes]:
-        lifeline = [sys.executable, "-m", "flows.lifeline", str(os.getpid())]
+        # -P: these modules are ours, not those of the revision that lies in the folder
+        lifeline = [sys.executable, "-P", "-m", "flows.lifeline", str(os.getpid())]
         return subprocess.Popen(
-            [*lifeline, "dvc", "--wait-for-lock", *arguments],
+            [*lifeline, "flows.remote", "--wait-for-lock", *arguments],
             cwd=self._folder,
             env=self._environment,
             stdout=subprocess.PIPE,

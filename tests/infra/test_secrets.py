@@ -69,7 +69,8 @@ def test_no_address_holds_a_password(services: dict[str, Service]) -> None:
     ]
     given.append((INFRA / "mlflow" / "auth.ini").read_text())
     assert len([value for value in given if "postgresql+" in value]) >= 6
-    assert [value for value in given if PASSWORD.search(value) or "$(" in value] == []
+    given = [re.sub(r"\$[{(][^})]*[})]", "word", value) for value in given]
+    assert [value for value in given if PASSWORD.search(value)] == []
 
 
 def test_what_a_program_is_begun_with_holds_no_secret(services: dict[str, Service], tmp_path: Path) -> None:
