@@ -4,7 +4,6 @@ All that is asked of DVC's Python interface is asked here.
 """
 
 import logging
-import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -12,30 +11,17 @@ from pathlib import Path
 from typing import Any
 
 import networkx
-import yaml
 from dvc.exceptions import DvcException
 from dvc.output import Output
 from dvc.repo import Repo
 from dvc.stage import PipelineStage, Stage
 from dvc_data.hashfile.tree import Tree
 
+from flows.locks import Lock
 from flows.remote import check_host_keys
-from mirl.config import UserError, fingerprint, with_exponents
+from mirl.config import UserError, fingerprint
 
 check_host_keys()
-
-Lock = dict[str, dict[str, Any]]
-"""Stage name -> its entry of dvc.lock: what its last result was made from, and what that is."""
-
-STAGE = r"[A-Za-z0-9_][\w.-]*(@[\w.-]+)?"
-"""An address of a stage, fit for a command line."""
-_SCHEMA = "2.0"  # of dvc.lock
-_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast, where libyaml is
-
-
-@with_exponents
-class _Dumper(getattr(yaml, "CSafeDumper", yaml.SafeDumper)):  # type: ignore[misc] # the one that is there
-    """Quotes a digest such as 12e45, which is a number to DVC."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,39 +90,6 @@ def read_sources(root: Path) -> list[str]:
             made = [out for other in _before(graph, stage) for out in other.outs]
             paths |= {dep.def_path for dep in stage.deps if _is_source(dep, made)}
         return sorted(paths)
-
-
-def parse_lock(text: str) -> Lock:
-    """The entries in the text of a dvc.lock; UserError where it is none, or names what leads elsewhere."""
-    try:
-        values = yaml.load(text, _LOADER) or {}
-        stages = values.get("stages", {})
-        if values.get("schema", _SCHEMA) == _SCHEMA and isinstance(stages, dict):
-            for name, entry in stages.items():
-                _check_entry(name, entry)
-            return dict(stages)
-    except (yaml.YAMLError, AttributeError, TypeError, RecursionError):
-        pass
-    raise UserError(f"this is no dvc.lock of schema {_SCHEMA}; delete it, DVC writes a new one")
-
-
-def _check_entry(name: str, entry: dict[str, Any]) -> None:
-    """UserError where an entry, which a server may have kept, is not of a stage, or its digests would be ways in a cache."""
-    if not re.fullmatch(STAGE, name):
-        raise UserError(
-            f"dvc.lock has the stage {name!r}, which DVC does not allow; delete it, DVC writes a new one"
-        )
-    for item in [*entry.get("deps", []), *entry.get("outs", [])]:
-        digest = item.get("md5", "")
-        if not re.fullmatch(r"([0-9a-f]{32}(\.dir)?)?", digest):
-            raise UserError(f"dvc.lock has the digest {digest!r} in {name}; delete it, DVC writes a new one")
-
-
-def lock_text(lock: Lock) -> str:
-    """dvc.lock with these entries, as DVC writes it."""
-    return str(
-        yaml.dump({"schema": _SCHEMA, "stages": lock}, None, _Dumper, sort_keys=False, allow_unicode=True)
-    )
 
 
 def changed_sources(root: Path) -> list[str]:

@@ -34,6 +34,7 @@ from flows.lottery.flow import Source, Where
 from flows.lottery.life import HEARTBEAT, LOST, SILENCE_SECONDS, STOPPED, give_heartbeats, working
 from flows.lottery.servers import reached
 from flows.tracking import server
+from mirl import terminal
 from mirl.config import UserError
 
 CONTROL, GPU, CPU = "control", "gpu", "cpu"
@@ -154,6 +155,7 @@ def _watch_over_zombies() -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
+    terminal.guard()
     parser = argparse.ArgumentParser(
         prog="python -m flows.lottery.deployments", description=(__doc__ or "").splitlines()[0]
     )
@@ -175,8 +177,7 @@ def main(arguments: list[str] | None = None) -> int:
             for name in register(source):
                 print(name)
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        return terminal.fail(error)
     print(f"they run {source.repository} at {source.revision}")
     return 0
 

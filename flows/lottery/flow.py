@@ -16,7 +16,8 @@ from prefect.utilities.annotations import quote
 from pydantic import BaseModel, ConfigDict, Field
 
 from flows import tracking
-from flows.graph import Lock, Node, read_graph
+from flows.graph import Node, read_graph
+from flows.locks import Lock
 from flows.lottery import runner
 from flows.lottery.board import Board, show_decision
 from flows.lottery.checkout import Home, Revision, resolve

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from flows.graph import Lock, lock_text, parse_lock
+from flows.locks import Lock, lock_text, parse_lock
 from mirl.files import write_whole
 
 

@@ -6,7 +6,8 @@ from itertools import permutations
 from pathlib import Path
 from typing import Protocol
 
-from flows.graph import Lock, Node, lock_text, parse_lock, read_graph
+from flows.graph import Node, read_graph
+from flows.locks import Lock, lock_text, parse_lock
 from flows.lottery.artifacts import keep_text, kept_text, key_of
 from flows.lottery.lockfile import LockFile
 

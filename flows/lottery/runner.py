@@ -15,8 +15,9 @@ from typing import IO, Any
 
 from pydantic import BaseModel, ConfigDict
 
-from flows.graph import Lock, Node, has_remote, refuse_closed_remote
+from flows.graph import Node, has_remote, refuse_closed_remote
 from flows.lifeline import EXIT_STOPPED
+from flows.locks import Lock
 from flows.lottery.checkout import Home, Revision
 from flows.lottery.lockfile import LockFile
 from mirl.config import Stopped, UserError

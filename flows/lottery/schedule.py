@@ -4,7 +4,8 @@ import queue
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from flows.graph import Lock, Node
+from flows.graph import Node
+from flows.locks import Lock
 from flows.lottery.runner import Done
 from mirl.config import Stopped
 

@@ -28,6 +28,7 @@ from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary
 from flows import login
 from flows.tracking import server
 from flows.tracking.store import ARTIFACTS, Store
+from mirl import terminal
 from mirl.config import UserError
 
 PREFECT_PORT, MLFLOW_PORT = 4200, 5000
@@ -246,6 +247,7 @@ def _silent(address: str, log: Path) -> UserError:
 
 
 def main() -> int:
+    terminal.guard()
     parser = argparse.ArgumentParser(
         prog="python -m flows.lottery.servers",
         description=(__doc__ or "").splitlines()[0],
@@ -264,8 +266,7 @@ def main() -> int:
             )
         return serve(Path.cwd(), wanted.host)
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        return terminal.fail(error)
 
 
 if __name__ == "__main__":

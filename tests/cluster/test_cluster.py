@@ -25,7 +25,7 @@ LOST = (
 )  # says what `register` makes to watch over machines
 FIRST, BOTH = ("round@global-r1", "round@layerwise-r1"), ("round@global-r2", "round@layerwise-r2")
 LOCK = """
-from flows.graph import lock_text
+from flows.locks import lock_text
 from flows.lottery.memory import LockArtifact
 print(lock_text(LockArtifact({!r}).load()))
 """

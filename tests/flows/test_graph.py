@@ -7,7 +7,8 @@ import pytest
 import yaml
 from dvc.utils.serialize import load_yaml
 
-from flows.graph import Node, cache_folder, has_remote, lock_text, parse_lock, read_graph
+from flows.graph import Node, cache_folder, has_remote, read_graph
+from flows.locks import lock_text, parse_lock
 from mirl.config import UserError
 from tests.flows.lottery.pipelines import make_repository, run
 

@@ -199,6 +199,7 @@ def test_the_job_template_names_its_variables() -> None:
 
 def test_a_job_is_like_a_worker_of_the_pool() -> None:
     (container,) = JOB["containers"]
+    environment = {entry["name"]: entry.get("value") for entry in container["env"]}
     assert container["resources"]["limits"]["nvidia.com/gpu"] == "1"
     assert JOB["terminationGracePeriodSeconds"] > GRACE_SECONDS
     assert JOB["enableServiceLinks"] is False and JOB["securityContext"]["runAsNonRoot"] is True

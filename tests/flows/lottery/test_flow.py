@@ -15,7 +15,8 @@ import yaml
 from prefect.states import State
 from prefect.testing.utilities import prefect_test_harness
 
-from flows.graph import cache_folder, parse_lock
+from flows.graph import cache_folder
+from flows.locks import parse_lock
 from flows.lottery.artifacts import kept, key_of
 from flows.lottery.flow import Source, Where, lottery
 from flows.lottery.lockfile import LockFile

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from flows.graph import Lock, lock_text, parse_lock, read_graph
+from flows.graph import read_graph
+from flows.locks import Lock, lock_text, parse_lock
 from flows.lottery import runner
 from flows.lottery.checkout import Home, Revision, resolve
 from flows.lottery.runner import Dvc, Leash, Work, run
