@@ -1,5 +1,6 @@
 import errno
 import os
+import signal
 import socket
 import stat
 from collections.abc import Iterator
@@ -91,8 +92,14 @@ def test_a_pipe_that_takes_the_place_of_a_file_does_not_block(
 ) -> None:
     os.mkfifo(tmp_path / "fifo")
     monkeypatch.setattr("mirl.files.refuse_special", lambda *_: None)  # it was a file then
-    with pytest.raises(UserError, match="is a pipe"):
-        open_file(tmp_path / "fifo")
+    before = signal.signal(signal.SIGALRM, lambda *_: pytest.fail("it blocks"))
+    signal.alarm(20)
+    try:
+        with pytest.raises(UserError, match="is a pipe"):
+            open_file(tmp_path / "fifo")
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def test_text_is_not_read_without_end(tmp_path: Path) -> None:
