@@ -123,6 +123,7 @@ class Life:
 class Vigil:
     """Gives a heartbeat to runs that are silent for FORGOTTEN_SECONDS, counted from when it began to look.
 
+    One that is being cancelled is marked as cancelled instead: Prefect lets no automation mark it as crashed.
     The heartbeats of others count as well: two that look after the same runs do not keep a dead one alive.
     """
 
@@ -132,7 +133,7 @@ class Vigil:
     def look(self, client: SyncPrefectClient) -> None:
         events, _ = heard(client)
         newest = {event["resource"]["prefect.resource.id"]: event["id"] for event in reversed(events)}
-        now, silent, heard_before, self._heard = time.monotonic(), list[UUID](), self._heard, {}
+        now, silent, heard_before, self._heard = time.monotonic(), list[FlowRun](), self._heard, {}
         for run in working(client):
             name = f"{RESOURCE}{run.id}"
             before, since = heard_before.get(name, ("", now))
@@ -140,10 +141,13 @@ class Vigil:
             if sign != before:
                 since = now
             elif now - since > FORGOTTEN_SECONDS:
-                silent.append(run.id)
+                silent.append(run)
                 since = now
             self._heard[name] = sign, since
-        give_heartbeats(client, silent)
+        cancelled = [run.id for run in silent if run.state is not None and run.state.is_cancelling()]
+        for dead in cancelled:
+            client.set_flow_run_state(dead, Cancelled(message=LOST))
+        give_heartbeats(client, [run.id for run in silent if run.id not in cancelled])
 
 
 def attempt_key(key: str, number: int) -> str:

@@ -148,23 +148,23 @@ class Machines:
             )
         return found[0]
 
-    def begin_slow(self, fraction: float) -> FlowRun:
-        """A lottery in the middle of the stage `link r2`, which lasts until `let_end`."""
-        (self.place / "slow-r2").touch()
+    def begin_slow(self, steps: int) -> FlowRun:
+        """A lottery in the middle of the stage `link dense`, which lasts until `let_end`."""
+        (self.place / "slow-dense").touch()
         (self.place / "slow-log").unlink(missing_ok=True)
-        run = self.begin_lottery(fraction)
+        run = self.begin_lottery(steps)
         until(lambda: slow_words(self.place), "the training")
         return run
 
-    def begin_lottery(self, fraction: float) -> FlowRun:
+    def begin_lottery(self, steps: int) -> FlowRun:
         """A lottery of a study of its own."""
-        asked = {"targets": ["link@r2"], "overrides": {"arms.global.fraction": fraction}}
+        asked = {"targets": ["link@dense"], "overrides": {"train.steps": steps}}
         run = run_deployment("lottery/gpu", parameters=asked, timeout=0)
         assert isinstance(run, FlowRun)
         return run
 
     def let_end(self) -> None:
-        (self.place / "slow-r2").unlink()
+        (self.place / "slow-dense").unlink()
 
     def _begin(self, name: str, command: list[str], **more: str) -> None:
         with (self.place / f"{name}.log").open("ab") as log:

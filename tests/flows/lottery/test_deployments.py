@@ -23,7 +23,7 @@ from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.client.schemas.sorting import FlowRunSort
 from prefect.deployments import run_deployment
 from prefect.settings import PREFECT_API_URL
-from prefect.states import Cancelling, Crashed, Pending, Running
+from prefect.states import Cancelling, Crashed, Pending, Running, Scheduled
 from prefect.testing.utilities import prefect_test_harness
 
 from flows.lottery import deployments, dispatch, life, results
@@ -251,7 +251,7 @@ def test_a_run_that_its_worker_never_begins_is_given_up(
 def test_what_a_queued_run_waits_for_is_said(root: Path, workers: Begin) -> None:
     with get_client(sync_client=True) as client:
         deployments._pool(client, "empty", "nobody")
-        run = client.create_flow_run(lottery)
+        run = client.create_flow_run(lottery, state=Scheduled())
         assert _waits_for(client, run, "empty", mine=True) == (
             "a worker: none serves the pool empty; start one: `make worker POOL=empty`"
         )
@@ -268,7 +268,7 @@ def test_a_silent_run_is_given_a_heartbeat_that_is_not_taken_for_a_sign_of_life(
     root: Path, workers: Begin, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with get_client(sync_client=True) as client:
-        deployment = client.read_deployment_by_name("stage/gpu")
+        deployment = client.read_deployment_by_name("lottery/gpu")
         run = client.create_flow_run_from_deployment(deployment.id, state=Running())
         assert run.id in [other.id for other in life.working(client)]
         life.give_heartbeats(client, [run.id], {life.HOST: "machine-9"})
@@ -283,6 +283,11 @@ def test_a_silent_run_is_given_a_heartbeat_that_is_not_taken_for_a_sign_of_life(
         assert abs((now - datetime.now(UTC)).total_seconds()) < 60
         assert "on machine-9, Running since 20" in _waits_for(client, run, "gpu", mine=True)
         client.set_flow_run_state(run.id, Cancelling())
-        client.set_flow_run_state(run.id, Crashed(message=LOST), force=False)  # as the automation does
-        assert client.read_flow_run(run.id).state_name == "Crashed"
+        client.set_flow_run_state(
+            run.id, Crashed(message=LOST), force=False
+        )  # as the automation tries in vain
+        assert client.read_flow_run(run.id).state_name == "Cancelling"
+        vigil.look(client)
+        vigil.look(client)
+        assert client.read_flow_run(run.id).state_name == "Cancelled"
         assert run.id not in [other.id for other in life.working(client)]

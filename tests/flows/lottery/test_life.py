@@ -24,7 +24,9 @@ class Server:
         monkeypatch.setattr(life.time, "monotonic", lambda: self.seconds)
         monkeypatch.setattr(life, "heard", lambda client: (self.events[: life.PAGE], None))
         monkeypatch.setattr(
-            life, "working", lambda client: [SimpleNamespace(id=DEAD), SimpleNamespace(id=LIVING)]
+            life,
+            "working",
+            lambda client: [SimpleNamespace(id=run, state=Running()) for run in (DEAD, LIVING)],
         )
         monkeypatch.setattr(life, "give_heartbeats", self._give)
 
