@@ -11,14 +11,21 @@ export PYTHONUNBUFFERED := 1
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
-.venv/done: pyproject.toml constraints.txt
+# From files whose digests are known; a package whose source is built uses the setuptools of the list. torch comes by itself: which of its
+# builds fits depends on the machine, and other indexes than PyPI have them.
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
+LOCKED := install --require-hashes --no-deps --no-build-isolation --use-pep517
+.venv/done: pyproject.toml constraints.txt requirements.lock
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[pipeline,serve,dev]'
+	$(PIP) $(LOCKED) -r <(sed -n '/^\(setuptools\|wheel\)==/,/[^\\]$$/p' requirements.lock)
+	$(PIP) $(LOCKED) -r requirements.lock
+	$(PIP) install -c constraints.txt torch
+	$(PIP) install --no-deps --no-build-isolation -e .
 	@touch $@
 
-.venv/cluster: .venv/done
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[pipeline,serve,cluster,dev]'
+.venv/cluster: .venv/done infra/requirements.lock
+	$(PIP) $(LOCKED) -r infra/requirements.lock
 	@touch $@
 
 demo: .venv/done ## train, prove, promote and use a winning ticket (about 5 minutes on two cores)
@@ -72,9 +79,16 @@ results: .venv/done ## bring what the last lottery on workers has made into this
 show-kill: .venv/done ## kill a training three times at random, and compare its ticket with an undisturbed one
 	python benchmarks/kill_and_resume.py
 
-lock: .venv/done ## write constraints.txt anew from the installed environment
+LOCK := uv pip compile --quiet --no-header --no-annotate --generate-hashes --universal --python-version 3.11 \
+	--constraints constraints.txt --no-emit-package torch
+lock: ## write constraints.txt anew from the installed environment, and both requirements.lock from it
 	@(sed -n '/^#/p' constraints.txt; pip freeze --exclude-editable --exclude mirl | sed 's/+cpu$$//') > constraints.new
 	@mv constraints.new constraints.txt
+	@echo "torch; sys_platform == 'never'" > .venv/without.txt
+	printf 'setuptools>=77\nwheel\nsympy\n' | $(LOCK) --overrides .venv/without.txt pyproject.toml - \
+	 --extra pipeline --extra serve --extra dev --output-file requirements.lock > /dev/null
+	printf 'setuptools>=77\nwheel\nsympy\n' | $(LOCK) --overrides .venv/without.txt pyproject.toml - \
+	 --extra pipeline --extra cluster --extra gpu --output-file infra/requirements.lock > /dev/null
 
 clean: ## remove what the pipeline made, keep the environment and DVC's cache
 	rm -rf tickets scores report restored data/prepared .mirl

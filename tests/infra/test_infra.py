@@ -3,7 +3,6 @@
 import re
 import shlex
 import sys
-import tomllib
 from typing import Any
 
 import mlflow.cli
@@ -116,12 +115,15 @@ def test_the_image_is_of_the_tested_python_and_packages() -> None:
     (python,) = re.findall(r"^FROM python:(\d+\.\d+)\.\d+-", dockerfile, re.MULTILINE)
     assert f"Python {python}," in constraints.splitlines()[0]
     for command in re.findall(r"pip install [^&\n]*", dockerfile):
-        assert "-c constraints.txt" in command or "--no-deps ." in command, command
+        known = "--require-hashes" in command or re.search(
+            r"-c constraints.txt (torch|prefect-kubernetes==\S+) ", f"{command} "
+        )
+        assert known or "--no-deps --no-build-isolation . " in command, f"{command}: files of unknown digest"
     for package in ("prefect", "mlflow", "asyncpg", "psycopg2-binary", "boto3"):
         assert re.search(rf"^{package}==", constraints, re.MULTILINE), f"{package} is not in constraints.txt"
 
 
-def test_the_image_gets_what_it_copies(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_image_gets_what_it_copies() -> None:
     dockerfile = (INFRA / "Dockerfile").read_text()
     sources = {
         word
@@ -135,16 +137,6 @@ def test_the_image_gets_what_it_copies(capsys: pytest.CaptureFixture[str]) -> No
     }
     assert sources == let_in
     assert [name for name in sources if not (ROOT / name).exists()] == []
-    (script,) = re.findall(r"<<'PYTHON' .*?\n(.*?)^PYTHON$", dockerfile, re.DOTALL | re.MULTILINE)
-    exec(
-        compile(script.replace('"pyproject.toml"', repr(str(ROOT / "pyproject.toml"))), "Dockerfile", "exec"),
-        {},
-    )
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    extras = project["optional-dependencies"]
-    assert capsys.readouterr().out.split("\n")[:-1] == [
-        *project["dependencies"], *extras["pipeline"], *extras["cluster"], *extras["gpu"],
-    ]  # fmt: skip
 
 
 def test_the_page_says_of_every_file_how_it_was_tried() -> None:
