@@ -5,7 +5,7 @@ from typing import Any
 from dvc_ssh import SSHFileSystem
 
 
-class CheckedSSHFileSystem(SSHFileSystem):  # type: ignore[misc] # it has no types
+class CheckedSSHFileSystem(SSHFileSystem):
     """Talks only to servers whose key is in `known_hosts`, and lends them no SSH agent."""
 
     def _prepare_credentials(self, **config: Any) -> dict[str, Any]:
