@@ -31,6 +31,7 @@ from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.client.schemas.sorting import FlowRunSort
 from prefect.exceptions import ObjectNotFound
 from prefect.runtime import flow_run
+from prefect.settings import PREFECT_API_REQUEST_TIMEOUT, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 from prefect.states import Cancelled, Failed, Running, State
 
 SILENCE_SECONDS = float(os.environ.get("MIRL_SILENCE_SECONDS", "90"))
@@ -57,6 +58,9 @@ WORKING = FlowRunFilter(
     state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.RUNNING, StateType.CANCELLING])),
     deployment_id=FlowRunFilterDeploymentId(is_null_=False),
 )
+AT_ONCE = {PREFECT_CLIENT_MAX_RETRIES: 0, PREFECT_API_REQUEST_TIMEOUT: LOOK_SECONDS}
+"""Settings of a look. Prefect's client sleeps for up to half a minute between two attempts at a server that is away, and a
+machine that was thought lost has to say that it lives within COME_BACK_SECONDS."""
 FLOWS = ("lottery", "promote", "stage")
 
 
@@ -88,17 +92,18 @@ class Life:
         return Cancelled(message=why) if self.cancelled else Failed(name=STOPPED, message=why)
 
     def _go_on(self, run: UUID) -> None:
-        ended = False
-        while not self._over.is_set():
-            # Whatever the server answers: if this thread died, the machine would seem to have died.
-            with suppress(Exception), get_client(sync_client=True) as client:
-                if not ended and not self._may_go_on(client, run):
-                    ended = True
-                    self._end()
-                give_heartbeats(client, [run], {HOST: os.uname().nodename})
-                if self._vigil is not None:
-                    self._vigil.look(client)
-            self._over.wait(LOOK_SECONDS)
+        with temporary_settings(AT_ONCE):
+            ended = False
+            while not self._over.is_set():
+                # Whatever the server answers: if this thread died, the machine would seem to have died.
+                with suppress(Exception), get_client(sync_client=True) as client:
+                    if not ended and not self._may_go_on(client, run):
+                        ended = True
+                        self._end()
+                    give_heartbeats(client, [run], {HOST: os.uname().nodename})
+                    if self._vigil is not None:
+                        self._vigil.look(client)
+                self._over.wait(LOOK_SECONDS)
 
     def _may_go_on(self, client: SyncPrefectClient, run_id: UUID) -> bool:
         try:

@@ -1,6 +1,9 @@
 """Whom a lottery gives a heartbeat, and when a run ends by itself."""
 
+import contextvars
 import itertools
+import socket
+import threading
 from types import SimpleNamespace
 from typing import Any, cast
 from uuid import UUID, uuid4
@@ -8,6 +11,7 @@ from uuid import UUID, uuid4
 import pytest
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.exceptions import ObjectNotFound
+from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Cancelled, Cancelling, Completed, Crashed, Failed, Running, State
 
 from flows.lottery import life
@@ -143,3 +147,20 @@ def test_a_run_whose_work_another_has_ends_and_does_not_come_back() -> None:
 
 def test_the_next_attempt_has_the_next_number() -> None:
     assert life.next_attempt("abc-9") == "abc-10"
+
+
+def test_a_look_does_not_outlast_the_time_to_come_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that is away refuses; Prefect's client would try again and again, for a minute."""
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        with temporary_settings({PREFECT_API_URL: f"http://127.0.0.1:{nobody.getsockname()[1]}/api"}):
+            looked, mine = threading.Event(), Life(lambda: None)
+            monkeypatch.setattr(
+                mine, "_over", SimpleNamespace(is_set=looked.is_set, wait=lambda _: looked.set())
+            )
+            thread = threading.Thread(
+                target=contextvars.copy_context().run, args=(mine._go_on, DEAD), daemon=True
+            )
+            thread.start()
+            assert looked.wait(LOOK_SECONDS)
+    assert 2 * LOOK_SECONDS < life.COME_BACK_SECONDS
