@@ -65,7 +65,6 @@ class StudyRuns:
                 f"the MLflow experiment {name} was deleted; restore it (`mlflow experiments restore -x "
                 f"{found.experiment_id}`), or give the study another name in params.yaml"
             )
-        self.store.own(found.artifact_location)
         return str(found.experiment_id)
 
     def _find_or_make(self, marks: dict[str, str], name: str, tags: dict[str, str], begun: int | None) -> Run:

@@ -115,3 +115,18 @@ def test_what_is_wrong_is_one_sentence(values, sentence):
 def test_an_unknown_round_lists_those_that_there_are():
     with pytest.raises(UserError, match="there is no round 'x' in params.yaml; it has dense, global-r1"):
         Params.read(DEMO, "params.yaml").round("x")
+
+
+@pytest.mark.parametrize("name", ["--force", "../x", "a b", "$(x)", "a\x1b[2J"])
+def test_arms_rounds_and_the_study_have_names(name: str) -> None:
+    values = copy.deepcopy(DEMO)
+    values["arms"][name] = {"method": "dense"}
+    with pytest.raises(UserError, match="an arm's name is ") as caught:
+        Params.read(values, "params.yaml")
+    assert str(caught.value).isprintable()
+    values = copy.deepcopy(DEMO)
+    values["rounds"][name] = {"arm": "global", "after": "dense"}
+    with pytest.raises(UserError, match="round name"):
+        Params.read(values, "params.yaml")
+    with pytest.raises(UserError, match="`study` is"):
+        Params.read(DEMO | {"study": name}, "params.yaml")

@@ -77,3 +77,10 @@ def test_json_that_is_missing_or_damaged_says_what_makes_it(tmp_path):
 def test_a_number_that_is_not_finite_is_never_written(tmp_path):
     with pytest.raises(ValueError, match="not JSON compliant"):
         write_json(tmp_path / "a.json", {"psnr_db/mean": float("nan")})
+
+
+@pytest.mark.parametrize("name", ["../x", "/etc", "", "-x", "a/b"])
+def test_a_ticket_of_another_place_has_no_folder(tmp_path: Path, name: str) -> None:
+    for folder in (Workspace(tmp_path).ticket, Workspace(tmp_path).scores):
+        with pytest.raises(UserError, match="a ticket's name is"):
+            folder(name)

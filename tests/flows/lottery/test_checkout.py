@@ -172,7 +172,12 @@ def test_usual_addresses_are_taken(address: str) -> None:
 
 def test_git_runs_no_command_that_an_address_or_a_redirect_names(root: Path, tmp_path: Path) -> None:
     trace = tmp_path / "trace"
-    rule = ["-c", f"url.ext::sh -c touch% {trace} #.insteadOf=https://innocent.example/"]
+    rule = [
+        "-c",
+        "protocol.ext.allow=always",
+        "-c",
+        f"url.ext::sh -c touch% {trace} #.insteadOf=https://innocent.example/",
+    ]
     with pytest.raises(UserError, match="git"):
         git(root, *rule, "ls-remote", "https://innocent.example/x")
     assert not trace.exists()

@@ -13,7 +13,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from flows.registry import model_files
+from flows.registry.card import Card
 from flows.registry.registered import CHAMPION, Registered
+from flows.tracking.importing import sync
 from flows.tracking.store import Store
 from mirl.restore.image_file import decode
 from mirl.restore.restorer import Restorer
@@ -22,11 +25,14 @@ from tests.documented import documented, environment, run_against
 
 
 @pytest.fixture
-def champion(root: Path, make_ticket: Callable[..., Path]) -> Path:
+def champion(root: Path, make_ticket: Callable[..., Path], tmp_path: Path) -> Path:
     """The ticket file of a champion; the current folder is its study's."""
     ticket = make_ticket() / "ticket.safetensors"
+    model_files.save(ticket, tmp_path / "fresh")
+    card = Card(sha256=read(ticket).sha256, ticket="global-r1", study="tiny")
+    (synced,) = sync(root, ["global-r1"])
     registered = Registered(Store(root))
-    registered.point(CHAMPION, registered.register(root, "global-r1", read(ticket).sha256))
+    registered.point(CHAMPION, registered.add(tmp_path / "fresh", synced.run_id, card))
     return ticket
 
 
