@@ -28,7 +28,7 @@ from prefect.workers.process import ProcessWorker
 
 from flows import login
 from flows.lottery import flow, stage
-from flows.lottery.checkout import git, refuse_secrets
+from flows.lottery.checkout import git, refuse_commands, refuse_secrets
 from flows.lottery.dispatch import WORKER, patiently
 from flows.lottery.flow import Source, Where
 from flows.lottery.life import HEARTBEAT, LOST, SILENCE_SECONDS, STOPPED, give_heartbeats, working
@@ -172,6 +172,7 @@ def main(arguments: list[str] | None = None) -> int:
         if wanted.command == "worker":
             worker(wanted.pool)
         source = Source(repository=wanted.repository or _origin(Path.cwd()), revision=wanted.revision)
+        refuse_commands(source.repository)
         refuse_secrets(source.repository)  # every page of Prefect would show them
         with reached(Path.cwd()):
             for name in register(source):

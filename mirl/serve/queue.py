@@ -3,12 +3,12 @@
 import asyncio
 import contextlib
 import math
-import sys
 import traceback
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from mirl import terminal
 from mirl.config import UserError
 from mirl.serve.limits import Limits
 from mirl.serve.messages import Restored, Wanted
@@ -143,7 +143,7 @@ class Queue:
             except Exception as error:  # whatever it is, the next attempt may succeed
                 if not isinstance(error, UserError | OSError):
                     traceback.print_exc()
-                print(f"mirl: error: {error}", file=sys.stderr, flush=True)
+                terminal.fail(error, "mirl: ")
                 self._fail()
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, LONGEST_PAUSE_SECONDS)

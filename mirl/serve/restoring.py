@@ -15,6 +15,7 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
+from mirl import terminal
 from mirl.config import UserError
 from mirl.restore.codec import decode, encode, format_of, size_of
 from mirl.restore.restorer import Restorer
@@ -27,6 +28,7 @@ from mirl.tickets.ticket import Ticket
 
 def serve(means: Means, pulse: Pulse, pipe: Connection) -> None:
     """Answer on `pipe` until it is closed: first the ticket's facts (or a UserError), then an answer for each wanted."""
+    terminal.guard()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the parent ends this one
     threading.Thread(target=_live_with_parent, args=(pulse,), daemon=True).start()
     try:
