@@ -59,7 +59,7 @@ WORKING = FlowRunFilter(
     deployment_id=FlowRunFilterDeploymentId(is_null_=False),
 )
 AT_ONCE = {PREFECT_CLIENT_MAX_RETRIES: 0, PREFECT_API_REQUEST_TIMEOUT: LOOK_SECONDS}
-"""Settings of a look. Prefect's client sleeps for up to half a minute between two attempts at a server that is away, and a
+"""Settings of a look. Prefect's client sleeps for up to half a minute between two attempts at a server that is busy, and a
 machine that was thought lost has to say that it lives within COME_BACK_SECONDS."""
 FLOWS = ("lottery", "promote", "stage")
 

@@ -2,8 +2,8 @@
 
 import contextvars
 import itertools
-import socket
 import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import SimpleNamespace
 from typing import Any, cast
 from uuid import UUID, uuid4
@@ -149,18 +149,27 @@ def test_the_next_attempt_has_the_next_number() -> None:
     assert life.next_attempt("abc-9") == "abc-10"
 
 
+class Busy(BaseHTTPRequestHandler):
+    """Answers as Prefect's server does while its database is locked."""
+
+    def do_GET(self) -> None:
+        self.send_error(503)
+
+    do_POST = do_GET
+
+    def log_message(self, *about: Any) -> None:
+        pass
+
+
 def test_a_look_does_not_outlast_the_time_to_come_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A server that is away refuses; Prefect's client would try again and again, for a minute."""
-    with socket.socket() as nobody:
-        nobody.bind(("127.0.0.1", 0))
-        with temporary_settings({PREFECT_API_URL: f"http://127.0.0.1:{nobody.getsockname()[1]}/api"}):
-            looked, mine = threading.Event(), Life(lambda: None)
-            monkeypatch.setattr(
-                mine, "_over", SimpleNamespace(is_set=looked.is_set, wait=lambda _: looked.set())
-            )
-            thread = threading.Thread(
-                target=contextvars.copy_context().run, args=(mine._go_on, DEAD), daemon=True
-            )
-            thread.start()
+    """Prefect's client would try again and again, for a minute."""
+    looked, mine = threading.Event(), Life(lambda: None)
+    monkeypatch.setattr(mine, "_over", SimpleNamespace(is_set=looked.is_set, wait=lambda _: looked.set()))
+    with ThreadingHTTPServer(("127.0.0.1", 0), Busy) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        with temporary_settings({PREFECT_API_URL: f"http://127.0.0.1:{server.server_port}/api"}):
+            look = contextvars.copy_context().run
+            threading.Thread(target=look, args=(mine._go_on, DEAD), daemon=True).start()
             assert looked.wait(LOOK_SECONDS)
+        server.shutdown()
     assert 2 * LOOK_SECONDS < life.COME_BACK_SECONDS
