@@ -21,8 +21,6 @@ from flows.locks import Lock
 from flows.remote import check_host_keys
 from mirl.config import UserError, fingerprint
 
-check_host_keys()
-
 
 @dataclass(frozen=True, kw_only=True)
 class Node:
@@ -134,6 +132,7 @@ def cache_folder(root: Path) -> Path:
 @contextmanager
 def _opened(root: Path) -> Iterator[Repo]:
     """DVC's view of `root`; UserError where it is no DVC repository, or DVC cannot read what lies there."""
+    check_host_keys()
     logging.getLogger("dvc").setLevel(logging.ERROR)
     try:
         with Repo(str(root)) as repo:

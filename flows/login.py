@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from mirl.config import UserError
+from mirl.files import write_whole
 
 USER = "mirl"
 """The name that both servers know us by."""
@@ -108,7 +109,8 @@ def lacking(root: Path, known: Mapping[str, str]) -> dict[str, str]:
 
 
 def _write(path: Path, variables: dict[str, str]) -> None:
-    draft = path.with_name(f".{secrets.token_hex(8)}.writing")
-    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as lines:
-        lines.writelines(f"export {name}={shlex.quote(value)}\n" for name, value in variables.items())
-    draft.replace(path)
+    lines = "".join(f"export {name}={shlex.quote(value)}\n" for name, value in variables.items())
+    try:
+        write_whole(path, lines.encode(), mode=0o600)
+    except OSError as error:
+        raise UserError(f"{path} cannot be written ({error.strerror}); mend that and run it again") from None

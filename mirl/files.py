@@ -54,16 +54,19 @@ def read_text(path: Path) -> str:
         raise UserError(f"{path} is no text in UTF-8; save it as that") from None
 
 
-def write_whole(path: Path, data: bytes, last_look: Callable[[], object] = lambda: None) -> None:
+def write_whole(
+    path: Path, data: bytes, last_look: Callable[[], object] = lambda: None, mode: int = 0o666
+) -> None:
     """Put `data` into the file at `path`, all of it or nothing, also where the power fails.
 
-    `last_look` is called before the file takes its name; what it raises leaves everything as it was. OSError, which
-    names `path`, where the disk does not take it; UserError where `path` is special: a file would take its place.
+    `last_look` is called before the file takes its name; what it raises leaves everything as it was. `mode`, less the
+    umask, says who may read it, from its first byte on. OSError, which names `path`, if the disk does not take it;
+    UserError if `path` is special: a file would take its place.
     """
     refuse_special(path, "name a file to write")
     draft = path.with_name(f".{secrets.token_hex(8)}.writing")  # shorter than any name that is already long
     try:
-        with draft.open("xb") as file:
+        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())

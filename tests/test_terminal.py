@@ -4,6 +4,7 @@ import ast
 import logging
 import os
 import pty
+import re
 import subprocess
 import sys
 import termios
@@ -120,14 +121,48 @@ def entry_points() -> list[str]:
     return sorted({*named} - ELSEWHERE)
 
 
-@pytest.mark.parametrize("place", entry_points())
-def test_every_command_begins_with_the_guard(place: str) -> None:
-    tree = ast.parse((ROOT / place).read_text())
-    (main,) = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == "main"]
-    first = main.body[1] if ast.get_docstring(main) else main.body[0]
+def processes() -> list[tuple[str, str]]:
+    """(file, function) that a process begins with which is no command."""
+    return [
+        (path.relative_to(ROOT).as_posix(), target)
+        for folder in ("mirl", "flows")
+        for path in sorted((ROOT / folder).rglob("*.py"))
+        for target in re.findall(r"\.Process\(\s*target=(\w+)", path.read_text())
+    ]
+
+
+def test_there_are_processes() -> None:
+    assert len(processes()) == 3
+
+
+def definition(name: str, path: Path) -> ast.FunctionDef | None:
+    found = [node for node in ast.parse(path.read_text()).body if isinstance(node, ast.FunctionDef)]
+    return next((node for node in found if node.name == name), None)
+
+
+@pytest.mark.parametrize(("place", "name"), [*((place, "main") for place in entry_points()), *processes()])
+def test_every_process_begins_with_the_guard(place: str, name: str) -> None:
+    path = ROOT / place  # or, of a process, another file of its folder
+    begin = next(
+        filter(None, (definition(name, there) for there in [path, *sorted(path.parent.glob("*.py"))]))
+    )
+    first = begin.body[1] if ast.get_docstring(begin) else begin.body[0]
     assert ast.unparse(first) == "terminal.guard()"
 
 
-@pytest.mark.parametrize("place", entry_points())
-def test_errors_are_printed_by_one_function(place: str) -> None:
-    assert 'f"error:' not in (ROOT / place).read_text()
+def says_error(call: ast.Call) -> bool:
+    texts = (node.value for node in ast.walk(call) if isinstance(node, ast.Constant))
+    return ast.unparse(call.func) == "print" and any(
+        isinstance(text, str) and "error: " in text for text in texts
+    )
+
+
+def test_errors_are_printed_by_one_function() -> None:
+    found = [
+        path.relative_to(ROOT).as_posix()
+        for folder in ("mirl", "flows")
+        for path in (ROOT / folder).rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call) and says_error(node)
+    ]
+    assert found == ["mirl/terminal.py"]

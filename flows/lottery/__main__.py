@@ -22,6 +22,7 @@ from flows.lottery.servers import plain_errors, temporary
 from flows.tracking.store import Store
 from mirl import terminal
 from mirl.config import UserError, parse_yaml
+from mirl.files import read_text
 from mirl.names import named
 
 
@@ -55,7 +56,7 @@ def main(arguments: list[str] | None = None) -> int:
         lock = root / "dvc.lock" if own else home / f"{wanted.study or 'changed'}.lock"
         with plain_errors(), temporary(root):
             state = lottery(
-                Source(repository=str(root), params=(root / "params.yaml").read_text()),
+                Source(repository=str(root), params=read_text(root / "params.yaml")),
                 Where(jobs=wanted.jobs, home=str(home), cache=str(cache_folder(root)), lock=str(lock)),
                 wanted.study,
                 overrides,

@@ -133,7 +133,14 @@ def resolve(repository: str, name: str) -> str:
 
 def refuse_commands(repository: str) -> None:
     """UserError where git would take the address for an option of its own, or run a command that it names."""
-    if not re.fullmatch(r"[^\s:-][^\x00-\x1f\x7f]*", repository) or re.match(r"\w[\w+.-]*::", repository):
+    is_plain = re.fullmatch(r"[^\s:-][^\x00-\x1f\x7f]*", repository) and not re.match(
+        r"\w[\w+.-]*::", repository
+    )
+    try:
+        urlsplit(repository)
+    except ValueError:
+        is_plain = False
+    if not is_plain:
         raise UserError(
             f"the repository's address is {repository!r}, expected a folder, or an address by https, ssh or git"
         )

@@ -175,7 +175,7 @@ def patiently(ask: Callable[[], Answer], log: Log, may_go_on: Callable[[], bool]
                 log(f"Prefect's server does not answer ({said}); waiting for it")
             told = True
             time.sleep(POLL_SECONDS)
-    raise Stopped("the lottery was stopped")
+    raise Stopped("it was stopped while it waited for Prefect's server")
 
 
 def publish(work: Work, done: Done) -> None:

@@ -138,21 +138,24 @@ class Vigil:
     def look(self, client: SyncPrefectClient) -> None:
         events, _ = heard(client)
         newest = {event["resource"]["prefect.resource.id"]: event["id"] for event in reversed(events)}
-        now, silent, heard_before, self._heard = time.monotonic(), list[FlowRun](), self._heard, {}
+        now, silent, heard_now = time.monotonic(), list[FlowRun](), dict[str, tuple[str, float]]()
         for run in working(client):
             name = f"{RESOURCE}{run.id}"
-            before, since = heard_before.get(name, ("", now))
+            before, since = self._heard.get(name, ("", now))
             sign = newest.get(name, before)
+            if sign == before and now - since > FORGOTTEN_SECONDS:  # where many work, PAGE may have missed it
+                sign = next((event["id"] for event in heard(client, run)[0]), before)
             if sign != before:
                 since = now
             elif now - since > FORGOTTEN_SECONDS:
                 silent.append(run)
                 since = now
-            self._heard[name] = sign, since
+            heard_now[name] = sign, since
         cancelled = [run.id for run in silent if run.state is not None and run.state.is_cancelling()]
         for dead in cancelled:
             client.set_flow_run_state(dead, Cancelled(message=LOST))
         give_heartbeats(client, [run.id for run in silent if run.id not in cancelled])
+        self._heard = heard_now  # only now: what failed is done at the next look
 
 
 def attempt_key(key: str, number: int) -> str:

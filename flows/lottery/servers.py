@@ -77,7 +77,8 @@ def serve(root: Path, host: str) -> int:
         while all(process.poll() is None for process in begun.values()):
             time.sleep(1)
         name = next(name for name, process in begun.items() if process.poll() is not None)
-        raise UserError(f"{name} ended with code {begun[name].returncode}; its log is {_log(place, name)}")
+        where = f"its log is {_log(place, name)}" if name in servers else "what it said stands above"
+        raise UserError(f"{name} ended with code {begun[name].returncode}; {where}")
     except KeyboardInterrupt:
         return 0
     finally:
@@ -222,7 +223,13 @@ def _refuse_taken(host: str, port: int) -> None:
 def _refuse_other_users(tracking: str, known: dict[str, str]) -> None:
     """UserError where MLflow has users already and ours is none of them, or has another password."""
     pair = (known["MLFLOW_TRACKING_USERNAME"], known["MLFLOW_TRACKING_PASSWORD"])
-    if httpx.get(f"{tracking}/api/2.0/mlflow/users/current", auth=pair).status_code == 401:
+    try:
+        answer = httpx.get(f"{tracking}/api/2.0/mlflow/users/current", auth=pair, timeout=START_SECONDS)
+    except httpx.HTTPError as error:
+        raise UserError(
+            f"MLflow at {tracking} does not answer ({type(error).__name__}); see its log"
+        ) from None
+    if answer.status_code == 401:
         raise UserError(
             f"MLflow's users were made with another password for {pair[0]} than it is told now; start with that one in "
             "MLFLOW_AUTH_ADMIN_PASSWORD, or remove mlflow-users.db beside the login, and its users with it"

@@ -12,9 +12,8 @@ from flows.tracking import places
 from flows.tracking.store import Store
 from mirl.config import UserError
 from mirl.tickets.container import sha256_of
+from mirl.tickets.format import TICKET
 
-MOST_BYTES = 2**33
-"""Of a ticket file that is fetched: no network has more."""
 _AT_ONCE = 8
 _META = "registered_model_meta"  # MLflow leaves it where it serves a model from
 
@@ -39,8 +38,8 @@ class Carried:
             path = folder / TICKET_PLACE
             if not (path.is_file() and sha256_of(path) == sha256):
                 size = dict(self._listed({TICKET_PLACE: path}, "artifacts")).get(TICKET_PLACE, 0)
-                if size <= MOST_BYTES:
-                    self._fetch([TICKET_PLACE], folder)
+                if size <= TICKET.file_bytes:
+                    self._fetch_whole(path, sha256)
         if not path.is_file() or sha256_of(path) != sha256:
             raise UserError(
                 f"{path} is not the ticket that was registered, whose sha256 begins with {sha256[:12]}; "
@@ -89,6 +88,14 @@ class Carried:
                 yield from self._listed(expected, entry.path)
             else:
                 yield entry.path, -1 if entry.is_dir else entry.file_size or 0
+
+    def _fetch_whole(self, path: Path, sha256: str) -> None:
+        """The ticket file to `path`, if it has this digest: another process may read what was there."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=path.parent) as draft:
+            fetched = self._fetch([TICKET_PLACE], Path(draft)) / TICKET_PLACE
+            if sha256_of(fetched) == sha256:
+                fetched.replace(path)
 
     def _fetch(self, names: Iterable[str], folder: Path) -> Path:
         """Copies of these files, below `folder`."""

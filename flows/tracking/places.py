@@ -53,5 +53,9 @@ def _below(address: str, root: str) -> bool:
 
 def _is_plain(address: str) -> bool:
     """Whether it says what it seems to: no way upwards, no query, nothing encoded twice."""
+    try:
+        urlsplit(address)
+    except ValueError:
+        return False
     text = unquote(address)
     return unquote(text) == text and not re.search(r"[\x00-\x1f\x7f\\?#]|(^|[/:])\.\.(/|$)", text)

@@ -1,6 +1,7 @@
 """MLflow's server: it asks for a login, and answers to no other name than its own."""
 
 import configparser
+import io
 import secrets
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from mlflow.utils.rest_utils import http_request
 
 from flows import login
 from mirl.config import UserError
+from mirl.files import write_whole
 
 LOOPBACK = ("127.0.0.1", "localhost")
 COMMAND = ("mlflow", "server", "--app-name", "basic-auth")
@@ -46,8 +48,9 @@ def _configuration(place: Path) -> Path:
         "auth_cache_ttl_seconds": str(CACHE_SECONDS),
     }
     path = place / "mlflow.ini"
-    with path.open("w") as file:
-        parser.write(file)
+    text = io.StringIO()
+    parser.write(text)
+    write_whole(path, text.getvalue().encode())  # a server may be reading it
     return path
 
 

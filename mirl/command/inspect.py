@@ -62,12 +62,11 @@ def text(facts: dict[str, Any]) -> str:
         "fingerprint": lineage["fingerprint"],
         "sha256": facts["sha256"],
     }
-    shown = {printable(name): layer for name, layer in layers.items()}
-    wide = max(map(len, shown), default=0)
+    wide = max(map(len, layers), default=0)
     return "\n".join(
         [f"{name:12} {printable(value)}" for name, value in rows.items()]
         + ["", "density of each layer"]
-        + [f"{name:{wide}}  {_row(layer)}" for name, layer in shown.items()]
+        + [f"{name:{wide}}  {_row(layer)}" for name, layer in layers.items()]
     )
 
 

@@ -3,16 +3,16 @@
 from pathlib import Path
 
 from mirl.config import UserError, read_yaml
-from mirl.files import write_whole
+from mirl.files import read_text, write_whole
 
 
 def run(root: Path, name: str | None, force: bool) -> int:
     """Exit code 0; UserError where there is no such study, or an edited params.yaml would be lost."""
-    studies = {path.stem: path.read_bytes() for path in sorted((root / "studies").glob("*.yaml"))}
+    studies = {path.stem: read_text(path).encode() for path in sorted((root / "studies").glob("*.yaml"))}
     if not studies:
         raise UserError("there is no studies/*.yaml here; run this in the folder of the mirl repository")
     params = root / "params.yaml"
-    current = params.read_bytes() if params.exists() else None
+    current = read_text(params).encode() if params.exists() else None
     if name is None:
         print(listing(studies, current))
         return 0

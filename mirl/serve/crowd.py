@@ -23,7 +23,7 @@ class Member(Protocol):
 
 
 class Crowd:
-    """The open connections, at most `most`: for who comes, the one gives way that came or asked before all others."""
+    """The open connections, at most `most`; when it is full, a newcomer replaces the one that has been silent longest."""
 
     def __init__(self, most: int) -> None:
         self._most = most

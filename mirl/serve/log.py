@@ -27,6 +27,6 @@ class Sparse(logging.Filter):
 
 
 def bound() -> None:
-    """Bound what asyncio and uvicorn write of connections that go wrong."""
-    for name in ("asyncio", "uvicorn.error"):
+    """Bound what is written of connections and pictures that go wrong."""
+    for name in ("asyncio", "uvicorn.error", "mirl.serve"):
         logging.getLogger(name).addFilter(Sparse())

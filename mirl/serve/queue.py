@@ -3,10 +3,10 @@
 import asyncio
 import contextlib
 import math
-import traceback
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from logging import getLogger
 
 from mirl import terminal
 from mirl.config import UserError
@@ -16,6 +16,7 @@ from mirl.serve.metrics import Metrics
 from mirl.serve.refusal import Refusal
 from mirl.serve.workshop import Workshop
 
+LOG = getLogger("mirl.serve")
 PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 1, 30
 """Between two looks whether the restoring process is there; and between attempts to begin one, longer each time."""
 GRACE_SECONDS = 2
@@ -43,6 +44,7 @@ class Queue:
         self._line: deque[_Waiting] = deque()  # bounded by the places: who goes is taken out
         self._arrived = asyncio.Event()
         self._failing = False
+        self._current: _Waiting | None = None
         self._taken = 0
         self._recent_seconds: deque[float] = deque([1.0], maxlen=8)
         metrics.places_taken.set_function(lambda: self._taken)
@@ -110,14 +112,15 @@ class Queue:
     async def _restore(self, waiting: _Waiting) -> None:
         began = asyncio.get_running_loop().time()
         self._metrics.wait_seconds.observe(began - waiting.since)
+        self._current = waiting
         self._workshop.abandon(False)
-        waiting.answer.add_done_callback(self._abandon)
+        waiting.answer.add_done_callback(lambda answer: self._abandon(waiting))
         seconds = waiting.deadline - began + GRACE_SECONDS
         try:
             restored = await asyncio.to_thread(self._workshop.restore, waiting.wanted, seconds)
         except Exception as error:
             if not isinstance(error, Refusal):  # such as no memory for the answer: the others go on
-                traceback.print_exc()
+                LOG.exception("a picture could not be restored")
                 await asyncio.to_thread(self._workshop.close)  # what it may still say belongs to nobody
                 error = Refusal("crashed", "the picture could not be restored; the server's log says why")
             if not waiting.answer.done():
@@ -127,10 +130,12 @@ class Queue:
             self._metrics.pixels.inc(restored.pixels)
             if not waiting.answer.done():
                 waiting.answer.set_result(restored)
+        self._current = None
         self._recent_seconds.append(asyncio.get_running_loop().time() - began)
 
-    def _abandon(self, answer: asyncio.Future[Restored]) -> None:
-        if answer.cancelled():  # else it is the answer that is there
+    def _abandon(self, waiting: _Waiting) -> None:
+        # Else it is the answer that is there, or the process has begun with the next picture.
+        if waiting.answer.cancelled() and waiting is self._current:
             self._workshop.abandon()
 
     async def _reopen(self) -> None:
@@ -142,7 +147,7 @@ class Queue:
                 self._failing = False
             except Exception as error:  # whatever it is, the next attempt may succeed
                 if not isinstance(error, UserError | OSError):
-                    traceback.print_exc()
+                    LOG.exception("the restoring process could not be begun")
                 terminal.fail(error, "mirl: ")
                 self._fail()
                 await asyncio.sleep(pause)

@@ -10,15 +10,15 @@ import os
 import signal
 import threading
 import time
-import traceback
+from logging import getLogger
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
-from mirl import terminal
 from mirl.config import UserError
 from mirl.restore.codec import decode, encode, format_of, size_of
 from mirl.restore.restorer import Restorer
+from mirl.serve import log
 from mirl.serve.formats import KNOWN, MEDIA_TYPES, chosen
 from mirl.serve.messages import BEAT_SECONDS, Means, Pulse, Restored, Wanted
 from mirl.serve.refusal import Refusal
@@ -28,7 +28,7 @@ from mirl.tickets.ticket import Ticket
 
 def serve(means: Means, pulse: Pulse, pipe: Connection) -> None:
     """Answer on `pipe` until it is closed: first the ticket's facts (or a UserError), then an answer for each wanted."""
-    terminal.guard()
+    log.bound()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the parent ends this one
     threading.Thread(target=_live_with_parent, args=(pulse,), daemon=True).start()
     try:
@@ -82,7 +82,7 @@ def answer(restorer: Restorer, wanted: Wanted, means: Means, pulse: Pulse) -> Re
     except UserError as error:
         return Refusal("broken", str(error))
     except Exception:
-        traceback.print_exc()
+        getLogger("mirl.serve").exception("a picture could not be restored")
         return Refusal("crashed", "the picture could not be restored; the server's log says why")
     seconds = time.perf_counter() - started
     return Restored(

@@ -14,10 +14,11 @@ _CHUNK = re.compile(rb"[0-9A-Fa-f]{1,15}\r\n")
 
 
 class StrictConnection(h11.Connection):
-    """A server's end of a connection that refuses every form with two readings: then h11.RemoteProtocolError is raised."""
+    """A server's end of a connection. Raises h11.RemoteProtocolError for every form that can be read in two ways."""
 
     def __init__(self) -> None:
         super().__init__(h11.SERVER, MOST_HEAD_BYTES)
+        assert type(self._receive_buffer) is ReceiveBuffer, "h11 keeps what it received elsewhere"
         self._receive_buffer = _Lines()
 
     def next_event(self) -> h11.Event | type[h11.NEED_DATA] | type[h11.PAUSED]:

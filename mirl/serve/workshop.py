@@ -8,6 +8,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any, Self
 
+from mirl import terminal
 from mirl.config import UserError
 from mirl.serve.messages import BEAT_SECONDS, Means, Pulse, Restored, Wanted
 from mirl.serve.refusal import Refusal
@@ -141,8 +142,8 @@ class Workshop:
         while not wait([process.sentinel], BEAT_SECONDS):
             opened, before, beats = self._pipe is not None, beats, self._pulse.beats
             missed = missed + 1 if opened and beats == before else 0
-            if missed > SILENT_BEATS or time.monotonic() > self._deadline or self._stopped:
-                self._lost = "unready" if missed > SILENT_BEATS else "late"
+            if missed >= SILENT_BEATS or time.monotonic() > self._deadline or self._stopped:
+                self._lost = "unready" if missed >= SILENT_BEATS else "late"
                 process.kill()
 
     def _kill(self) -> None:
@@ -161,6 +162,7 @@ class Workshop:
 
 
 def _restore(means: Means, pulse: Pulse, pipe: Connection) -> None:
+    terminal.guard()
     from mirl.serve.restoring import serve  # and with it torch, which the server itself does without
 
     serve(means, pulse, pipe)

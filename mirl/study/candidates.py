@@ -53,13 +53,14 @@ def write_pictures(pictures: list[Picture], folder: Path) -> None:
     """`<task>--<image>--<part>.png` for the parts input, output and clean; UserError if a name leads elsewhere."""
     folder.mkdir()
     for picture in pictures:
-        if "/" in picture.image or "\0" in picture.image:
+        name = f"{picture.task}--{picture.image}"
+        if "/" in name or "\0" in name:
             raise UserError(
-                f"the prepared data has an image called {picture.image!r}, expected a name without folders; "
+                f"the prepared data has an image called {name!r}, expected a name without folders; "
                 "run `dvc repro prepare`"
             )
         for part in PARTS:
-            path = folder / f"{picture.task}--{picture.image}--{part}.png"
+            path = folder / f"{name}--{part}.png"
             Image.fromarray(getattr(picture, f"{part}_HWC")).save(path)
 
 

@@ -18,6 +18,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
+from mirl import terminal
 from mirl.config import UserError
 from mirl.data.batches import BatchStream
 from mirl.training.lifeline import heed_only
@@ -142,6 +143,7 @@ class _Loader:
 
 def _draw(supply: Supply, steps: range, link: Connection, trainer: int) -> None:
     """What the process does: sends its batches, or last what it failed with, a UserError or a traceback."""
+    terminal.guard()
     heed_only(trainer)
     try:
         for step in steps:

@@ -16,6 +16,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from mirl import terminal
 from mirl.config import Stopped, UserError
 from mirl.data.batches import BatchStream
 from mirl.methods.plan import Plan
@@ -109,6 +110,7 @@ def work(seat: Seat, link: Connection) -> None:
 
     Sends records, and last what it ended with where it did not finish: a UserError, Stopped, Lost, or a traceback.
     """
+    terminal.guard()
     heed_only(seat.parent)
     tqdm.set_lock(
         threading.RLock()
