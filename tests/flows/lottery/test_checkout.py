@@ -147,6 +147,7 @@ def test_the_same_work_is_not_done_twice_at_once(home: Home) -> None:
         " x",
         "a\nb",
         "https://a/\x1b",
+        "http://[x",
     ],
 )
 def test_an_address_is_no_option_and_no_command(tmp_path: Path, repository: str) -> None:

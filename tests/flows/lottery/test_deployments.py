@@ -291,3 +291,8 @@ def test_a_silent_run_is_given_a_heartbeat_that_is_not_taken_for_a_sign_of_life(
         vigil.look(client)
         assert client.read_flow_run(run.id).state_name == "Cancelled"
         assert run.id not in [other.id for other in life.working(client)]
+
+
+def test_a_repository_that_is_a_command_is_not_registered(capsys: pytest.CaptureFixture[str]) -> None:
+    assert deployments.main(["register", "--repository", "ext::sh -c x"]) == 2
+    assert "expected a folder, or an address" in capsys.readouterr().err

@@ -54,6 +54,8 @@ def test_its_own_place_is_taken(tmp_path: Path, address: str, tracking: str) -> 
         ("s3://other/mirl/1", SERVER),
         ("s3://bucket/mirl/../x", SERVER),
         ("dbfs:/x", SERVER),
+        ("file://[x", "sqlite:///x"),
+        ("s3://[/a", SERVER),
         ("ftp://127.0.0.1/x", SERVER),
         ("runs:/x/model", SERVER),
         ("models:/other/1", SERVER),
