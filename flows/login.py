@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from mirl.config import UserError
-from mirl.files import write_whole
+from mirl.files import read_text, write_whole
 
 USER = "mirl"
 """The name that both servers know us by."""
@@ -87,12 +87,19 @@ def kept(root: Path) -> dict[str, str]:
     UserError where it is not ours to read, or not what was written.
     """
     try:
-        words = [word for word in shlex.split(file(root).read_text()) if word != "export"]
+        words = [word for word in shlex.split(read_text(_closed(file(root)))) if word != "export"]
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:
         raise UserError(f"the login in {file(root)} cannot be read ({error}); remove it") from None
     return {name: value for name, _, value in (word.partition("=") for word in words)}
+
+
+def _closed(path: Path) -> Path:
+    """`path`; UserError if others could read the file."""
+    if path.exists() and path.stat().st_mode & 0o077:
+        raise UserError(f"others could read the login in {path}; remove it, so that another is drawn")
+    return path
 
 
 def lacking(root: Path, known: Mapping[str, str]) -> dict[str, str]:

@@ -36,6 +36,8 @@ Kind = TypeVar("Kind", bound=type[Resolver])
 
 SHOWN = 200
 """Characters of a wrong value that are told."""
+MOST_VALUES = 100_000
+"""Of one YAML file: aliases can make a few lines stand for billions."""
 NEAR = 0.6
 """Likeness, of 0 to 1, from which on a key is taken for a misspelt one."""
 
@@ -83,11 +85,25 @@ def read_yaml(path: Path) -> Any:
 def parse_yaml(text: str, source: str) -> Any:
     """The plain data that `text` says; UserError, which names `source`, where it is not YAML."""
     try:
-        return yaml.load(text, _Loader)
+        values = yaml.load(text, _Loader)
+        if _size(values, {}) > MOST_VALUES:
+            raise UserError(f"{source} has more than {MOST_VALUES} values, repeated ones counted; write less")
+        return values
     except yaml.YAMLError as error:
         raise UserError(f"{source} is not valid YAML: {' '.join(str(error).split())}") from None
     except RecursionError:
         raise UserError(f"{source} is nested too deeply; write it flatter") from None
+
+
+def _size(value: Any, known: dict[int, int]) -> int:
+    """How many values there are in `value`; one that stands in several places, by an alias, counts in each."""
+    if not isinstance(value, dict | list):
+        return 1
+    if id(value) not in known:
+        known[id(value)] = MOST_VALUES  # for one that holds itself
+        inner = [*value.keys(), *value.values()] if isinstance(value, dict) else value
+        known[id(value)] = 1 + sum(_size(each, known) for each in inner)
+    return known[id(value)]
 
 
 def yaml_text(values: Any) -> str:

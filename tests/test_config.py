@@ -1,3 +1,5 @@
+import itertools
+
 import pytest
 
 from mirl.config import Section, UserError, fingerprint, own_values, parse_yaml, read_yaml, yaml_text
@@ -99,3 +101,17 @@ def test_the_fingerprint_sees_every_value_and_every_input_but_no_order():
 def test_a_new_key_with_its_default_renames_nothing():
     assert own_values(Outer(name="x", inner=Inner(patch=48))) == {"name": "x", "inner": {"patch": 48}}
     assert own_values(Outer(name="x", inner=Inner(patch=64))) == {"name": "x"}
+
+
+@pytest.mark.parametrize(
+    "last", ["[*h, *h, *h, *h, *h, *h, *h, *h, *h]", "{a: *h, b: *h, c: &self [*self, *h]}", "&self [*self]"]
+)
+def test_a_file_that_stands_for_billions_of_values_is_refused(last: str) -> None:
+    lines = ["a: &a [1, 1, 1, 1, 1, 1, 1, 1, 1]"]
+    lines += [f"{b}: &{b} [{', '.join([f'*{a}'] * 9)}]" for a, b in itertools.pairwise("abcdefgh")]
+    with pytest.raises(UserError, match="more than 100000 values"):
+        parse_yaml("\n".join([*lines, f"i: {last}"]), "params.yaml")
+
+
+def test_an_alias_is_taken() -> None:
+    assert parse_yaml("a: &a {b: 1}\nc: [*a, *a]", "params.yaml")["c"] == [{"b": 1}, {"b": 1}]

@@ -31,7 +31,7 @@ from flows.lottery import flow, stage
 from flows.lottery.checkout import git, refuse_commands, refuse_secrets
 from flows.lottery.dispatch import WORKER, patiently
 from flows.lottery.flow import Source, Where
-from flows.lottery.life import HEARTBEAT, LOST, SILENCE_SECONDS, STOPPED, give_heartbeats, working
+from flows.lottery.life import HEARTBEAT, LOST, SILENCE_SECONDS, STOPPED, give_heartbeats, taken, working
 from flows.lottery.servers import reached
 from flows.tracking import server
 from mirl import terminal
@@ -93,12 +93,12 @@ def worker(pool: str) -> NoReturn:
 
 
 def look_for_the_dead() -> None:
-    """Give every run a heartbeat; the automation marks those that say nothing after it.
+    """Give every run a heartbeat; the automation marks those that say nothing after it, also those that never began.
 
     It may have forgotten them: what it knows does not outlive a long outage of its server, nor a new automation.
     """
     with get_client(sync_client=True) as client:
-        give_heartbeats(client, [run.id for run in working(client)])
+        give_heartbeats(client, [run.id for run in (*working(client), *taken(client))])
 
 
 def _pool(client: SyncPrefectClient, name: str, about: str) -> None:

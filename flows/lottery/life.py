@@ -179,6 +179,13 @@ def working(client: SyncPrefectClient) -> list[FlowRun]:
     return runs
 
 
+def taken(client: SyncPrefectClient) -> list[FlowRun]:
+    """Lotteries and promotions that a worker has taken and that have not begun."""
+    waiting = FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.PENDING])))
+    names = FlowFilter(name=FlowFilterName(any_=["lottery", "promote"]))
+    return client.read_flow_runs(flow_filter=names, flow_run_filter=waiting, sort=FlowRunSort.START_TIME_ASC)
+
+
 def heard(client: SyncPrefectClient, run: FlowRun | None = None) -> tuple[list[dict[str, Any]], datetime]:
     """The newest heartbeats, of one run or of all, newest first; and the time by the server's clock."""
     wanted: dict[str, Any] = {"event": {"name": [HEARTBEAT]}, "order": "DESC"}

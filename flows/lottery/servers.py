@@ -21,6 +21,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx
+import psutil
 from prefect.exceptions import PrefectHTTPStatusError
 from prefect.logging.handlers import APILogHandler
 from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
@@ -237,15 +238,30 @@ def _refuse_other_users(tracking: str, known: dict[str, str]) -> None:
 
 
 def _answers(address: str, process: "subprocess.Popen[bytes]") -> bool:
-    """Whether a server answers in its time, and before it ends."""
+    """Whether a server answers in its time, before it ends, and is ours: another could have taken the port meanwhile."""
     until = time.monotonic() + START_SECONDS
     while time.monotonic() < until and process.poll() is None:
         try:
             with urllib.request.urlopen(address, timeout=5):
-                return True
+                if _listens(process, urlsplit(address).port):
+                    return True
         except (urllib.error.URLError, OSError):
-            time.sleep(0.5)
+            pass
+        time.sleep(0.5)
     return False
+
+
+def _listens(process: "subprocess.Popen[bytes]", port: int | None) -> bool:
+    """Whether the process, or one that it began, listens at the port."""
+    try:
+        begun = psutil.Process(process.pid)
+        return any(
+            connection.status == psutil.CONN_LISTEN and connection.laddr.port == port
+            for each in [begun, *begun.children(recursive=True)]
+            for connection in each.net_connections("tcp")
+        )
+    except psutil.NoSuchProcess:
+        return False
 
 
 def _silent(address: str, log: Path) -> UserError:

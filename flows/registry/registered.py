@@ -1,5 +1,6 @@
 """The versions of the registered model: found, made, and what the aliases point to."""
 
+import re
 import secrets
 from pathlib import Path
 
@@ -27,7 +28,7 @@ class Registered:
     def all(self) -> list[ModelVersion]:
         """Every version, the newest first."""
         found = self.client.search_model_versions(f"name='{MODEL}'")
-        return sorted(found, key=lambda version: -int(version.version))
+        return sorted(found, key=lambda version: -_rank(version))
 
     def of_ticket(self, sha256: str) -> list[ModelVersion]:
         """The versions that say to carry the ticket file of this sha256, the oldest first."""
@@ -123,6 +124,15 @@ class Registered:
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
+
+
+def _rank(version: ModelVersion) -> int:
+    """The number to order by; UserError if the store gives none."""
+    if not re.fullmatch(r"\d{1,9}", number(version)):
+        raise UserError(
+            f"the registry has a version called {number(version)!r}, expected a number; delete it there"
+        )
+    return int(number(version))
 
 
 def number(version: ModelVersion) -> str:

@@ -136,7 +136,8 @@ def _sync_pictures(store: Store, run: Run, facts: TicketFacts) -> None:
     digest, last = facts.pictures_digest, run.data.tags.get(PICTURES)
     if not facts.pictures or (last and last.endswith(digest)):
         return
-    step = int(last.split()[0]) + 1 if last else 0
+    known = re.match(r"\d{1,9}(?= |$)", last or "")  # a store says what it likes
+    step = int(known[0]) + 1 if known else 0
     there = [Path(entry.path).name for entry in store.client.list_artifacts(run.info.run_id, "images")]
     for key, strip_HWC in facts.strips():
         key = re.sub(r"[^\w./ -]", "_", key, flags=re.ASCII)

@@ -44,7 +44,7 @@ def _configuration(place: Path) -> Path:
     parser["mlflow"] = {
         "default_permission": "READ",
         "database_uri": f"sqlite:///{place / 'mlflow-users.db'}".replace("%", "%%"),
-        "authorization_function": "mlflow.server.auth:authenticate_request_basic_auth",
+        "authorization_function": "flows.tracking.authorization:authorize",
         "auth_cache_ttl_seconds": str(CACHE_SECONDS),
     }
     path = place / "mlflow.ini"

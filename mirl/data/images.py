@@ -1,6 +1,8 @@
 """Reads image files; whatever is not a whole 8-bit picture is refused in words."""
 
+import warnings
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -11,6 +13,9 @@ from mirl.files import open_file
 SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 """What counts as an image in a folder; anything else lies there unnoticed."""
 
+FORMATS = ("BMP", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
+"""Pillow's decoders that may read one: it has others for any file, some of which start programs."""
+
 _MODES = frozenset({"1", "CMYK", "L", "LA", "P", "PA", "RGB", "RGBA", "YCbCr"})
 
 
@@ -20,7 +25,7 @@ def read_image(path: Path) -> np.ndarray:
     Raises UserError where the file is missing, cut off, not an image, of more than 8 bits or see-through.
     """
     try:
-        with open_file(path) as file, Image.open(file) as picture:
+        with open_file(path) as file, _opened(file) as picture:
             _refuse_deep(path, picture)
             upright = ImageOps.exif_transpose(picture)  # decodes; a truncated file raises here
             return np.ascontiguousarray(_to_rgb(path, upright))
@@ -28,10 +33,19 @@ def read_image(path: Path) -> np.ndarray:
         raise UserError(f"{path} does not exist; expected an image file") from None
     except UnidentifiedImageError:
         raise UserError(f"{path} is not an image that can be read; replace or remove the file") from None
-    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise UserError(f"{path} is too large ({error}); cut it into pieces") from None
+    except (OSError, SyntaxError, ValueError, EOFError) as error:
         if isinstance(error, UserError):
             raise
         raise UserError(f"{path} is broken ({error}); replace or remove the file") from None
+
+
+def _opened(file: BinaryIO) -> Image.Image:
+    """The picture, not yet decoded; of more pixels than Pillow finds safe (89 million) it raises its warning."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        return Image.open(file, formats=FORMATS)
 
 
 def image_files(folder: Path) -> list[Path]:

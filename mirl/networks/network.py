@@ -13,7 +13,7 @@ Blocks = Annotated[int, Field(ge=0, le=256)]
 """How many there are of a level."""
 Channels = Annotated[int, Field(ge=1, le=4096)]
 """At the finest level, or of a prompt."""
-Side = Annotated[int, Field(ge=1, le=1024)]
+Side = Annotated[int, Field(ge=1, le=256)]
 """Height and width of a prompt, or how many there are."""
 
 

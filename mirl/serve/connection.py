@@ -15,6 +15,9 @@ NOT_HTTP = (
     "the request is not HTTP/1.1 as RFC 9112 has it, or its headers are too long; send it with another client"
 )
 
+BEHIND_SECONDS = 0.5
+"""For a picture to be answered behind which another request came; then its connection is cut."""
+
 
 class Connection(H11Protocol):
     """uvicorn's, within a crowd and with two clocks of `seconds`.
@@ -28,6 +31,8 @@ class Connection(H11Protocol):
         self._crowd, self._seconds = crowd, seconds
         self._asking: asyncio.TimerHandle | None = None
         self._fetching: asyncio.TimerHandle | None = None
+        self._answered = False
+        """Whether the answer that is being fetched is written, so that the next one has a clock of its own."""
 
     @property
     def has_place(self) -> bool:
@@ -55,6 +60,17 @@ class Connection(H11Protocol):
         if self._asking and self.cycle and not self.cycle.response_complete:
             self._asking.cancel()
             self._asking = None
+        if self._more_came():
+            self.loop.call_later(BEHIND_SECONDS, self._cut_behind_a_picture)
+
+    def _more_came(self) -> bool:
+        """Whether more came behind a request that is not answered: reading stops then, so nobody would see a client go."""
+        busy = self.cycle is not None and not self.cycle.response_complete
+        return busy and bool(self.conn.trailing_data[0])
+
+    def _cut_behind_a_picture(self) -> None:
+        if self._more_came() and self.has_place:
+            self.transport.abort()
 
     def send_400_response(self, msg: str) -> None:
         """uvicorn's, in JSON like all errors; nothing where another answer has begun. The connection is closed."""
@@ -79,9 +95,9 @@ class Connection(H11Protocol):
         self._wait()
 
     def on_response_complete(self) -> None:
-        if self._fetching:
-            self._fetching.cancel()
-            self._fetching = None
+        self._answered = True
+        if not self.flow.write_paused:
+            self._fetched()
         # Before uvicorn, which may begin with the next request at once; it may also have closed the connection, which waits
         # for ever until what was written is fetched.
         self._wait()
@@ -95,4 +111,15 @@ class Connection(H11Protocol):
     def pause_writing(self) -> None:
         super().pause_writing()
         if not self._fetching:  # one clock for the whole answer, however often it stops and goes on
+            self._answered = False
             self._fetching = self.loop.call_later(self._seconds, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self._answered:
+            self._fetched()
+
+    def _fetched(self) -> None:
+        if self._fetching:
+            self._fetching.cancel()
+            self._fetching = None

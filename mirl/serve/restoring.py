@@ -25,6 +25,9 @@ from mirl.serve.refusal import Refusal
 from mirl.tickets import fit
 from mirl.tickets.ticket import Ticket
 
+MOST_SIDE = 2**16 - 1
+"""Pixels, as in JPEG: a thread of a picture has more tiles than an even one of as many pixels."""
+
 
 def serve(means: Means, pulse: Pulse, pipe: Connection) -> None:
     """Answer on `pipe` until it is closed: first the ticket's facts (or a UserError), then an answer for each wanted."""
@@ -97,6 +100,11 @@ def header(data: bytes, most_pixels: int) -> str:
     except UserError:
         raise Refusal("wrong_type", f"the body is no picture that can be read; {KNOWN} can") from None
     height, width = size_of(data, "the picture")
+    if max(height, width) > MOST_SIDE:
+        raise Refusal(
+            "too_large",
+            f"the picture has {width} x {height} pixels, expected sides of at most {MOST_SIDE}; cut it into pieces",
+        )
     if width * height > most_pixels:
         raise Refusal(
             "too_large",

@@ -18,6 +18,8 @@ from mirl.serve.limits import Limits
 from mirl.serve.messages import Means
 from mirl.serve.workshop import Workshop
 
+BUFFER_BYTES = 2**18
+"""Of a connection in the system, for what is sent and what is received."""
 BACKLOG = 1024
 """Connections that may wait to be accepted."""
 
@@ -77,7 +79,13 @@ def listening(address: Address) -> socket.socket:
     host, port = address.host, address.port
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        return socket.create_server((host, port), family=family, backlog=BACKLOG)
+        listener = socket.create_server((host, port), family=family, backlog=BACKLOG)
+        for buffer in (
+            socket.SO_SNDBUF,
+            socket.SO_RCVBUF,
+        ):  # of each connection; else the system lets them grow
+            listener.setsockopt(socket.SOL_SOCKET, buffer, BUFFER_BYTES)
+        return listener
     except (OSError, OverflowError) as error:
         taken = getattr(error, "errno", None) == errno.EADDRINUSE
         mending = "choose another --port" if taken else "choose another --host or --port"

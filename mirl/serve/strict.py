@@ -11,6 +11,8 @@ _FORGIVEN = re.compile(rb"(?<!\r)\n|\r[^\n]|\n[ \t]|[\x00-\x08\x0b\x0c\x0e-\x1f\
 """In a head: line ends other than CRLF, continued lines, control characters."""
 _CHUNK = re.compile(rb"[0-9A-Fa-f]{1,15}\r\n")
 """The line before a chunk: its size, and nothing else."""
+FREE_CHUNKS, CHUNK_BYTES = 1000, 1024
+"""So many chunks may be of any size; then their average is to be of so many bytes: a chunk costs more than its bytes."""
 
 
 class StrictConnection(h11.Connection):
@@ -40,6 +42,8 @@ class _Lines(ReceiveBuffer):
 
     _looked = 0
     """Bytes of the next head in which nothing was found."""
+    _chunks = 0
+    _chunked_bytes = 0
 
     def maybe_extract_lines(self) -> list[bytearray] | None:
         if self._data[:2] == b"\r\n":
@@ -58,6 +62,11 @@ class _Lines(ReceiveBuffer):
         line = super().maybe_extract_next_line()
         if line is not None and not _CHUNK.fullmatch(line):
             raise h11.LocalProtocolError("expected the size of a chunk alone")
+        if line is not None:
+            self._chunks += 1
+            self._chunked_bytes += int(line, 16)
+            if self._chunks > FREE_CHUNKS + self._chunked_bytes // CHUNK_BYTES:
+                raise h11.LocalProtocolError("expected larger chunks")
         return line
 
     def _extract(self, count: int) -> bytearray:

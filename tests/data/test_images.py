@@ -88,3 +88,23 @@ def test_a_missing_or_empty_folder_is_refused(tmp_path):
         image_files(tmp_path / "gone")
     with pytest.raises(UserError, match="has no image files"):
         image_files(tmp_path)
+
+
+def test_no_file_begins_a_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    traces = tmp_path / "bin"
+    traces.mkdir()
+    (traces / "gs").write_text(f"#!/bin/sh\ntouch {tmp_path / 'begun'}\n")
+    (traces / "gs").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{traces}:/usr/bin:/bin")
+    (tmp_path / "evil.png").write_bytes(
+        b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 64 64\n%%EndComments\nshowpage\n%%EOF\n"
+    )
+    with pytest.raises(UserError, match="not an image that can be read"):
+        read_image(tmp_path / "evil.png")
+    assert not (tmp_path / "begun").exists()
+
+
+def test_a_picture_of_too_many_pixels_is_refused_undecoded(tmp_path: Path) -> None:
+    Image.new("1", (13_300, 13_300)).save(tmp_path / "bomb.png")
+    with pytest.raises(UserError, match=r"bomb\.png is too large"):
+        read_image(tmp_path / "bomb.png")

@@ -98,3 +98,17 @@ def test_a_folder_that_cannot_be_closed_is_said(tmp_path: Path) -> None:
     login.folder(tmp_path).write_text("")
     with pytest.raises(UserError, match="closed to others"):
         login.keep(tmp_path)
+
+
+def test_a_login_that_others_could_read_is_not_used(tmp_path: Path) -> None:
+    login.keep(tmp_path)
+    login.file(tmp_path).chmod(0o644)
+    with pytest.raises(UserError, match="others could read"):
+        login.keep(tmp_path)
+
+
+def test_a_pipe_in_place_of_the_login_is_refused_at_once(tmp_path: Path) -> None:
+    login.private(login.folder(tmp_path))
+    os.mkfifo(login.file(tmp_path), 0o600)
+    with pytest.raises(UserError, match="a pipe"):
+        login.keep(tmp_path)

@@ -173,9 +173,12 @@ def test_who_may_read_mlflow_writes_nothing_of_ours(served: Served) -> None:
             "registered-models/set-tag": {"name": "mirl", "key": "sha256", "value": "evil"},
             "model-versions/create": {"name": "mirl", "source": "file:///evil"},
             "runs/create": {"experiment_id": "0"},
+            "experiments/create": {"name": "evil", "artifact_location": "file:///evil"},
             "users/create": {"username": "other", "password": "reads-and-reads"},
         }.items():
             assert client.post(f"{api}/{path}", json=body).status_code == 403, path
+            ajax = f"{served.mlflow}/ajax-api/2.0/mlflow/{path}"
+            assert client.post(ajax, json=body).status_code == 403, path
         artifact = f"{served.mlflow}/api/2.0/mlflow-artifacts/artifacts/0/evil"
         assert client.put(artifact, content=b"evil").status_code == 403
 
