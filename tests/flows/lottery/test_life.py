@@ -26,13 +26,20 @@ class Server:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.seconds, self.events, self.given = 1000.0, list[dict[str, Any]](), list[UUID]()
         monkeypatch.setattr(life.time, "monotonic", lambda: self.seconds)
-        monkeypatch.setattr(life, "heard", lambda client: (self.events[: life.PAGE], None))
+        monkeypatch.setattr(life, "heard", self._heard)
         monkeypatch.setattr(
             life,
             "working",
             lambda client: [SimpleNamespace(id=run, state=Running()) for run in (DEAD, LIVING)],
         )
         monkeypatch.setattr(life, "give_heartbeats", self._give)
+
+    def _heard(self, client: SyncPrefectClient, run: Any = None) -> tuple[list[dict[str, Any]], None]:
+        name = f"prefect.flow-run.{run.id}" if run else ""
+        told = [
+            event for event in self.events if not name or event["resource"]["prefect.resource.id"] == name
+        ]
+        return told[: life.PAGE], None
 
     def hear(self, run: UUID) -> None:
         self.events.insert(
@@ -173,3 +180,26 @@ def test_a_look_does_not_outlast_the_time_to_come_back(monkeypatch: pytest.Monke
             assert looked.wait(LOOK_SECONDS)
         server.shutdown()
     assert 2 * LOOK_SECONDS < life.COME_BACK_SECONDS
+
+
+def test_one_that_lives_is_heard_among_many_others(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(life, "PAGE", 1)  # the newest event is always of the run that lives
+    vigil = Vigil()
+    for _ in range(30):
+        server.hear(DEAD)
+        assert server.let_pass(LOOK_SECONDS, vigil) == []
+    assert server.let_pass(FORGOTTEN_SECONDS + 2 * LOOK_SECONDS, vigil)  # when it falls silent
+
+
+def test_what_could_not_be_sent_is_sent_at_the_next_look(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vigil = Vigil()
+    vigil.look(cast(SyncPrefectClient, None))
+    server.seconds += FORGOTTEN_SECONDS + 1
+    with monkeypatch.context() as away:
+        away.setattr(life, "give_heartbeats", lambda client, runs: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            vigil.look(cast(SyncPrefectClient, None))
+    vigil.look(cast(SyncPrefectClient, None))
+    assert DEAD in server.given
