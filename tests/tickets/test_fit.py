@@ -131,5 +131,5 @@ def test_sizes_that_no_network_has_are_refused_in_a_short_sentence(options: dict
 
 def test_the_largest_sizes_have_shapes() -> None:
     options: dict[str, Any] = {"width": 4096, "blocks": [1] * 7, "heads": [1] * 7, "expansion": 16.0,
-               "prompt_channels": [4096] * 6, "prompt_sizes": [1024] * 6, "prompt_components": 1024}  # fmt: skip
+               "prompt_channels": [4096] * 6, "prompt_sizes": [256] * 6, "prompt_components": 256}  # fmt: skip
     assert outline(NetworkSection(name="promptir", options=options)).multiple == 64
