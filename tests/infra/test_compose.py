@@ -167,3 +167,9 @@ def test_compose_takes_it_with_secrets_only(tmp_path: Path) -> None:
     assert refused.returncode and "run infra/secrets.sh" in refused.stderr
     taken = compose(*arguments, env=dict.fromkeys(SECRETS, "x"))
     assert taken.returncode == 0, taken.stderr
+
+
+def test_workers_are_given_what_is_committed_and_not_the_secrets_beside_it(services: Services) -> None:
+    for name in WORKERS:
+        given = [volume.split(":/")[1] for volume in services[name]["volumes"]]
+        assert sorted(given) == ["home/mirl/.ssh:ro", "repository/.git:ro", "var/lib/mirl"], name

@@ -94,3 +94,31 @@ def _children(process: int) -> list[int]:
     """The processes that it began, and those that they began."""
     listed = Path(f"/proc/{process}/task/{process}/children").read_text().split()
     return [found for child in map(int, listed) for found in (child, *_children(child))]
+
+
+ANSWERING = """
+import http.server, sys
+class Answer(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+    def log_message(self, *said): pass
+http.server.HTTPServer(("127.0.0.1", int(sys.argv[1])), Answer).serve_forever()
+"""
+
+
+def test_another_server_at_the_port_is_not_taken_for_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would be told the login."""
+    with socket.socket() as asking:
+        asking.bind(("127.0.0.1", 0))
+        port = asking.getsockname()[1]
+    other = subprocess.Popen([sys.executable, "-c", ANSWERING, str(port)])
+    ours = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+    try:
+        assert servers._answers(f"http://127.0.0.1:{port}/health", other)
+        monkeypatch.setattr(servers, "START_SECONDS", 3.0)
+        assert not servers._answers(f"http://127.0.0.1:{port}/health", ours)
+    finally:
+        for process in (other, ours):
+            process.kill()
+            process.wait()

@@ -5,11 +5,14 @@ import sqlite3
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
+from mlflow.entities.model_registry import ModelVersion
 
 from flows import registry
-from flows.registry import model_files
+from flows.registry import model_files, registered
 from flows.registry.__main__ import main
 from flows.registry.carried import Carried
 from flows.tracking.store import Store
@@ -243,3 +246,19 @@ def test_tags_do_not_reach_the_terminal_as_they_are(twice: Path, capsys: pytest.
     out, err = capsys.readouterr()
     assert r"a\x1b]0;owned\x07\u202e\nx" in out
     assert (out + err).replace("\n", "").isprintable() and "\nx" not in out + err
+
+
+@pytest.mark.parametrize("said", ["x y", " ", "9" * 5000])
+def test_a_step_that_is_no_number_stops_no_promotion(root: Path, decided: Decided, said: str) -> None:
+    decided(1)
+    registry.promote(root, scored)
+    for key, value in {"mirl.pictures": said, "mirl.imported": "other"}.items():
+        asked(root, "UPDATE tags SET value = ? WHERE key = ?", value, key)
+    decided(2)
+    assert registry.promote(root, scored, force=True).version == "2"
+
+
+def test_a_version_that_is_no_number_is_said() -> None:
+    version = SimpleNamespace(version="1\x1b[2J", tags={})
+    with pytest.raises(UserError, match="expected a number"):
+        registered._rank(cast(ModelVersion, version))
