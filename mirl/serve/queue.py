@@ -22,6 +22,7 @@ PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 1, 30
 GRACE_SECONDS = 2
 """For a picture whose time is up to be given up between two tiles; then its process is killed."""
 
+STARTING = "the restoring process is still being begun again; send the picture later"
 FAILING = "the ticket that the server began with cannot be loaded again, so nothing is restored; the server's log says why"
 
 
@@ -89,6 +90,8 @@ class Queue:
             async with asyncio.timeout_at(waiting.deadline):
                 return await waiting.answer  # cancelled with us, then nobody waits for it
         except TimeoutError:
+            if self.status == "starting":
+                raise Refusal("unready", STARTING) from None
             raise Refusal(
                 "late",
                 f"the picture was not restored within {self._limits.seconds:g} s; make it smaller, or send it later",

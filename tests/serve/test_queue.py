@@ -10,6 +10,7 @@ from mirl.serve.limits import Limits
 from mirl.serve.messages import Restored, Wanted
 from mirl.serve.metrics import Metrics
 from mirl.serve.queue import Queue
+from mirl.serve.refusal import Refusal
 from mirl.serve.workshop import Workshop
 
 TICKET = {"name": "tiny", "sha256": "0" * 64}
@@ -62,3 +63,16 @@ def test_only_the_picture_of_who_has_gone_is_given_up(
 
     monkeypatch.setattr(asyncio, "to_thread", begin)
     assert asyncio.run(scene()) is not answered
+
+
+@pytest.mark.parametrize(("ready", "outcome"), [(True, "late"), (False, "unready")])
+def test_who_waited_for_a_process_that_is_begun_is_told_so(ready: bool, outcome: str) -> None:
+    async def scene() -> str:
+        process = Process()
+        process.ready = ready
+        queue = Queue(cast(Workshop, process), Limits(seconds=0.01), Metrics(TICKET))
+        with pytest.raises(Refusal) as refused:
+            await queue.restored(Wanted(data=b""))
+        return refused.value.outcome
+
+    assert asyncio.run(scene()) == outcome
