@@ -5,6 +5,7 @@ Each package defines its own section beside the code it steers; `mirl.study.para
 
 import difflib
 import hashlib
+import itertools
 import json
 import re
 from collections.abc import Mapping
@@ -84,26 +85,31 @@ def read_yaml(path: Path) -> Any:
 
 def parse_yaml(text: str, source: str) -> Any:
     """The plain data that `text` says; UserError, which names `source`, where it is not YAML."""
+    loader = _Loader(text)
     try:
-        values = yaml.load(text, _Loader)
-        if _size(values, {}) > MOST_VALUES:
-            raise UserError(f"{source} has more than {MOST_VALUES} values, repeated ones counted; write less")
-        return values
-    except yaml.YAMLError as error:
-        raise UserError(f"{source} is not valid YAML: {' '.join(str(error).split())}") from None
+        node = loader.get_single_node()
+        if node is not None and _size(node, {}) <= MOST_VALUES:
+            return loader.construct_document(node)
     except RecursionError:
         raise UserError(f"{source} is nested too deeply; write it flatter") from None
+    except Exception as error:  # PyYAML's own, and what its constructors raise of a date that is none
+        raise UserError(f"{source} is not valid YAML: {' '.join(str(error).split())}") from None
+    finally:
+        loader.dispose()
+    if node is None:
+        return None
+    raise UserError(f"{source} has more than {MOST_VALUES} values, repeated ones counted; write less")
 
 
-def _size(value: Any, known: dict[int, int]) -> int:
-    """How many values there are in `value`; one that stands in several places, by an alias, counts in each."""
-    if not isinstance(value, dict | list):
+def _size(node: yaml.Node, known: dict[int, int]) -> int:
+    """How many values there are in `node`; one that stands in several places, by an alias, counts in each."""
+    if not isinstance(node, yaml.CollectionNode):
         return 1
-    if id(value) not in known:
-        known[id(value)] = MOST_VALUES  # for one that holds itself
-        inner = [*value.keys(), *value.values()] if isinstance(value, dict) else value
-        known[id(value)] = 1 + sum(_size(each, known) for each in inner)
-    return known[id(value)]
+    if id(node) not in known:
+        known[id(node)] = MOST_VALUES  # for one that holds itself
+        inner = itertools.chain(*node.value) if isinstance(node, yaml.MappingNode) else node.value
+        known[id(node)] = 1 + sum(_size(each, known) for each in inner)
+    return known[id(node)]
 
 
 def yaml_text(values: Any) -> str:

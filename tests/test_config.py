@@ -115,3 +115,20 @@ def test_a_file_that_stands_for_billions_of_values_is_refused(last: str) -> None
 
 def test_an_alias_is_taken() -> None:
     assert parse_yaml("a: &a {b: 1}\nc: [*a, *a]", "params.yaml")["c"] == [{"b": 1}, {"b": 1}]
+
+
+@pytest.mark.parametrize("value", ["2020-99-99", "0b_", '!!int ""', '"\\UFFFFFFFF"', "!!bool x", "9" * 5000])
+def test_a_value_that_cannot_be_made_is_said(value: str) -> None:
+    with pytest.raises(UserError, match="not valid YAML"):
+        parse_yaml(f"x: {value}", "params.yaml")
+
+
+def test_merged_keys_are_counted_before_they_are_merged() -> None:
+    lines = ["a0: &a0 {k: 1}"]
+    lines += [f"a{n}: &a{n} {{<<: [{', '.join([f'*a{n - 1}'] * 9)}]}}" for n in range(1, 12)]
+    with pytest.raises(UserError, match="more than 100000 values"):
+        parse_yaml("\n".join(lines), "params.yaml")
+
+
+def test_nothing_is_nothing() -> None:
+    assert parse_yaml("", "params.yaml") is None and parse_yaml("# a", "params.yaml") is None

@@ -61,15 +61,16 @@ class Connection(H11Protocol):
             self._asking.cancel()
             self._asking = None
         if self._more_came():
-            self.loop.call_later(BEHIND_SECONDS, self._cut_behind_a_picture)
+            self.loop.call_later(BEHIND_SECONDS, self._cut_behind, self.cycle)
 
     def _more_came(self) -> bool:
         """Whether more came behind a request that is not answered: reading stops then, so nobody would see a client go."""
         busy = self.cycle is not None and not self.cycle.response_complete
-        return busy and bool(self.conn.trailing_data[0])
+        ended = self.conn.their_state in (h11.DONE, h11.MUST_CLOSE)  # else it is more of the same body
+        return busy and ended and bool(self.conn.trailing_data[0])
 
-    def _cut_behind_a_picture(self) -> None:
-        if self._more_came() and self.has_place:
+    def _cut_behind(self, cycle: object) -> None:
+        if self.cycle is cycle and self._more_came() and self.has_place:
             self.transport.abort()
 
     def send_400_response(self, msg: str) -> None:

@@ -46,6 +46,7 @@ class _Lines(ReceiveBuffer):
     _chunked_bytes = 0
 
     def maybe_extract_lines(self) -> list[bytearray] | None:
+        self._chunks = self._chunked_bytes = 0  # a head begins, or a body has ended
         if self._data[:2] == b"\r\n":
             return super().maybe_extract_lines()
         start = max(0, self._looked - 3)

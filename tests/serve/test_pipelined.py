@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from mirl.serve.connection import BEHIND_SECONDS
 from tests.serve.conftest import Server, encoded, noise, post, restoring_process, wait_until
 from tests.serve.test_hostile import stopped
 
@@ -37,6 +38,25 @@ def test_a_body_in_large_chunks_is_taken(impatient: Server) -> None:
             client.sendall(b"1\r\n" + bytes([byte]) + b"\r\n")
         client.sendall(b"0\r\n\r\n")
         assert client.recv(65536).startswith(b"HTTP/1.1 200")
+
+
+def test_a_pause_within_a_body_is_no_request_behind_it(impatient: Server) -> None:
+    with impatient.open() as client:
+        client.sendall(BEGUN % b"image/png")
+        for part in (b"%x" % len(SMALL), b"\r\n" + SMALL + b"\r", b"\n0\r\n\r", b"\n"):
+            client.sendall(part)
+            time.sleep(2 * BEHIND_SECONDS)  # that it is not cut in this time is what is asked
+        assert client.recv(65536).startswith(b"HTTP/1.1 200")
+
+
+def test_chunks_are_counted_for_each_body(impatient: Server) -> None:
+    with impatient.open() as client:
+        for _ in range(5):
+            client.sendall(BEGUN % b"text/html" + CHUNK * 900 + b"0\r\n\r\n")
+            said = b""
+            while not said.endswith(b"}"):
+                said += client.recv(65536)
+            assert said.startswith(b"HTTP/1.1 415")
 
 
 @pytest.mark.parametrize("more", [b"G", b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n", b"\r\n"])

@@ -179,6 +179,8 @@ def test_who_may_read_mlflow_writes_nothing_of_ours(served: Served) -> None:
             assert client.post(f"{api}/{path}", json=body).status_code == 403, path
             ajax = f"{served.mlflow}/ajax-api/2.0/mlflow/{path}"
             assert client.post(ajax, json=body).status_code == 403, path
+        demo = f"{served.mlflow}/ajax-api/3.0/mlflow/demo/generate"
+        assert client.post(demo, json={}).status_code == 403
         artifact = f"{served.mlflow}/api/2.0/mlflow-artifacts/artifacts/0/evil"
         assert client.put(artifact, content=b"evil").status_code == 403
 
