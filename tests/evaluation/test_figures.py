@@ -13,6 +13,6 @@ def test_an_input_far_below_or_above_is_an_arrow(degraded_db: float, said: str) 
         arm="a", colour=0, control=False, densities=[1.0, 0.5], values=[30.0, 30.2], collapsed=[False] * 2
     )
     with warnings.catch_warnings():
-        warnings.simplefilter("error")  # a label far outside leaves no room for the axes
+        warnings.simplefilter("error", UserWarning)  # a label far outside leaves no room for the axes
         drawn = against_density("mean", [curve], 30.0, degraded_db)
     assert f">{said}<" in drawn
