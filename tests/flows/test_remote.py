@@ -39,6 +39,8 @@ def server() -> Iterator[tuple[int, str]]:
     yield serving.get_port(), key.export_public_key().decode()
     loop.call_soon_threadsafe(loop.stop)
     thread.join()
+    serving.close()
+    loop.run_until_complete(asyncio.sleep(0.1))  # its sockets are closed by the loop
     loop.run_until_complete(loop.shutdown_asyncgens())
     loop.close()
 
