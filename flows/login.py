@@ -90,6 +90,8 @@ def kept(root: Path) -> dict[str, str]:
         words = [word for word in shlex.split(read_text(_closed(file(root)))) if word != "export"]
     except FileNotFoundError:
         return {}
+    except UserError:
+        raise
     except (OSError, ValueError) as error:
         raise UserError(f"the login in {file(root)} cannot be read ({error}); remove it") from None
     return {name: value for name, _, value in (word.partition("=") for word in words)}

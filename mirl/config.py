@@ -85,8 +85,8 @@ def read_yaml(path: Path) -> Any:
 
 def parse_yaml(text: str, source: str) -> Any:
     """The plain data that `text` says; UserError, which names `source`, where it is not YAML."""
-    loader = _Loader(text)
     try:
+        loader = _Loader(text)  # which looks at its characters
         node = loader.get_single_node()
         if node is not None and _size(node, {}) <= MOST_VALUES:
             return loader.construct_document(node)
@@ -94,8 +94,6 @@ def parse_yaml(text: str, source: str) -> Any:
         raise UserError(f"{source} is nested too deeply; write it flatter") from None
     except Exception as error:  # PyYAML's own, and what its constructors raise of a date that is none
         raise UserError(f"{source} is not valid YAML: {' '.join(str(error).split())}") from None
-    finally:
-        loader.dispose()
     if node is None:
         return None
     raise UserError(f"{source} has more than {MOST_VALUES} values, repeated ones counted; write less")

@@ -117,7 +117,9 @@ def test_an_alias_is_taken() -> None:
     assert parse_yaml("a: &a {b: 1}\nc: [*a, *a]", "params.yaml")["c"] == [{"b": 1}, {"b": 1}]
 
 
-@pytest.mark.parametrize("value", ["2020-99-99", "0b_", '!!int ""', '"\\UFFFFFFFF"', "!!bool x", "9" * 5000])
+@pytest.mark.parametrize(
+    "value", ["2020-99-99", "0b_", '!!int ""', '"\\UFFFFFFFF"', "!!bool x", "9" * 5000, "\x01", "\ud800"]
+)
 def test_a_value_that_cannot_be_made_is_said(value: str) -> None:
     with pytest.raises(UserError, match="not valid YAML"):
         parse_yaml(f"x: {value}", "params.yaml")

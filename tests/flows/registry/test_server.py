@@ -4,7 +4,6 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from flows.registry import model_files
 from flows.registry.card import Card
 from flows.registry.registered import Registered, number
 from flows.tracking.store import Store
-from tests.flows.registry.tiny import CHAMPION, alias, scored
+from tests.flows.registry.tiny import CHAMPION, alias, answers, scored
 
 
 @pytest.fixture
@@ -52,14 +51,6 @@ def files(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterat
         process.terminate()
         process.wait(30)
         log.close()
-
-
-def answers(url: str) -> bool:
-    try:
-        with urllib.request.urlopen(url, timeout=5) as answer:
-            return bool(answer.status == 200)
-    except OSError:
-        return False
 
 
 def test_a_version_behind_a_server_is_compared_file_by_file(

@@ -5,7 +5,6 @@ import shutil
 import socket
 import subprocess
 import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from mirl.restore.image_file import decode
 from mirl.restore.restorer import Restorer
 from mirl.tickets.format import read
 from tests.documented import documented, environment, run_against
+from tests.flows.registry.tiny import answers
 
 
 @pytest.fixture
@@ -55,14 +55,6 @@ def port(champion: Path, tmp_path: Path) -> Iterator[int]:
         process.terminate()  # and with it, uvicorn: it asks to be told when its parent dies
         process.wait(30)
         log.close()
-
-
-def answers(url: str) -> bool:
-    try:
-        with urllib.request.urlopen(url, timeout=5) as answer:
-            return bool(answer.status == 200)
-    except OSError:
-        return False
 
 
 @pytest.mark.skipif(not shutil.which("curl"), reason="curl is not installed")

@@ -1,5 +1,6 @@
 """One test picture, and what the aliases point to."""
 
+import urllib.request
 from pathlib import Path
 
 import numpy as np
@@ -23,3 +24,12 @@ def alias(root: Path, name: str) -> str | None:
     """The number of the version that it points to."""
     found = Registered(Store(root)).aliased(name)
     return number(found) if found else None
+
+
+def answers(url: str) -> bool:
+    """Whether a server is there."""
+    try:
+        with urllib.request.urlopen(url, timeout=5) as answer:
+            return bool(answer.status == 200)
+    except OSError:
+        return False
