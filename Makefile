@@ -6,7 +6,7 @@ BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help demo test check format ui lock clean show-kill server worker deploy results test-cluster
+.PHONY: help demo test check format same ui lock clean show-kill server worker deploy results test-cluster
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -54,6 +54,9 @@ check: .venv/done ## ruff, types, layering
 format: .venv/done ## let ruff mend what it can
 	ruff check --fix .
 	ruff format .
+
+same: .venv/done ## show that the working tree makes the same bytes as another commit: make same BASE=HEAD~1 (ten minutes)
+	python -m benchmarks.same $(BASE)
 
 ui: .venv/done ## the MLflow UI on the embedded store, at http://127.0.0.1:5000
 	python -m flows.tracking ui

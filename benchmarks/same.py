@@ -1,0 +1,201 @@
+"""Shows that a change of the code moves no byte: trains two studies at two commits, here, and compares what they make.
+
+    make same BASE=<commit>
+
+The first side is BASE, the second the working tree with everything that git would add. Each is checked out into a folder of
+its own below .mirl/same, where `dvc repro` runs the studies `demo` and `arms`; then the dense and the smallest ticket of
+each restore pictures, whole and in tiles. A side that was made before is not made again. What is compared: every ticket,
+origin and prepared file, histories, scores, comparison.csv, decision.json and the restored pictures, without the columns
+that tell how long something took.
+
+Exit codes: 0 the same; 1 something differs, and the first difference is named; 2 a side could not be made.
+"""
+
+import argparse
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pandas as pd
+from safetensors import safe_open
+
+ROOT = Path(__file__).parents[1]
+STUDIES = ("demo", "arms")
+TIMED = ("seconds", "images_per_second", "joules")
+"""Parts of the names of columns and keys that tell how long something took, or what it drew."""
+TILED_MEMORY = "66M"
+"""So little that a picture of the report is restored in tiles."""
+STAGES = ("data/prepared", "tickets", "scores", "report", "restored")
+"""The folders that are compared, in the order in which they are made."""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.same",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("base", help="the commit that the working tree is compared with")
+    parser.add_argument("--study", choices=STUDIES, action="append", help="only this study (default: both)")
+    wanted = parser.parse_args(arguments)
+    differences: list[str] = []
+    try:
+        base, ours = git("rev-parse", "--verify", f"{wanted.base}^{{commit}}"), working_tree()
+        for study in wanted.study or STUDIES:
+            sides = [made(commit, study) for commit in (base, ours)]
+            differences += [f"{study}: {line}" for line in compared(*sides)]
+    except subprocess.CalledProcessError as error:
+        print(f"{' '.join(map(str, error.cmd))} ended with {error.returncode}", file=sys.stderr)
+        return 2
+    print("\n".join(differences) or f"every byte is that of {wanted.base}")
+    return 1 if differences else 0
+
+
+def git(*arguments: str, **environment: str) -> str:
+    """What a git command prints."""
+    command = ["git", *arguments]
+    done = subprocess.run(
+        command, cwd=ROOT, env=os.environ | environment, check=True, stdout=subprocess.PIPE, text=True
+    )
+    return done.stdout.strip()
+
+
+def working_tree() -> str:
+    """A commit of the working tree as it is, untracked files that git does not ignore included; no branch moves."""
+    with tempfile.TemporaryDirectory() as folder:
+        index = str(Path(folder) / "index")
+        git("read-tree", "HEAD", GIT_INDEX_FILE=index)
+        git("add", "--all", GIT_INDEX_FILE=index)
+        tree = git("write-tree", GIT_INDEX_FILE=index)
+    author = {f"GIT_{who}_{what}": "same" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
+    return git("commit-tree", tree, "-p", "HEAD", "-m", "the working tree", **author)
+
+
+def made(commit: str, study: str) -> Path:
+    """The folder in which `commit` has run `study`; one of the same files that was finished before is taken as it is."""
+    tree = git("rev-parse", f"{commit}^{{tree}}")
+    folder = ROOT / ".mirl" / "same" / tree[:12] / study
+    if (folder / "finished").exists():
+        return folder
+    print(f"{study} at {commit[:12]}", file=sys.stderr)
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    git("clone", "--quiet", "--shared", "--no-checkout", str(ROOT), str(folder))
+    git("-C", str(folder), "checkout", "--quiet", "--detach", commit)
+    own = folder / "studies" / f"{study}.yaml"
+    shutil.copy(own if own.exists() else ROOT / "studies" / f"{study}.yaml", folder / "params.yaml")
+    run(folder, sys.executable, "-c", f"import mirl; assert mirl.__path__[0].startswith({str(folder)!r})")
+    run(folder, str(Path(sys.executable).with_name("dvc")), "repro", "--quiet")
+    restore(folder)
+    (folder / "finished").touch()
+    return folder
+
+
+def restore(folder: Path) -> None:
+    """Restore the pictures of the report with the dense and the smallest ticket, whole and in tiles."""
+    tickets = sorted((folder / "tickets").glob("*/ticket.safetensors"), key=lambda path: path.stat().st_size)
+    pictures = sorted(map(str, (folder / "scores/dense/pictures").glob("*--input.png")))
+    for name, ticket in (("dense", folder / "tickets/dense/ticket.safetensors"), ("smallest", tickets[0])):
+        # First to compile the kernels: those that the compiler hands over differ from those that were kept by a rounding.
+        for out, memory in (("again", "1G"), (name, "1G"), (f"{name}-tiled", TILED_MEMORY)):
+            command = [sys.executable, "-m", "mirl.command.main", "restore"]
+            options = ["--ticket", str(ticket), "--memory", memory, "--threads", "2", "--force"]
+            chosen = pictures if out != "again" else pictures[:1]
+            run(folder, *command, *chosen, "-o", f"restored/{out}/", *options)
+    shutil.rmtree(folder / "restored/again")
+
+
+def run(folder: Path, *command: str) -> None:
+    """Run a command on the sources in `folder`; its progress bars go to the terminal."""
+    python = str(Path(sys.executable).parent)
+    environment = os.environ | {
+        "PATH": f"{python}{os.pathsep}{os.environ['PATH']}",
+        "PYTHONPATH": str(folder),
+        "MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db",
+    }
+    subprocess.run(command, cwd=folder, env=environment, check=True, stdout=subprocess.DEVNULL)
+
+
+def compared(base: Path, ours: Path) -> Iterator[str]:
+    """A line for each file of two sides that is not the same, in the order in which they are made."""
+    for file in files(base, ours):
+        sides = base / file, ours / file
+        if missing := [side for side in sides if not side.exists()]:
+            yield f"{file} is missing {'there' if missing[0] == sides[0] else 'here'}"
+        elif contents(sides[0]) != contents(sides[1]):
+            yield f"{file} differs{difference(*sides)}"
+
+
+def files(*sides: Path) -> list[Path]:
+    """The files of all sides: stage by stage, those of a stage from the oldest to the youngest of the first side."""
+    found = {
+        path.relative_to(side): (STAGES.index(stage), path.stat().st_mtime_ns)
+        for side in reversed(sides)
+        for stage in STAGES
+        for path in (side / stage).rglob("*")
+        if path.is_file() and contents(path)
+    }
+    return sorted(found, key=lambda file: (found[file], file))
+
+
+def contents(path: Path) -> str:
+    """The digest of what must be the same in a file; nothing if that is not compared."""
+    read = READERS.get(path.name) or READERS.get(path.suffix)
+    return hashlib.sha256(read(path)).hexdigest() if read else ""
+
+
+def _untimed_table(path: Path) -> bytes:
+    frame = pd.read_csv(path) if path.suffix == ".csv" else pd.read_parquet(path)
+    kept = [column for column in frame.columns if not _is_timed(column)]
+    return frame[kept].to_csv(index=False).encode()
+
+
+def _untimed_values(path: Path) -> bytes:
+    values = {key: value for key, value in json.loads(path.read_text()).items() if not _is_timed(key)}
+    return json.dumps(values, sort_keys=True).encode()
+
+
+def _is_timed(name: str) -> bool:
+    return any(part in name for part in TIMED)
+
+
+READERS: dict[str, Callable[[Path], bytes]] = {
+    ".safetensors": Path.read_bytes,
+    ".arrow": Path.read_bytes,
+    ".png": Path.read_bytes,
+    "manifest.parquet": Path.read_bytes,
+    "history.parquet": Path.read_bytes,
+    "scores.parquet": _untimed_table,
+    "comparison.csv": _untimed_table,
+    ".csv": _untimed_table,
+    "metrics.json": _untimed_values,
+    "findings.json": Path.read_bytes,
+    "decision.json": Path.read_bytes,
+}
+"""Name or ending of a file -> what of it is compared. Others (the report's page, which shows seconds) are not."""
+
+
+def difference(base: Path, ours: Path) -> str:
+    """What is not the same of two tickets or states, as far as their parts tell; of other files nothing."""
+    if base.suffix != ".safetensors":
+        return ""
+    parts: list[dict[str, object]] = []
+    for path in (base, ours):
+        with safe_open(path, framework="pt") as file:
+            header = json.loads((file.metadata() or {}).get("mirl", "{}"))
+            tensors = {name: file.get_tensor(name).numpy().tobytes() for name in file.keys()}  # noqa: SIM118
+        header.pop("content", None)
+        parts.append({**{f"header {key}": value for key, value in header.items()}, **tensors})
+    names = sorted(key for key in parts[0].keys() | parts[1].keys() if parts[0].get(key) != parts[1].get(key))
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return f": {', '.join(names[:3])}{more}" if names else ": the order of its parts"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
