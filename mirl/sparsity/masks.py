@@ -1,0 +1,70 @@
+"""The masks of a model by name: one or several sub-networks over one set of weights."""
+
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from itertools import pairwise
+
+from mirl.sparsity.mask import Mask
+
+ONE = "one"
+"""Name of the only mask of a model that has one."""
+
+
+class Masks(Mapping[str, Mask]):
+    """Masks by name, in the order given; all cover the same parameters. Immutable.
+
+    What no mask keeps is exactly 0 in the weights that stand beside them: only the `union` is stored and trained.
+    """
+
+    def __init__(self, masks: Mapping[str, Mask]) -> None:
+        """Raises ValueError if there is no mask, or two cover different parameters or shapes."""
+        self._masks = dict(masks)
+        if not self._masks:
+            raise ValueError("a model has at least one mask")
+        first, *others = self._masks.values()
+        shapes = {name: keep.shape for name, keep in first.items()}
+        for mask in others:
+            if {name: keep.shape for name, keep in mask.items()} != shapes:
+                raise ValueError("the masks of a model do not cover the same parameters")
+
+    @classmethod
+    def one(cls, mask: Mask) -> "Masks":
+        """The masks of a model that always runs the same sub-network."""
+        return cls({ONE: mask})
+
+    def __getitem__(self, name: str) -> Mask:
+        return self._masks[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._masks)
+
+    def __len__(self) -> int:
+        return len(self._masks)
+
+    def __eq__(self, other: object) -> bool:
+        """Whether both hold equal masks under the same names in the same order."""
+        if not isinstance(other, Masks):
+            return NotImplemented
+        return list(self) == list(other) and all(mask == other[name] for name, mask in self.items())
+
+    __hash__ = None  # type: ignore[assignment]
+
+    @cached_property
+    def union(self) -> Mask:
+        """What at least one mask keeps: what may be other than zero."""
+        first, *others = self._masks.values()
+        if not others:
+            return first
+        keep = dict(first)
+        for mask in others:
+            keep = {name: kept | mask[name] for name, kept in keep.items()}
+        return Mask(keep)
+
+    @cached_property
+    def nested(self) -> bool:
+        """Whether each mask keeps all that the one before it keeps."""
+        return all(
+            not bool((keep & ~larger[name]).any())
+            for smaller, larger in pairwise(self._masks.values())
+            for name, keep in smaller.items()
+        )
