@@ -80,7 +80,8 @@ def working_tree() -> str:
 def made(commit: str, study: str) -> Path:
     """The folder in which `commit` has run `study`; one of the same files that was finished before is taken as it is."""
     tree = git("rev-parse", f"{commit}^{{tree}}")
-    folder = ROOT / ".mirl" / "same" / tree[:12] / study
+    params = _params(commit, study)
+    folder = ROOT / ".mirl" / "same" / f"{tree[:12]}-{hashlib.sha256(params).hexdigest()[:6]}" / study
     if (folder / "finished").exists():
         return folder
     print(f"{study} at {commit[:12]}", file=sys.stderr)
@@ -88,13 +89,20 @@ def made(commit: str, study: str) -> Path:
     folder.parent.mkdir(parents=True, exist_ok=True)
     git("clone", "--quiet", "--shared", "--no-checkout", str(ROOT), str(folder))
     git("-C", str(folder), "checkout", "--quiet", "--detach", commit)
-    own = folder / "studies" / f"{study}.yaml"
-    shutil.copy(own if own.exists() else ROOT / "studies" / f"{study}.yaml", folder / "params.yaml")
+    (folder / "params.yaml").write_bytes(params)
     run(folder, sys.executable, "-c", f"import mirl; assert mirl.__path__[0].startswith({str(folder)!r})")
     run(folder, str(Path(sys.executable).with_name("dvc")), "repro", "--quiet")
     restore(folder)
     (folder / "finished").touch()
     return folder
+
+
+def _params(commit: str, study: str) -> bytes:
+    """The study as the commit has it; if it has none of that name, as the working tree does."""
+    path = f"studies/{study}.yaml"
+    if git("ls-tree", "--name-only", commit, path):
+        return (git("show", f"{commit}:{path}") + "\n").encode()
+    return (ROOT / path).read_bytes()
 
 
 def restore(folder: Path) -> None:

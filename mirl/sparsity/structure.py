@@ -1,6 +1,8 @@
 """Which weights come and go together: the shapes that hardware and files can make use of.
 
-A structure joins weights to units, which a scope chooses by their mean scores. Dimensions: O outputs and I inputs of a weight, the rest its kernel; o groups of outputs, i groups of inputs.
+A structure joins weights to units, which a scope chooses by their mean scores.
+
+Dimensions: O outputs and I inputs of a weight, the rest its kernel; o groups of outputs, i groups of inputs.
 """
 
 from collections.abc import Mapping
