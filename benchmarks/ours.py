@@ -11,13 +11,13 @@ from mirl.methods.rewind import Rewind, RewindArm
 from mirl.networks import NetworkSection, build, prunable
 from mirl.records import NullSink
 from mirl.sparsity.mask import Mask
-from mirl.training import heap
-from mirl.training.device import exactly
-from mirl.training.loading import Supply
-from mirl.training.run import Run
+from mirl.training import malloc
+from mirl.training.context import TrainingContext
+from mirl.training.device import reproducibly
+from mirl.training.loading import BatchSource
+from mirl.training.process_group import SINGLE_PROCESS
+from mirl.training.run import TrainingRun
 from mirl.training.section import MachineSection, TrainSection
-from mirl.training.surroundings import Surroundings
-from mirl.training.world import ALONE
 
 
 class Ours:
@@ -44,15 +44,15 @@ class Ours:
         self.prune("global")
         section = TrainSection.model_validate({"steps": 1_000_000, "precision": precision})
         # of the stream only the names of the pictures of a bad step would be asked
-        supply = Supply(stream=None, batch=batch, world=ALONE)  # type: ignore[arg-type]
-        around = Surroundings(checkpoint=Path("there-is-none"), sink=NullSink(), machine=MachineSection())
-        self.run = Run(self.network.train(), self.plan, supply, section, around)
+        source = BatchSource(stream=None, batch=batch, group=SINGLE_PROCESS)  # type: ignore[arg-type]
+        context = TrainingContext(checkpoint=Path("there-is-none"), sink=NullSink(), machine=MachineSection())
+        self.run = TrainingRun(self.network.train(), self.plan, source, section, context)
 
     def step(self, batch: Batch) -> None:
         self.run.take_step((batch.degraded_BCHW, batch.clean_BCHW))
 
     def steps(self, batch: Batch, count: int, threads: int) -> None:
-        """As many, as exactly and with the heap as `train` keeps it; the first of them pays for its pages."""
-        with exactly(MachineSection(threads=threads), self.run.device), heap.kept():
+        """As many, as reproducibly and with freed memory kept as `train` does; the first of them pays for its pages."""
+        with reproducibly(MachineSection(threads=threads), self.run.device), malloc.keep_freed_memory():
             for _ in range(count):
                 self.step(batch)

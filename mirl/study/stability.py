@@ -20,9 +20,9 @@ from mirl.methods.plan import Plan, Watch, copied
 from mirl.records import NullSink
 from mirl.sparsity.mask import Mask, State
 from mirl.study.stages import Study
-from mirl.training.device import device_of, exactly
+from mirl.training.context import TrainingContext
+from mirl.training.device import device_of, reproducibly
 from mirl.training.launch import train
-from mirl.training.surroundings import Surroundings
 
 POINTS = 11
 """Places on the line at which the loss is taken, both ends among them."""
@@ -83,7 +83,7 @@ def stabilities(study: Study, steps: Sequence[int]) -> Iterator[Stability]:
         stream = BatchStream(packed, study.params.train.batches, study.params.train.seed, UNSEEN)
         device = device_of(study.params.machine)
         network.to(device)
-        with exactly(study.params.machine, device):
+        with reproducibly(study.params.machine, device):
             unseen = [stream.batch(number) for number in range(BATCHES)]
             losses = line(network, ends[0], ends[1], unseen, study.should_stop)
         yield Stability(step=step, losses=losses)
@@ -122,7 +122,7 @@ def _trained(study: Study, packed: PackedImages, plan: Plan, part: int) -> tuple
     told = {"train": own_values(section), "network": own_values(study.params.network)}
     mark = fingerprint(told | {"stability": [plan.start_step, until, part]}, {"data": packed.digest})
     title = f"to step {until}" if part == COMMON else f"copy {part} from step {plan.start_step}"
-    around = Surroundings(
+    context = TrainingContext(
         checkpoint=study.files.checkpoint(mark),
         sink=NullSink(),
         should_stop=study.should_stop,
@@ -130,4 +130,4 @@ def _trained(study: Study, packed: PackedImages, plan: Plan, part: int) -> tuple
         machine=study.params.machine,
     )
     stream = BatchStream(packed, section.batches, section.seed, part)
-    return train(networks.build(study.params.network), plan, stream, section, around).weights, mark
+    return train(networks.build(study.params.network), plan, stream, section, context).weights, mark

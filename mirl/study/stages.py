@@ -35,10 +35,10 @@ from mirl.study.workspace import Workspace, write_json
 from mirl.tickets import fit
 from mirl.tickets.routing import Routing
 from mirl.tickets.ticket import Lineage, Ticket
+from mirl.training.context import TrainingContext
 from mirl.training.device import device_of
 from mirl.training.launch import train
 from mirl.training.loop import Trained
-from mirl.training.surroundings import Surroundings
 
 PROBE_SIDE = 64
 """Height and width of the picture that collapse is looked for with."""
@@ -177,7 +177,7 @@ def _train(
     part = before.ticket.lineage.round if plan.new_samples else 0
     stream = BatchStream(packed, section.batches, section.seed, part)
     sink = study.open_sink(mark, key, study.params.study)
-    around = Surroundings(
+    context = TrainingContext(
         checkpoint=study.files.checkpoint(mark),
         sink=sink,
         should_stop=study.should_stop,
@@ -185,7 +185,7 @@ def _train(
         machine=study.params.machine,
     )
     try:
-        return train(networks.build(before.network), plan, stream, section, around)
+        return train(networks.build(before.network), plan, stream, section, context)
     finally:
         sink.close()
 

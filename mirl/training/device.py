@@ -1,4 +1,4 @@
-"""What torch computes on and how exactly."""
+"""What torch computes on, and the settings that make its results reproducible."""
 
 import os
 from collections.abc import Iterator
@@ -35,7 +35,7 @@ def precision(device: torch.device, wanted: str) -> tuple[torch.autocast, str]:
 
 
 @contextmanager
-def exactly(machine: MachineSection, device: torch.device) -> Iterator[None]:
+def reproducibly(machine: MachineSection, device: torch.device) -> Iterator[None]:
     """Fixed thread count and deterministic algorithms, put back afterwards: the same bytes on every run.
 
     On a GPU an operation that has no deterministic kernel warns and goes on; with `machine.deterministic` off

@@ -23,11 +23,11 @@ from mirl.data.batches import BatchStream
 from mirl.methods.plan import Plan
 from mirl.records import Sink, TrainRecord
 from mirl.training import loop
+from mirl.training.context import TrainingContext
 from mirl.training.device import device_of
 from mirl.training.loop import Trained
-from mirl.training.ranks import Job, Lost, Seat, work
+from mirl.training.ranks import GroupBroken, RankAddress, RankJob, run_rank
 from mirl.training.section import MachineSection, TrainSection
-from mirl.training.surroundings import Surroundings
 
 LISTEN_SECONDS = 0.2
 """How often it is asked whether to stop."""
@@ -36,22 +36,22 @@ GRACE_SECONDS = 1.0
 
 
 def train(
-    network: nn.Module, plan: Plan, stream: BatchStream, section: TrainSection, around: Surroundings
+    network: nn.Module, plan: Plan, stream: BatchStream, section: TrainSection, context: TrainingContext
 ) -> Trained:
     """As `loop.train`; several processes end in the same weights as one, within rounding.
 
     They leave the checkpoint of a finished training, which is read here. UserError where they do not share a
     batch evenly or there are too few GPUs. Raises Stopped where one of them dies, too.
     """
-    machine = around.machine
+    machine = context.machine
     if machine.processes > 1:
         _refuse(machine, section.batches.batch)
-        job = Job(
+        job = RankJob(
             network=network, plan=plan, stream=stream, section=section, machine=machine,
-            checkpoint=around.checkpoint, title=around.title,
+            checkpoint=context.checkpoint, title=context.title,
         )  # fmt: skip
-        _train_together(job, around)
-    return loop.train(network, plan, stream, section, around)
+        _train_in_processes(job, context)
+    return loop.train(network, plan, stream, section, context)
 
 
 def _refuse(machine: MachineSection, batch: int) -> None:
@@ -76,7 +76,7 @@ class _Rank:
     number: int
     process: BaseProcess
     link: connection.Connection
-    said: UserError | Stopped | Lost | str | None = None
+    said: UserError | Stopped | GroupBroken | str | None = None
 
     def tell(self, message: bytes) -> None:
         with suppress(OSError):  # it has ended, which is seen elsewhere
@@ -96,7 +96,7 @@ class _Rank:
                     self.said = message
 
 
-def _train_together(job: Job, around: Surroundings) -> None:
+def _train_in_processes(job: RankJob, context: TrainingContext) -> None:
     """Begin the processes and stay until the last has ended; none is left, whatever happens."""
     with socket.create_server(("127.0.0.1", 0)) as free:  # any port that is free, for this machine alone
         port = free.getsockname()[1]
@@ -106,14 +106,14 @@ def _train_together(job: Job, around: Surroundings) -> None:
     ranks: list[_Rank] = []
     try:
         size = job.machine.processes
-        seats = [Seat(rank=rank, size=size, port=port, parent=os.getpid()) for rank in range(size)]
-        ranks.extend(_begin(seat) for seat in seats)
+        addresses = [RankAddress(rank=rank, size=size, port=port, parent=os.getpid()) for rank in range(size)]
+        ranks.extend(_start_rank(address) for address in addresses)
         kind = device_of(job.machine).type
         for rank in ranks:  # once all have begun: a process takes seconds to listen
             device = f"cuda:{rank.number}" if kind == "cuda" else "cpu"
             machine = job.machine.model_copy(update={"device": device})
             rank.tell(pickle.dumps(replace(job, machine=machine)))
-        _watch(ranks, around)
+        _supervise(ranks, context)
     finally:
         for rank in ranks:
             rank.process.kill()
@@ -122,46 +122,46 @@ def _train_together(job: Job, around: Surroundings) -> None:
         del store
 
 
-def _begin(seat: Seat) -> _Rank:
+def _start_rank(address: RankAddress) -> _Rank:
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
-    process = context.Process(target=work, args=(seat, theirs), name=f"rank {seat.rank}")
+    process = context.Process(target=run_rank, args=(address, theirs), name=f"rank {address.rank}")
     process.start()
     theirs.close()
-    return _Rank(number=seat.rank, process=process, link=ours)
+    return _Rank(number=address.rank, process=process, link=ours)
 
 
-def _watch(ranks: list[_Rank], around: Surroundings) -> None:
+def _supervise(ranks: list[_Rank], context: TrainingContext) -> None:
     """Hand on records and the wish to stop until all have finished; raises where one has not."""
     told = False
     while running := [rank.process.sentinel for rank in ranks if rank.process.exitcode is None]:
         links = [rank.link for rank in ranks if not rank.link.closed]
         connection.wait([*links, *running], LISTEN_SECONDS)
         for rank in ranks:
-            rank.listen(around.sink)
+            rank.listen(context.sink)
         if any(rank.process.exitcode for rank in ranks):
-            _explain(ranks, around)
-        if not told and around.should_stop():
+            _raise_reason(ranks, context)
+        if not told and context.should_stop():
             told = True
             for rank in ranks:
                 rank.tell(b"stop")
     for rank in ranks:
-        rank.listen(around.sink)
+        rank.listen(context.sink)
     if any(rank.process.exitcode for rank in ranks):  # the last of them, since it was looked at
-        _explain(ranks, around)
+        _raise_reason(ranks, context)
 
 
-def _explain(ranks: list[_Rank], around: Surroundings) -> NoReturn:
+def _raise_reason(ranks: list[_Rank], context: TrainingContext) -> NoReturn:
     """Raise what the processes ended with."""
     until = time.monotonic() + GRACE_SECONDS
     for rank in ranks:
         rank.process.join(max(0, until - time.monotonic()))
-        rank.listen(around.sink)
+        rank.listen(context.sink)
     for kind in (UserError, Stopped):
         for rank in ranks:
             if isinstance(rank.said, kind):
                 raise rank.said
-    raise Stopped(f"{around.title}: {_reason(ranks)}; run it again to go on")
+    raise Stopped(f"{context.title}: {_reason(ranks)}; run it again to go on")
 
 
 def _reason(ranks: list[_Rank]) -> str:
@@ -175,6 +175,6 @@ def _reason(ranks: list[_Rank]) -> str:
             name = signal.Signals(-(rank.process.exitcode or 0)).name
             return f"its process {rank.number} was ended by {name}"
     for rank in ranks:
-        if isinstance(rank.said, Lost):
+        if isinstance(rank.said, GroupBroken):
             return f"its process {rank.number} does not reach the others ({' '.join(str(rank.said).split())})"
     return "a process has ended"

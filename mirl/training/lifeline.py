@@ -13,7 +13,7 @@ def die_with_parent(number: signal.Signals = signal.SIGTERM) -> None:
         ctypes.CDLL(None).prctl(pr_set_pdeathsig, number)
 
 
-def heed_only(parent: int) -> None:
+def follow_parent_only(parent: int) -> None:
     """For a process that is a part of a training: it ends when `parent` says so or dies.
 
     A signal to the whole group is for the parent, which tells its parts what to do.

@@ -21,9 +21,9 @@ from torch import Tensor
 from mirl import terminal
 from mirl.config import UserError
 from mirl.data.batches import BatchStream
-from mirl.training.lifeline import heed_only
+from mirl.training.lifeline import follow_parent_only
+from mirl.training.process_group import ProcessGroup
 from mirl.training.section import MachineSection
-from mirl.training.world import World
 
 LOADERS_MOST = 8
 """Processes that draw batches for one GPU, unless machine.loaders says otherwise."""
@@ -33,21 +33,21 @@ Pair = tuple[Tensor, Tensor]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Supply:
-    """What a process of a world trains on: its part of each step's batch."""
+class BatchSource:
+    """What a process of a group trains on: its part of each step's batch."""
 
     stream: BatchStream
     batch: int
     """Images of the whole batch."""
-    world: World
+    group: ProcessGroup
 
     @property
     def share(self) -> int:
         """Images of each batch that this process takes."""
-        return self.batch // self.world.size
+        return self.batch // self.group.size
 
     def draw(self, step: int) -> Pair:
-        drawn = self.stream.samples(self.world.part(step, self.batch))
+        drawn = self.stream.samples(self.group.shard(step, self.batch))
         return drawn.degraded_BCHW, drawn.clean_BCHW
 
     def images(self, step: int) -> list[str]:
@@ -56,7 +56,7 @@ class Supply:
 
 
 def batches(
-    supply: Supply, steps: range, machine: MachineSection, device: torch.device
+    source: BatchSource, steps: range, machine: MachineSection, device: torch.device
 ) -> Generator[Pair, None, None]:
     """The parts of `steps`, one after the other: the same whatever the number of loaders.
 
@@ -64,17 +64,17 @@ def batches(
     """
     gpu = device.type == "cuda"
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    usual = min(LOADERS_MOST, max(1, cores // supply.world.size - 1)) if gpu else 0
+    usual = min(LOADERS_MOST, max(1, cores // source.group.size - 1)) if gpu else 0
     loaders = usual if machine.loaders is None else machine.loaders
     if loaders:
-        yield from _ahead(supply, steps, loaders, gpu)
+        yield from _ahead(source, steps, loaders, gpu)
     else:
-        yield from (_ready(supply.draw(step), gpu) for step in steps)
+        yield from (_ready(source.draw(step), gpu) for step in steps)
 
 
-def _ahead(supply: Supply, steps: range, loaders: int, gpu: bool) -> Iterator[Pair]:
+def _ahead(source: BatchSource, steps: range, loaders: int, gpu: bool) -> Iterator[Pair]:
     """While a batch is trained on, a thread takes over the next one, and each loader draws one more."""
-    with ThreadPoolExecutor(1, "batches") as thread, _begun(supply, steps, loaders) as running:
+    with ThreadPoolExecutor(1, "batches") as thread, _begun(source, steps, loaders) as running:
         coming: deque[Future[Pair]] = deque()
         for number in range(len(steps)):
             coming.append(thread.submit(running[number % len(running)].take, gpu))
@@ -85,10 +85,10 @@ def _ahead(supply: Supply, steps: range, loaders: int, gpu: bool) -> Iterator[Pa
 
 
 @contextmanager
-def _begun(supply: Supply, steps: range, loaders: int) -> Iterator[list["_Loader"]]:
+def _begun(source: BatchSource, steps: range, loaders: int) -> Iterator[list["_Loader"]]:
     running: list[_Loader] = []
     try:
-        running.extend(_Loader.begin(supply, steps[n::loaders]) for n in range(min(loaders, len(steps))))
+        running.extend(_Loader.begin(source, steps[n::loaders]) for n in range(min(loaders, len(steps))))
         yield running
     finally:
         for loader in running:
@@ -110,11 +110,11 @@ class _Loader:
     link: Connection
 
     @classmethod
-    def begin(cls, supply: Supply, steps: range) -> Self:
+    def begin(cls, source: BatchSource, steps: range) -> Self:
         # Spawned: a fork copies the locks of other threads, such as the one that sends records to MLflow.
         context = multiprocessing.get_context("spawn")
         link, theirs = context.Pipe(duplex=False)
-        process = context.Process(target=_draw, args=(supply, steps, theirs, os.getpid()), name="loader")
+        process = context.Process(target=_draw, args=(source, steps, theirs, os.getpid()), name="loader")
         process.start()
         theirs.close()
         return cls(process=process, link=link)
@@ -141,13 +141,13 @@ class _Loader:
         self.link.close()
 
 
-def _draw(supply: Supply, steps: range, link: Connection, trainer: int) -> None:
+def _draw(source: BatchSource, steps: range, link: Connection, trainer: int) -> None:
     """What the process does: sends its batches, or last what it failed with, a UserError or a traceback."""
     terminal.guard()
-    heed_only(trainer)
+    follow_parent_only(trainer)
     try:
         for step in steps:
-            degraded_BCHW, clean_BCHW = supply.draw(step)
+            degraded_BCHW, clean_BCHW = source.draw(step)
             # as arrays: tensors would travel through /dev/shm, which containers keep small
             link.send((degraded_BCHW.permute(0, 2, 3, 1).numpy(), clean_BCHW.permute(0, 2, 3, 1).numpy()))
     except UserError as error:

@@ -14,12 +14,12 @@ from mirl.config import Stopped, UserError
 from mirl.data.batches import BatchStream
 from mirl.methods.plan import Plan, copied
 from mirl.sparsity.mask import State
-from mirl.training import heap
-from mirl.training.device import device_of, exactly
-from mirl.training.loading import LoaderKilled, Supply, batches
-from mirl.training.run import Run
+from mirl.training import malloc
+from mirl.training.context import TrainingContext
+from mirl.training.device import device_of, reproducibly
+from mirl.training.loading import BatchSource, LoaderKilled, batches
+from mirl.training.run import TrainingRun
 from mirl.training.section import TrainSection
-from mirl.training.surroundings import Surroundings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +41,7 @@ class Trained:
 
 
 def train(
-    network: nn.Module, plan: Plan, stream: BatchStream, section: TrainSection, around: Surroundings
+    network: nn.Module, plan: Plan, stream: BatchStream, section: TrainSection, context: TrainingContext
 ) -> Trained:
     """Train `network` from `plan.start` to the end of the schedule, or until the plan's watch has seen enough.
 
@@ -50,27 +50,31 @@ def train(
     Killed anywhere and called again, it ends in the same bytes. Raises Stopped when told to stop, UserError at
     a loss or gradient that is not finite, and where not even one image fits into the memory.
     """
-    device = device_of(around.machine)
+    device = device_of(context.machine)
     whole, section = section, section.shortened(plan.length)
-    supply = Supply(stream=stream, batch=section.batches.batch, world=around.world)
-    with exactly(around.machine, device), heap.kept(), _in_words(device, around.title):
+    source = BatchSource(stream=stream, batch=section.batches.batch, group=context.group)
+    with (
+        reproducibly(context.machine, device),
+        malloc.keep_freed_memory(),
+        _plain_errors(device, context.title),
+    ):
         network.load_state_dict(plan.start)
         network.to(device).to(memory_format=torch.channels_last).train()  # type: ignore[call-overload] # torch stubs
-        run = Run(network, plan, supply, section, around)
+        run = TrainingRun(network, plan, source, section, context)
         bar = tqdm(
             total=section.steps,
             initial=run.step,
-            desc=around.title,
+            desc=context.title,
             unit="step",
             dynamic_ncols=True,
             smoothing=0.05,
             mininterval=0.5,
-            disable=run.done or not around.world.leads,
+            disable=run.done or not context.group.is_main,
         )
-        if run.first_step < run.step < section.steps and around.world.leads:
-            tqdm.write(f"{around.title}: goes on from step {run.step} of {section.steps}")
+        if run.first_step < run.step < section.steps and context.group.is_main:
+            tqdm.write(f"{context.title}: goes on from step {run.step} of {section.steps}")
         with bar:
-            _advance(run, around, bar)
+            _advance(run, context, bar)
         run.optimiser.check()
     run.note_origin()
     return Trained(
@@ -84,10 +88,10 @@ def train(
     )
 
 
-def _advance(run: Run, around: Surroundings, bar: "tqdm[NoReturn]") -> None:
+def _advance(run: TrainingRun, context: TrainingContext, bar: "tqdm[NoReturn]") -> None:
     saved = time.monotonic()
     with closing(
-        batches(run.supply, range(run.step, run.section.steps), around.machine, run.device)
+        batches(run.source, range(run.step, run.section.steps), context.machine, run.device)
     ) as pairs:
         while not run.done:
             run.note_origin()
@@ -97,23 +101,23 @@ def _advance(run: Run, around: Surroundings, bar: "tqdm[NoReturn]") -> None:
             bar.update()
             if run.step % run.section.record_every == 0 or run.done:
                 record = run.record()
-                around.sink.log(record)
-                images = (run.step - run.first_step) * run.supply.batch / run.meter.seconds
+                context.sink.log(record)
+                images = (run.step - run.first_step) * run.source.batch / run.meter.seconds
                 bar.set_postfix_str(f"loss {record.loss:.4f}, {images:.0f} images/s")
-            stop = around.world.any(around.should_stop())
-            late = around.world.any(time.monotonic() - saved >= around.machine.checkpoint_seconds)
+            stop = context.group.any_true(context.should_stop())
+            late = context.group.any_true(time.monotonic() - saved >= context.machine.checkpoint_seconds)
             # the last one is kept until DVC has recorded the ticket, which comes after this
             if stop or late or run.done:
                 run.save()
                 saved = time.monotonic()
             if stop and not run.done:
                 raise Stopped(
-                    f"{around.title}: stopped after step {run.step} of {run.section.steps}; run it again to go on"
+                    f"{context.title}: stopped after step {run.step} of {run.section.steps}; run it again to go on"
                 )
 
 
 @contextmanager
-def _in_words(device: torch.device, title: str) -> Iterator[None]:
+def _plain_errors(device: torch.device, title: str) -> Iterator[None]:
     """Says what torch's errors mean: the memory is full, or a process that draws batches was killed."""
     try:
         yield

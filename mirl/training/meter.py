@@ -7,16 +7,16 @@ import torch
 from mirl.training.checkpoint import Progress
 from mirl.training.energy import Joules, counter
 
-LOOK_SECONDS = 1.0
-"""Time between two looks at the energy: soon enough that no counter begins anew unseen, rare enough to cost nothing."""
+READ_SECONDS = 1.0
+"""Time between two readings of the energy: soon enough that no counter begins anew unseen, rare enough to cost nothing."""
 
 
 class Meter:
-    """Runs from when it is made; `seconds` and `joules` are as of the last look."""
+    """Runs from when it is made; `seconds` and `joules` are as of the last reading."""
 
     def __init__(self, energy: Joules | None, seconds: float = 0.0, joules: float | None = 0.0) -> None:
         self.seconds, self.joules = seconds, joules
-        self._began = self._looked = time.monotonic()
+        self._began = self._read_at = time.monotonic()
         self._began -= seconds
         self._energy, self._before = energy, 0.0
         try:
@@ -25,27 +25,27 @@ class Meter:
             self._energy = None
 
     @classmethod
-    def of(cls, device: torch.device, progress: Progress | None, leads: bool) -> "Meter":
+    def of(cls, device: torch.device, progress: Progress | None, is_main: bool) -> "Meter":
         """Goes on from where a training stands.
 
         Every process counts its own GPU; of those on a CPU, which share it, the first counts for all.
         """
         found = counter(device)
         energy = found[1] if found else None
-        if not leads:
+        if not is_main:
             return cls(energy if device.type == "cuda" else lambda: 0.0)
         return cls(energy, progress.train_seconds, progress.train_joules) if progress else cls(energy)
 
     def tick(self) -> None:
-        """After a step: look at the clock, and now and then at the energy."""
+        """After a step: read the clock, and now and then the energy."""
         now = time.monotonic()
         self.seconds = now - self._began
-        if now - self._looked >= LOOK_SECONDS:
-            self._looked = now
-            self.look()
+        if now - self._read_at >= READ_SECONDS:
+            self._read_at = now
+            self.read_energy()
 
-    def look(self) -> None:
-        """Add the energy since the last look; of a training whose energy is not known in part, nobody wants to know."""
+    def read_energy(self) -> None:
+        """Add the energy since the last reading; of a training whose energy is not known in part, nobody wants to know."""
         if self._energy is None or self.joules is None:
             self.joules = None
             return

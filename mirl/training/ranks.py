@@ -1,4 +1,4 @@
-"""One of several processes that train a network together."""
+"""One rank of a process group that trains a network together."""
 
 import math
 import os
@@ -21,34 +21,34 @@ from mirl.config import Stopped, UserError
 from mirl.data.batches import BatchStream
 from mirl.methods.plan import Plan
 from mirl.records import NullSink, TrainRecord
-from mirl.training.lifeline import heed_only
+from mirl.training.context import TrainingContext
+from mirl.training.lifeline import follow_parent_only
 from mirl.training.loop import train
+from mirl.training.process_group import ProcessGroup
 from mirl.training.section import MachineSection, TrainSection
-from mirl.training.surroundings import Surroundings
-from mirl.training.world import World
 
 
-class Lost(Exception):
+class GroupBroken(Exception):
     """The processes do not reach each other any more: one has ended, or what carries their words does not work."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ranks(World):
+class DistributedGroup(ProcessGroup):
     """Several processes over torch.distributed: gloo between CPUs, NCCL between GPUs."""
 
-    def any(self, flag: bool) -> bool:
+    def any_true(self, flag: bool) -> bool:
         said = torch.tensor(int(flag))
-        _answered(lambda: dist.all_reduce(said, dist.ReduceOp.MAX))
+        _run_collective(lambda: dist.all_reduce(said, dist.ReduceOp.MAX))
         return bool(said)
 
     def total(self, value: float | None) -> float | None:
         sum_ = torch.tensor(math.nan if value is None else value, dtype=torch.float64)
-        _answered(lambda: dist.all_reduce(sum_))
+        _run_collective(lambda: dist.all_reduce(sum_))
         return None if sum_.isnan() else float(sum_)
 
-    def add(self, tensors: Sequence[Tensor]) -> None:
+    def all_reduce_(self, tensors: Sequence[Tensor]) -> None:
         flat = torch.cat([tensor.reshape(-1) for tensor in tensors])
-        _answered(lambda: dist.all_reduce(flat))
+        _run_collective(lambda: dist.all_reduce(flat))
         parts = flat.split([tensor.numel() for tensor in tensors])
         torch._foreach_copy_(list(tensors), [part.view_as(t) for part, t in zip(parts, tensors)])
 
@@ -56,20 +56,20 @@ class Ranks(World):
         # sums of the bits: exact, so the order in which they are added does not matter
         mine = torch.stack([tensor.detach().view(torch.int32).sum() for tensor in tensors])
         lowest, highest = mine.clone(), mine.clone()
-        _answered(lambda: dist.all_reduce(lowest, dist.ReduceOp.MIN))
-        _answered(lambda: dist.all_reduce(highest, dist.ReduceOp.MAX))
+        _run_collective(lambda: dist.all_reduce(lowest, dist.ReduceOp.MIN))
+        _run_collective(lambda: dist.all_reduce(highest, dist.ReduceOp.MAX))
         assert torch.equal(lowest, highest), "the processes of a training have different weights"
 
 
-def _answered(collective: Callable[[], object]) -> None:
+def _run_collective(collective: Callable[[], object]) -> None:
     try:
         collective()
     except RuntimeError as error:
-        raise Lost(str(error)) from error
+        raise GroupBroken(str(error)) from error
 
 
 @dataclass(frozen=True, kw_only=True)
-class Job:
+class RankJob:
     """What every process is given to train."""
 
     network: nn.Module
@@ -82,8 +82,8 @@ class Job:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Seat:
-    """The place of a process among those that its parent began."""
+class RankAddress:
+    """The rank of a process, and how it finds the others that its parent began."""
 
     rank: int
     size: int
@@ -105,30 +105,30 @@ class _ToParent:
         pass
 
 
-def work(seat: Seat, link: Connection) -> None:
+def run_rank(address: RankAddress, link: Connection) -> None:
     """Train the job that comes over `link`; anything that comes after it means: stop.
 
-    Sends records, and last what it ended with where it did not finish: a UserError, Stopped, Lost, or a traceback.
+    Sends records, and last what it ended with where it did not finish: a UserError, Stopped, GroupBroken, or a traceback.
     """
     terminal.guard()
-    heed_only(seat.parent)
+    follow_parent_only(address.parent)
     tqdm.set_lock(
         threading.RLock()
     )  # its own is shared between processes, and left behind where one is killed
     try:
-        job: Job = pickle.loads(link.recv_bytes())
-        world = _join(seat, torch.device(job.machine.device))
-        around = Surroundings(
+        job: RankJob = pickle.loads(link.recv_bytes())
+        group = _join(address, torch.device(job.machine.device))
+        context = TrainingContext(
             checkpoint=job.checkpoint,
-            sink=_ToParent(link) if world.leads else NullSink(),
+            sink=_ToParent(link) if group.is_main else NullSink(),
             machine=job.machine,
             should_stop=link.poll,
             title=job.title,
-            world=world,
+            group=group,
         )
-        train(job.network, job.plan, job.stream, job.section, around)
+        train(job.network, job.plan, job.stream, job.section, context)
         code = 0
-    except (UserError, Stopped, Lost) as error:
+    except (UserError, Stopped, GroupBroken) as error:
         link.send(error)
         code = 1
     except Exception:
@@ -140,7 +140,7 @@ def work(seat: Seat, link: Connection) -> None:
     os._exit(code)  # an orderly end would wait for the others, which have all there is to have
 
 
-def _join(seat: Seat, device: torch.device) -> Ranks:
+def _join(address: RankAddress, device: torch.device) -> DistributedGroup:
     backend = "gloo"
     if device.type == "cuda":
         torch.cuda.set_device(device)
@@ -148,8 +148,8 @@ def _join(seat: Seat, device: torch.device) -> Ranks:
     if sys.platform == "linux":  # all are on this machine, whatever its name leads to
         os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
         os.environ.setdefault("NCCL_SOCKET_IFNAME", "lo")
-    store = dist.TCPStore("127.0.0.1", seat.port, is_master=False)
-    dist.init_process_group(backend, store=store, rank=seat.rank, world_size=seat.size)
+    store = dist.TCPStore("127.0.0.1", address.port, is_master=False)
+    dist.init_process_group(backend, store=store, rank=address.rank, world_size=address.size)
     # NCCL begins with its first word: here, while memory is free
-    _answered(lambda: dist.all_reduce(torch.zeros(1, device=device)))
-    return Ranks(rank=seat.rank, size=seat.size)
+    _run_collective(lambda: dist.all_reduce(torch.zeros(1, device=device)))
+    return DistributedGroup(rank=address.rank, size=address.size)

@@ -13,32 +13,37 @@ from mirl.records import TrainRecord
 from mirl.sparsity.mask import State
 from mirl.training import checkpoint
 from mirl.training.checkpoint import Progress
+from mirl.training.context import TrainingContext
 from mirl.training.device import precision
-from mirl.training.loading import Pair, Supply
+from mirl.training.learning_rate import learning_rate
+from mirl.training.loading import BatchSource, Pair
 from mirl.training.meter import Meter
 from mirl.training.optimiser import MaskedAdamW
-from mirl.training.schedule import learning_rate
 from mirl.training.section import TrainSection
-from mirl.training.surroundings import Surroundings
 
 READ_EVERY = {"cpu": 1, "cuda": 10}
 """Steps from one reading of the losses to the next: to read one a GPU has to finish all that it was told to do."""
 
 
-class Run:
+class TrainingRun:
     """The network and optimiser, and what a checkpoint holds of them; goes on from the one that is there."""
 
     def __init__(
-        self, network: nn.Module, plan: Plan, supply: Supply, section: TrainSection, around: Surroundings
+        self,
+        network: nn.Module,
+        plan: Plan,
+        source: BatchSource,
+        section: TrainSection,
+        context: TrainingContext,
     ) -> None:
-        self.network, self.plan, self.supply, self.section = network, plan, supply, section
-        self._around, self._world = around, around.world
+        self.network, self.plan, self.source, self.section = network, plan, source, section
+        self._context, self._group = context, context.group
         parameters = dict(network.named_parameters())
         self._parameters = list(parameters.values())
         self.device = self._parameters[0].device
         self.optimiser = MaskedAdamW(parameters, plan.mask, plan.frozen, section.weight_decay)
-        self._network = torch.compile(network) if around.machine.compile else network
-        self._micro_batch = min(around.machine.micro_batch or supply.share, supply.share)
+        self._network = torch.compile(network) if context.machine.compile else network
+        self._micro_batch = min(context.machine.micro_batch or source.share, source.share)
         self._autocast, self.made_with = precision(self.device, section.precision)
         self._unread: list[Tensor] = []
         self._rate = self._norm = 0.0
@@ -48,8 +53,8 @@ class Run:
         self.ended = False
         self.history: list[dict[str, float]] = []
         self.loss_sum = 0.0
-        progress = checkpoint.load(around.checkpoint)
-        self.meter = Meter.of(self.device, progress, self._world.leads)
+        progress = checkpoint.load(context.checkpoint)
+        self.meter = Meter.of(self.device, progress, self._group.is_main)
         if progress:
             self._go_on(progress)
 
@@ -88,11 +93,11 @@ class Run:
             each.to(self.device, memory_format=torch.channels_last, non_blocking=True) for each in pair
         )
         loss = self._backward(degraded_BCHW, clean_BCHW)
-        while self._world.any(loss is None):
+        while self._group.any_true(loss is None):
             self._halve()
             loss = self._backward(degraded_BCHW, clean_BCHW)
         assert loss is not None
-        self._world.add([*(p.grad for p in self._parameters if p.grad is not None), loss])
+        self._group.all_reduce_([*(p.grad for p in self._parameters if p.grad is not None), loss])
         section = self.section
         self._rate = learning_rate(self.step, section.steps, section.warmup_steps, section.learning_rate)
         norm = self.optimiser.step(loss, self._rate, section.clip_norm)
@@ -111,7 +116,7 @@ class Run:
                 with self._autocast:
                     restored = self._network(degraded)
                 # the mean over the whole batch is the sum of these
-                loss = nn.functional.l1_loss(restored.float(), clean) * (len(clean) / self.supply.batch)
+                loss = nn.functional.l1_loss(restored.float(), clean) * (len(clean) / self.source.batch)
                 loss.backward()
                 total += loss.detach()
         except torch.OutOfMemoryError:
@@ -125,9 +130,9 @@ class Run:
         self._micro_batch = (self._micro_batch + 1) // 2
         self.network.zero_grad(set_to_none=True)
         torch.cuda.empty_cache()
-        if self._world.leads:
+        if self._group.is_main:
             tqdm.write(
-                f"{self._around.title}: out of memory at step {self.step}; it goes on with {self._micro_batch} "
+                f"{self._context.title}: out of memory at step {self.step}; it goes on with {self._micro_batch} "
                 f"images at a time (machine.micro_batch: {self._micro_batch} begins with it)"
             )
 
@@ -145,11 +150,11 @@ class Run:
         self._unread.clear()
 
     def _explosion(self, step: int, loss: float, norm: float) -> str:
-        saved = self._around.checkpoint
+        saved = self._context.checkpoint
         kept = f"; the last good checkpoint is {saved}" if saved.exists() else ""
         return (
-            f"{self._around.title}: step {step}: the loss is {loss} and the gradient norm {norm}, expected finite "
-            f"numbers; the batch was {', '.join(self.supply.images(step))}; a lower train.learning_rate "
+            f"{self._context.title}: step {step}: the loss is {loss} and the gradient norm {norm}, expected finite "
+            f"numbers; the batch was {', '.join(self.source.images(step))}; a lower train.learning_rate "
             f"(now {self.section.learning_rate}) or longer train.warmup_steps usually helps{kept}"
         )
 
@@ -171,13 +176,13 @@ class Run:
         """Check what must hold, and write the checkpoint, from which any number of processes goes on."""
         self.read()
         self.optimiser.check()
-        self._world.check_same(self._parameters)
+        self._group.check_same(self._parameters)
         self.meter.tick()  # now that the queued steps are done
-        self.meter.look()
-        joules = self._world.total(self.meter.joules)
-        if self._world.leads:
-            checkpoint.save(self._progress(joules), self._around.checkpoint)
-        self._world.any(False)  # nobody goes on, or ends, before it is written
+        self.meter.read_energy()
+        joules = self._group.total(self.meter.joules)
+        if self._group.is_main:
+            checkpoint.save(self._progress(joules), self._context.checkpoint)
+        self._group.any_true(False)  # nobody goes on, or ends, before it is written
 
     def _progress(self, joules: float | None) -> Progress:
         return Progress(

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from mirl.config import UserError
-from mirl.training.device import device_of, exactly
+from mirl.training.device import device_of, reproducibly
 from mirl.training.section import MachineSection
 
 
@@ -54,7 +54,7 @@ def test_a_device_is_a_word_that_is_known(wanted):
 
 def test_the_prompts_of_a_network_are_stretched_by_kernels_that_a_gpu_has():
     """Where determinism is asked for, torch must not choose the kernel that refuses to go backwards on a GPU."""
-    with exactly(MachineSection(), torch.device("cuda")):
+    with reproducibly(MachineSection(), torch.device("cuda")):
         assert torch.is_deterministic_algorithms_warn_only_enabled()
         plane = torch.empty(1, 2, 4, 4, device="meta", requires_grad=True)
         nodes = [torch.nn.functional.interpolate(plane, (8, 8), mode="bilinear", align_corners=False).grad_fn]
@@ -82,7 +82,7 @@ def test_what_torch_is_told_is_put_back(monkeypatch, kind, deterministic):
 
     before = told()
     machine = MachineSection(threads=before[0] + 1, deterministic=deterministic)
-    with exactly(machine, torch.device(kind)):
+    with reproducibly(machine, torch.device(kind)):
         exact = deterministic or kind == "cpu"
         assert told() == (before[0] + 1, exact, kind == "cuda", not exact, False)
     assert told() == before

@@ -19,14 +19,14 @@ from mirl.config import Stopped, UserError
 from mirl.records import NullSink, TrainRecord
 from mirl.training import checkpoint, launch
 from mirl.training.launch import train
-from mirl.training.ranks import Lost
+from mirl.training.ranks import GroupBroken
 from mirl.training.section import MachineSection
 from tests.training.processes import ROOT, in_session
 from tests.training.tiny import (
     BATCH,
     FakeBatch,
     FakeStream,
-    make_around,
+    make_context,
     make_network,
     make_plan,
     make_section,
@@ -96,8 +96,8 @@ def test_two_processes_finish_what_one_began_as_one_would(tmp_path, capfd):
     alone, kept, unasked = FakeStream(), Kept(), FakeStream()
     with pytest.raises(Stopped, match="after step 7 of 40"):
         train_tiny(tmp_path, make_plan(), section, alone, should_stop=lambda: alone.asked[-1] == 6)
-    around = make_around(tmp_path, machine=_machine(), sink=kept)
-    together = train(Tight(*make_network()), make_plan(), unasked, section, around)
+    context = make_context(tmp_path, machine=_machine(), sink=kept)
+    together = train(Tight(*make_network()), make_plan(), unasked, section, context)
     assert 0 < _furthest(calm.weights, together.weights) < TOLERANCE
     assert 0 < _furthest(calm.origin, together.origin) < TOLERANCE
     assert (together.weights["0.weight"][~make_plan().mask["0.weight"]] == 0).all()
@@ -117,21 +117,21 @@ def test_a_killed_process_stops_the_others_and_the_training_can_go_on(tmp_path, 
             victim = next(child for child in multiprocessing.active_children() if child.name == "rank 1")
             os.kill(victim.pid or 0, signal.SIGKILL)
 
-    around = make_around(tmp_path, machine=_machine(), sink=Killer())
+    context = make_context(tmp_path, machine=_machine(), sink=Killer())
     with pytest.raises(Stopped, match="train: its process 1 was ended by SIGKILL; run it again to go on"):
-        train(make_network(), make_plan(), SlowStream(), make_section(steps=1000), around)
+        train(make_network(), make_plan(), SlowStream(), make_section(steps=1000), context)
     assert not multiprocessing.active_children()
-    left = checkpoint.load(around.checkpoint)
+    left = checkpoint.load(context.checkpoint)
     assert left is not None and left.step >= 4
     assert "Traceback" not in capfd.readouterr().err
 
 
 def test_a_process_that_fails_says_why_and_stops_the_others(tmp_path, capfd):
-    around = make_around(tmp_path, machine=_machine())
+    context = make_context(tmp_path, machine=_machine())
     with pytest.raises(
         Stopped, match=r"its process 1 failed \(ArithmeticError: the sixth sample does not add up\)"
     ):
-        train(make_network(), make_plan(), BrokenStream(), make_section(steps=1000), around)
+        train(make_network(), make_plan(), BrokenStream(), make_section(steps=1000), context)
     assert not multiprocessing.active_children()
     assert capfd.readouterr().err.count("Traceback") == 1
 
@@ -140,12 +140,12 @@ ENDLESS = """
 import sys
 from pathlib import Path
 from tests.training.test_launch import SlowStream, _machine
-from tests.training.tiny import make_around, make_network, make_plan, make_section
+from tests.training.tiny import make_context, make_network, make_plan, make_section
 from mirl.training.launch import train
 
 if __name__ == "__main__":
-    around = make_around(Path(sys.argv[1]), machine=_machine())
-    train(make_network(), make_plan(), SlowStream(), make_section(steps=100_000), around)
+    context = make_context(Path(sys.argv[1]), machine=_machine())
+    train(make_network(), make_plan(), SlowStream(), make_section(steps=100_000), context)
 """
 
 
@@ -190,14 +190,14 @@ def test_what_cannot_be_shared_is_refused_before_anything_begins(
 ):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: gpus > 0)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
-    monkeypatch.setattr(launch, "_train_together", lambda *_: pytest.fail("they have begun"))
+    monkeypatch.setattr(launch, "_train_in_processes", lambda *_: pytest.fail("they have begun"))
     with pytest.raises(UserError, match=sentence):
         train(
             make_network(),
             make_plan(),
             FakeStream(),
             make_section(),
-            make_around(tmp_path, machine=_machine(**machine)),
+            make_context(tmp_path, machine=_machine(**machine)),
         )
 
 
@@ -226,12 +226,12 @@ TRACEBACK = "Traceback (most recent call last):\n  somewhere\nValueError: no\n"
         ),
         (
             [1, -9],
-            [Lost("closed"), None],
+            [GroupBroken("closed"), None],
             Stopped("dense: its process 1 was ended by SIGKILL; run it again to go on"),
         ),
         (
             [1, 1],
-            [Lost("NCCL error:\n no shared memory"), Lost("NCCL error")],
+            [GroupBroken("NCCL error:\n no shared memory"), GroupBroken("NCCL error")],
             Stopped(
                 "dense: its process 0 does not reach the others (NCCL error: no shared memory); run it again to go on"
             ),
@@ -250,5 +250,5 @@ def test_what_ended_a_training_is_said_once(tmp_path, link, codes, said, expecte
         for number, (code, words) in enumerate(zip(codes, said))
     ]
     with pytest.raises(type(expected)) as raised:
-        launch._explain(ranks, make_around(tmp_path, title="dense"))
+        launch._raise_reason(ranks, make_context(tmp_path, title="dense"))
     assert str(raised.value) == str(expected)

@@ -18,12 +18,12 @@ from mirl.data.batches import BatchStream
 from mirl.data.packed import PackedImages
 from mirl.data.prepare import prepare
 from mirl.data.sections import BatchSection, DataSection, FolderSource
-from mirl.training.loading import LoaderKilled, Supply, batches
+from mirl.training.loading import BatchSource, LoaderKilled, batches
 from mirl.training.loop import train
+from mirl.training.process_group import ProcessGroup
 from mirl.training.section import MachineSection
-from mirl.training.world import World
 from tests.training.processes import ROOT, in_session
-from tests.training.tiny import BATCH, make_around, make_network, make_plan, make_section
+from tests.training.tiny import BATCH, make_context, make_network, make_plan, make_section
 
 CPU = torch.device("cpu")
 
@@ -45,9 +45,9 @@ def _children() -> set[int]:
 
 
 def test_the_batches_are_the_same_whoever_draws_them_and_signals_are_for_the_trainer(stream):
-    supply = Supply(stream=stream, batch=BATCH, world=World())
-    at_once = batches(supply, range(5, 15), MachineSection(), CPU)
-    with closing(batches(supply, range(5, 15), MachineSection(loaders=1), CPU)) as drawn:
+    source = BatchSource(stream=stream, batch=BATCH, group=ProcessGroup())
+    at_once = batches(source, range(5, 15), MachineSection(), CPU)
+    with closing(batches(source, range(5, 15), MachineSection(loaders=1), CPU)) as drawn:
         first = next(drawn)
         (loader,) = _children()
         os.kill(loader, signal.SIGTERM)
@@ -59,8 +59,8 @@ def test_the_batches_are_the_same_whoever_draws_them_and_signals_are_for_the_tra
 
 
 def test_several_loaders_keep_the_order(stream):
-    supply = Supply(stream=stream, batch=BATCH, world=World())
-    with closing(batches(supply, range(1 << 40), MachineSection(loaders=2), CPU)) as drawn:
+    source = BatchSource(stream=stream, batch=BATCH, group=ProcessGroup())
+    with closing(batches(source, range(1 << 40), MachineSection(loaders=2), CPU)) as drawn:
         for step in range(40):
             assert torch.equal(next(drawn)[1], stream.batch(step).clean_BCHW)
     assert not _children()
@@ -68,8 +68,8 @@ def test_several_loaders_keep_the_order(stream):
 
 def test_the_processes_of_a_world_draw_a_whole_batch_between_them(stream):
     def part(rank: int) -> torch.Tensor:
-        supply = Supply(stream=stream, batch=BATCH, world=World(rank=rank, size=2))
-        return next(batches(supply, range(7, 8), MachineSection(), CPU))[0]
+        source = BatchSource(stream=stream, batch=BATCH, group=ProcessGroup(rank=rank, size=2))
+        return next(batches(source, range(7, 8), MachineSection(), CPU))[0]
 
     assert torch.equal(torch.cat([part(0), part(1)]), stream.batch(7).degraded_BCHW)
 
@@ -81,18 +81,18 @@ def test_a_killed_loader_stops_the_training_which_can_go_on(stream, tmp_path):
         return False
 
     machine = MachineSection(threads=1, checkpoint_seconds=0.0, loaders=1)
-    around = make_around(tmp_path, machine=machine, should_stop=kill_one)
+    context = make_context(tmp_path, machine=machine, should_stop=kill_one)
     with pytest.raises(
         Stopped, match="train: a process that draws its batches was killed; run it again to go on"
     ):
-        train(make_network(), make_plan(), stream, make_section(steps=10_000), around)
-    assert around.checkpoint.exists() and not _children()
+        train(make_network(), make_plan(), stream, make_section(steps=10_000), context)
+    assert context.checkpoint.exists() and not _children()
 
 
 def test_a_loader_that_is_killed_in_the_middle_of_a_batch_is_not_waited_for(stream):
     """A batch is larger than what a pipe holds, so the loader stands in the middle of its third one."""
-    supply = Supply(stream=stream, batch=64, world=World())
-    with closing(batches(supply, range(100), MachineSection(loaders=1), CPU)) as drawn:
+    source = BatchSource(stream=stream, batch=64, group=ProcessGroup())
+    with closing(batches(source, range(100), MachineSection(loaders=1), CPU)) as drawn:
         assert next(drawn)[0].numel() * 4 > 2**16
         (loader,) = _children()
         time.sleep(0.5)
@@ -126,8 +126,8 @@ class Unreadable:
     ],
 )
 def test_a_loader_that_fails_says_why(failing, error, sentence):
-    supply = Supply(stream=failing, batch=BATCH, world=World())
-    drawn = batches(supply, range(5), MachineSection(loaders=2), CPU)
+    source = BatchSource(stream=failing, batch=BATCH, group=ProcessGroup())
+    drawn = batches(source, range(5), MachineSection(loaders=2), CPU)
     with pytest.raises(error, match=sentence):
         next(drawn)
     assert not _children()
@@ -140,14 +140,14 @@ import torch
 from mirl.data.batches import BatchStream
 from mirl.data.packed import PackedImages
 from mirl.data.sections import BatchSection
-from mirl.training.loading import Supply, batches
+from mirl.training.loading import BatchSource, batches
 from mirl.training.section import MachineSection
-from mirl.training.world import World
+from mirl.training.process_group import ProcessGroup
 
 if __name__ == "__main__":
     stream = BatchStream(PackedImages(Path(sys.argv[1])), BatchSection(batch=4, patch=16), 3)
-    supply = Supply(stream=stream, batch=4, world=World())
-    for pair in batches(supply, range(1 << 40), MachineSection(loaders=1), torch.device("cpu")):
+    source = BatchSource(stream=stream, batch=4, group=ProcessGroup())
+    for pair in batches(source, range(1 << 40), MachineSection(loaders=1), torch.device("cpu")):
         print("drawn", flush=True)
 """
 

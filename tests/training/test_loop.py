@@ -221,6 +221,6 @@ def test_freed_memory_is_kept_while_it_trains(tmp_path, monkeypatch):
         yield
         events.append("given back")
 
-    monkeypatch.setattr("mirl.training.heap.kept", kept)
+    monkeypatch.setattr("mirl.training.malloc.keep_freed_memory", kept)
     train_tiny(tmp_path, make_plan(), make_section(), should_stop=lambda: bool(events.append("step")))
     assert events == ["kept", *["step"] * 12, "given back"]

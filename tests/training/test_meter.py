@@ -49,15 +49,15 @@ def test_what_a_finished_training_took_is_told_where_there_is_no_counter(clock):
 def test_the_first_process_counts_a_cpu_for_all_and_each_its_own_gpu(monkeypatch, device, counted):
     readings = shown(50.0, 61.0)
     monkeypatch.setattr(meter, "counter", lambda device: ("all", lambda: next(readings)))
-    measured = Meter.of(torch.device(device), None, leads=False)
-    measured.look()
+    measured = Meter.of(torch.device(device), None, is_main=False)
+    measured.read_energy()
     assert measured.joules == counted
 
 
 def test_what_was_not_known_before_stays_unknown(clock):
     readings = shown(1.0, 2.0, 3.0)
     measured = Meter(lambda: next(readings), joules=None)
-    measured.look()
+    measured.read_energy()
     assert measured.joules is None
 
 
@@ -74,5 +74,5 @@ def test_a_counter_that_ends_makes_the_energy_unknown(clock, good):
 
     measured = Meter(joules)
     for _ in range(3):
-        measured.look()
+        measured.read_energy()
     assert measured.joules is None

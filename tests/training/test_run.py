@@ -11,7 +11,7 @@ from mirl.training.section import MachineSection
 from tests.training.tiny import (
     BATCH,
     FakeStream,
-    make_around,
+    make_context,
     make_network,
     make_plan,
     make_section,
@@ -64,7 +64,7 @@ def test_a_piece_as_large_as_the_batch_is_the_batch(tmp_path):
 @pytest.mark.parametrize(("room", "fits"), [(3, 2), (2, 2), (1, 1)])
 def test_out_of_memory_the_same_step_is_repeated_in_smaller_pieces(tmp_path, capfd, room, fits):
     stream = FakeStream()
-    trained = train(Small.of(room), make_plan(), stream, make_section(), make_around(tmp_path))
+    trained = train(Small.of(room), make_plan(), stream, make_section(), make_context(tmp_path))
     pieces = train_tiny(tmp_path / "pieces", make_plan(), make_section(), machine=_machine(micro_batch=fits))
     assert same(trained.weights, pieces.weights) and trained.history == pieces.history
     assert stream.asked == list(range(12))
@@ -85,15 +85,15 @@ class Fragmented(Small):
 
 
 def test_a_step_that_fails_in_the_middle_leaves_nothing_in_the_gradients(tmp_path):
-    around = make_around(tmp_path, machine=_machine(micro_batch=2))
-    trained = train(Fragmented.of(BATCH), make_plan(), FakeStream(), make_section(), around)
+    context = make_context(tmp_path, machine=_machine(micro_batch=2))
+    trained = train(Fragmented.of(BATCH), make_plan(), FakeStream(), make_section(), context)
     pieces = train_tiny(tmp_path / "pieces", make_plan(), make_section(), machine=_machine(micro_batch=1))
     assert same(trained.weights, pieces.weights)
 
 
 def test_a_memory_that_holds_not_one_image_is_said_in_words(tmp_path):
     with pytest.raises(UserError, match="train: the memory of cpu is full .not even one image"):
-        train(Small.of(0), make_plan(), FakeStream(), make_section(), make_around(tmp_path))
+        train(Small.of(0), make_plan(), FakeStream(), make_section(), make_context(tmp_path))
 
 
 @pytest.fixture
@@ -117,7 +117,7 @@ def test_a_loss_that_is_read_late_has_changed_nothing(tmp_path, read_late):
             make_plan(),
             FakeStream(poisoned=6),
             make_section(record_every=100),
-            make_around(tmp_path),
+            make_context(tmp_path),
         )
     stream = FakeStream()
     with pytest.raises(Stopped):

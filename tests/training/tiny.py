@@ -11,9 +11,9 @@ from mirl.data.sections import BatchSection
 from mirl.methods.plan import Plan
 from mirl.records import NullSink
 from mirl.sparsity.mask import Mask, State
+from mirl.training.context import TrainingContext
 from mirl.training.loop import Trained, train
 from mirl.training.section import MachineSection, TrainSection
-from mirl.training.surroundings import Surroundings
 
 BATCH = 4
 
@@ -64,17 +64,17 @@ def make_section(**values: object) -> TrainSection:
     return TrainSection(**(defaults | values))
 
 
-def make_around(folder: Path, **more: object) -> Surroundings:
+def make_context(folder: Path, **more: object) -> TrainingContext:
     folder.mkdir(exist_ok=True)
     defaults = {"sink": NullSink(), "machine": MachineSection(threads=1, checkpoint_seconds=1e9)}
-    return Surroundings(checkpoint=folder / "checkpoint.safetensors", **(defaults | more))
+    return TrainingContext(checkpoint=folder / "checkpoint.safetensors", **(defaults | more))
 
 
 def train_tiny(
     folder: Path, plan: Plan, section: TrainSection, stream: FakeStream | None = None, **more: object
 ) -> Trained:
     """With a checkpoint in `folder`."""
-    return train(make_network(), plan, stream or FakeStream(), section, make_around(folder, **more))
+    return train(make_network(), plan, stream or FakeStream(), section, make_context(folder, **more))
 
 
 def same(ours: State, theirs: State) -> bool:

@@ -1,4 +1,4 @@
-"""The processes that train one network together, seen from one of them."""
+"""The process group that trains one network together, as one of its processes sees it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,10 +7,10 @@ from torch import Tensor
 
 
 @dataclass(frozen=True, kw_only=True)
-class World:
-    """A process that trains alone: its part is the whole, and what it says is agreed.
+class ProcessGroup:
+    """A group of one process: its shard is the whole batch, and its answer is that of all.
 
-    `mirl.training.ranks` has the one of several. Every process calls the same methods in the same order.
+    `mirl.training.ranks` has the group of several. Every process calls the same methods in the same order.
     """
 
     rank: int = 0
@@ -18,16 +18,16 @@ class World:
     size: int = 1
 
     @property
-    def leads(self) -> bool:
+    def is_main(self) -> bool:
         return self.rank == 0
 
-    def part(self, step: int, batch: int) -> range:
+    def shard(self, step: int, batch: int) -> range:
         """Numbers of the samples of this process in the `batch` samples of optimiser step `step`."""
         mine = batch // self.size
         first = step * batch + self.rank * mine
         return range(first, first + mine)
 
-    def any(self, flag: bool) -> bool:
+    def any_true(self, flag: bool) -> bool:
         """Whether one of the processes says so; waits for no GPU."""
         return flag
 
@@ -35,11 +35,11 @@ class World:
         """The sum over all processes; None where one of them does not know its own."""
         return value
 
-    def add(self, tensors: Sequence[Tensor]) -> None:
+    def all_reduce_(self, tensors: Sequence[Tensor]) -> None:
         """Put the sum over all processes into each of `tensors`: the same bytes everywhere."""
 
     def check_same(self, tensors: Sequence[Tensor]) -> None:
         """Raise AssertionError where the float32 `tensors` are not the same in every process."""
 
 
-ALONE = World()
+SINGLE_PROCESS = ProcessGroup()

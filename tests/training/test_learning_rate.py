@@ -1,6 +1,6 @@
 import pytest
 
-from mirl.training.schedule import learning_rate
+from mirl.training.learning_rate import learning_rate
 
 
 def test_warms_up_linearly_and_wastes_no_step_at_rate_zero():

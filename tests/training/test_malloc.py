@@ -4,12 +4,12 @@ import sys
 
 import pytest
 
-from mirl.training import heap
+from mirl.training import malloc
 
 KEPT_AND_GIVEN_BACK = """
 import resource
 import torch
-from mirl.training import heap
+from mirl.training import malloc
 
 torch.set_num_threads(1)
 
@@ -19,7 +19,7 @@ def resident():
 
 begun = resident()
 try:
-    with heap.kept():
+    with malloc.keep_freed_memory():
         for _ in range(40):
             torch.empty(2**24).fill_(1)  # 64 MiB
             print(resident() - begun)
@@ -42,6 +42,6 @@ def test_freed_memory_stays_within_and_is_given_back_after_however_it_ends() -> 
 
 
 def test_other_c_libraries_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(heap.ctypes, "CDLL", lambda name: object())
-    with heap.kept():
+    monkeypatch.setattr(malloc.ctypes, "CDLL", lambda name: object())
+    with malloc.keep_freed_memory():
         pass

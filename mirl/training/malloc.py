@@ -1,4 +1,4 @@
-"""What a training frees on the CPU stays with its process: every step asks for the same large tensors again.
+"""Keeps the memory that a training frees on the CPU with its process: every step asks for the same large tensors again.
 
 glibc gives blocks of more than 32 MiB back to the kernel at once, and the next step waits for each of their pages anew.
 Other C libraries are left as they are.
@@ -17,8 +17,8 @@ _USUAL = {_MMAP_MAX: 65_536, _MMAP_THRESHOLD: 32 * 2**20, _TRIM_THRESHOLD: 64 * 
 
 
 @contextmanager
-def kept() -> Iterator[None]:
-    """Within, what is freed stays with the process; afterwards it is given back."""
+def keep_freed_memory() -> Iterator[None]:
+    """Inside, freed memory stays with the process; afterwards it is given back to the system."""
     libc = ctypes.CDLL(None)
     glibc = hasattr(libc, "gnu_get_libc_version")
     for option, value in _KEEPING.items() if glibc else ():
