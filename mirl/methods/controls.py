@@ -11,7 +11,7 @@ import torch
 from pydantic import Field
 
 from mirl.config import Section, UserError
-from mirl.methods.plan import Fresh, Method, Parent, Plan, continued, rewound
+from mirl.methods.plan import Initialise, Method, Parent, Plan, continued, rewound
 from mirl.methods.rewind import ScopeName, ScoreName
 from mirl.sparsity.mask import Mask
 from mirl.sparsity.schedule import keep_at
@@ -61,7 +61,7 @@ class Random(Method):
 
     arm: RandomArm
 
-    def plan(self, parent: Parent, fresh: Fresh) -> Plan:
+    def plan(self, parent: Parent, initialise: Initialise) -> Plan:
         full = Mask.full(parent.mask)
         if parent.mask.kept == full.total:
             raise UserError(
@@ -81,8 +81,8 @@ class Reinit(Method):
 
     arm: ReinitArm
 
-    def plan(self, parent: Parent, fresh: Fresh) -> Plan:
-        start = fresh(self.arm.seed)
+    def plan(self, parent: Parent, initialise: Initialise) -> Plan:
+        start = initialise(self.arm.seed)
         if all(torch.equal(start[name], parent.origin[name]) for name in parent.mask):
             raise UserError(
                 f"seed {self.arm.seed} initialises anew to the very origin; choose another than network.seed"
@@ -96,7 +96,7 @@ class Replay(Method):
 
     arm: ReplayArm
 
-    def plan(self, parent: Parent, fresh: Fresh) -> Plan:
+    def plan(self, parent: Parent, initialise: Initialise) -> Plan:
         return continued(parent, parent.mask)
 
 
@@ -106,7 +106,7 @@ class Oneshot(Method):
 
     arm: OneshotArm
 
-    def plan(self, parent: Parent, fresh: Fresh) -> Plan:
+    def plan(self, parent: Parent, initialise: Initialise) -> Plan:
         keep = keep_at(parent.mask.total, self.arm.density)
         scores = SCORES[self.arm.score](parent.weights, parent.origin, parent.mask)
         mask = SCOPES[self.arm.scope](scores, parent.mask, keep, self.arm.floor)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from mirl.config import Section, UserError
-from mirl.methods.plan import Fresh, Method, Parent, Plan, copied
+from mirl.methods.plan import Initialise, Method, Parent, Plan, copied
 
 
 class DenseArm(Section):
@@ -19,7 +19,7 @@ class Dense(Method):
 
     arm: DenseArm
 
-    def plan(self, parent: Parent, fresh: Fresh) -> Plan:
+    def plan(self, parent: Parent, initialise: Initialise) -> Plan:
         if parent.mask.kept < parent.mask.total:
             raise UserError(
                 f"a dense round comes after a ticket that keeps {parent.mask.density:.2%} of its weights, "

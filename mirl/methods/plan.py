@@ -8,7 +8,7 @@ from torch import Tensor
 
 from mirl.sparsity.mask import Mask, State
 
-Fresh = Callable[[int], State]
+Initialise = Callable[[int], State]
 """seed -> the complete state of the untrained network of that seed."""
 
 
@@ -25,26 +25,26 @@ class Parent:
     origin_step: int
 
 
-class Watch(Protocol):
-    """Looks at a training now and then, and may end it early. What it remembers is a state, kept by checkpoints."""
+class StoppingRule(Protocol):
+    """Checks a training now and then, and may end it early. What it remembers is a state, kept by checkpoints."""
 
     every_steps: int
 
-    def look(self, weights: State, seen: State) -> tuple[State, bool]:
+    def check(self, weights: State, seen: State) -> tuple[State, bool]:
         """(what to remember, whether the training has done its work), from the weights now and what it remembered.
 
-        `seen` is empty at the first look.
+        `seen` is empty at the first check.
         """
         ...
 
 
 @dataclass(frozen=True)
-class Unwatched(Watch):
+class TrainToEnd(StoppingRule):
     """Trains to the end."""
 
     every_steps: int = 1 << 62
 
-    def look(self, weights: State, seen: State) -> tuple[State, bool]:
+    def check(self, weights: State, seen: State) -> tuple[State, bool]:
         return seen, False
 
 
@@ -61,7 +61,7 @@ class Plan:
     """Share, in (0, 1], of the schedule's steps that it is shortened to: the same warm-up and cosine in fewer steps."""
     new_samples: bool = False
     """Whether to train on other samples than the rounds before: for weights that have been trained on those."""
-    watch: Watch = Unwatched()
+    stopping_rule: StoppingRule = TrainToEnd()
     frozen: Mapping[str, Tensor] = field(default_factory=dict)
     """Bool per element, True = frozen; any parameter, prunable or not."""
     origin: State | None = None
@@ -71,7 +71,7 @@ class Plan:
 class Method(Protocol):
     """Answers two questions: what is the next round, and what is believed once it has been trained."""
 
-    def plan(self, parent: Parent, fresh: Fresh) -> Plan:
+    def plan(self, parent: Parent, initialise: Initialise) -> Plan:
         """The round after `parent`. UserError where the settings ask for what this parent cannot give."""
         ...
 

@@ -7,10 +7,10 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, ValidationInfo, model_validator
 
 from mirl.config import Section, UserError
-from mirl.methods.plan import Fresh, Method, Parent, Plan, Unwatched, Watch, continued, rewound
-from mirl.methods.settled import Settled, SettledSection
+from mirl.methods.early_bird import EarlyBird, EarlyBirdSection
+from mirl.methods.plan import Initialise, Method, Parent, Plan, StoppingRule, TrainToEnd, continued, rewound
 from mirl.sparsity.mask import Mask, State
-from mirl.sparsity.schedule import keep_after, keep_at, slowing
+from mirl.sparsity.schedule import decaying_fraction, keep_after, keep_at
 from mirl.sparsity.scope import SCOPES
 from mirl.sparsity.scores import SCORES
 
@@ -18,7 +18,7 @@ ScopeName = Literal["global", "layerwise"]
 ScoreName = Literal["magnitude", "relative", "lamp"]
 
 
-class Slowing(Section):
+class DecayingFraction(Section):
     """A fraction that falls with the density: pruning is nearly free while much is left."""
 
     first: float = Field(gt=0, lt=1)
@@ -54,7 +54,7 @@ class RewindArm(Section):
     method: Literal["imp"]
     schedule: Literal["short", "authors"] = Field(default="short", exclude=True)
     """Where the keys come from that are not given: SCHEDULES. Tickets remember those, not this."""
-    fraction: Annotated[float, Field(gt=0, lt=1)] | Slowing = 0.2
+    fraction: Annotated[float, Field(gt=0, lt=1)] | DecayingFraction = 0.2
     """Share of the surviving weights that a round removes."""
     target: float | None = Field(default=None, gt=0, lt=1)
     """Density over the prunable weights at which the search ends: the last round removes only what is left to remove."""
@@ -66,7 +66,7 @@ class RewindArm(Section):
     """What goes back before training: the weights to their origin, or only the learning rate (2003.02389)."""
     length: float = Field(default=1.0, gt=0, le=1)
     """Share of the schedule that a round before the target trains: it ranks the weights sooner."""
-    settled: SettledSection | None = None
+    settled: EarlyBirdSection | None = None
     """When to end a round before the target, because its ranking has settled; none: train to the end."""
 
     @model_validator(mode="before")
@@ -83,7 +83,7 @@ class RewindArm(Section):
                 "`length` and `settled` shorten the rounds before the target, and there is none; name that `target`, or "
                 "leave out `length` and `settled`"
             )
-        if self.target is None and isinstance(self.fraction, Slowing):
+        if self.target is None and isinstance(self.fraction, DecayingFraction):
             raise ValueError(
                 "a fraction from `first` to `last` falls on the way to a `target`; name that density"
             )
@@ -96,7 +96,7 @@ class Rewind(Method):
 
     arm: RewindArm
 
-    def plan(self, parent: Parent, fresh: Fresh) -> Plan:
+    def plan(self, parent: Parent, initialise: Initialise) -> Plan:
         mask = self._cut(parent.weights, parent.origin, parent.mask)
         if self.arm.rewind == "learning_rate":
             plan = continued(parent, mask)
@@ -104,12 +104,12 @@ class Rewind(Method):
             plan = rewound(parent.origin, parent.origin_step, mask)
         if mask.kept == self._least(mask):
             return plan
-        return replace(plan, length=self.arm.length, watch=self._watch(parent.origin, mask))
+        return replace(plan, length=self.arm.length, stopping_rule=self._stopping_rule(parent.origin, mask))
 
-    def _watch(self, origin: State, mask: Mask) -> Watch:
+    def _stopping_rule(self, origin: State, mask: Mask) -> StoppingRule:
         if self.arm.settled is None:
-            return Unwatched()
-        return Settled(self.arm.settled, mask, partial(self._cut, origin=origin, mask=mask))
+            return TrainToEnd()
+        return EarlyBird(self.arm.settled, mask, partial(self._cut, origin=origin, mask=mask))
 
     def _cut(self, weights: State, origin: State, mask: Mask) -> Mask:
         """What a round after these weights keeps of `mask`."""
@@ -123,9 +123,9 @@ class Rewind(Method):
                 f"nothing is left to remove: {mask.density:.4%} of the weights are kept, and the arm's target is "
                 f"{self.arm.target:.4%}; leave out this round, or lower the target"
             )
-        if isinstance(pace, Slowing):
+        if isinstance(pace, DecayingFraction):
             assert self.arm.target is not None
-            pace = slowing(mask.density, pace.first, pace.last, self.arm.target)
+            pace = decaying_fraction(mask.density, pace.first, pace.last, self.arm.target)
         return max(keep_after(mask.kept, pace), least)
 
     def _least(self, mask: Mask) -> int:

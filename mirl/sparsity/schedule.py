@@ -28,7 +28,7 @@ def keep_at(total: int, density: float) -> int:
     return _nearest(total * Fraction(str(density)))
 
 
-def slowing(density: float, first: float, last: float, until: float) -> float:
+def decaying_fraction(density: float, first: float, last: float, until: float) -> float:
     """The fraction to remove from a network of `density`: fast first, slow later.
 
     `first` at density 1, `last` at density `until`, straight over the logarithm of the density in between;

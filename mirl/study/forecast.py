@@ -8,7 +8,7 @@ import torch
 from mirl import networks
 from mirl.config import UserError
 from mirl.methods import planner
-from mirl.methods.plan import Parent, Plan, Unwatched
+from mirl.methods.plan import Parent, Plan, TrainToEnd
 from mirl.sparsity.accounting import Flops, Macs, macs, training_flops
 from mirl.sparsity.mask import Mask, State
 from mirl.study.params import ROOT_TICKET, Params
@@ -52,7 +52,7 @@ def forecast(params: Params) -> list[Forecast]:
             raise UserError(f"round {name}: {error}") from None
         origin_step = plan.start_step if plan.origin else params.train.rewind_step
         beliefs[name] = method.absorb(plan, plan.start, plan.origin or plan.start, origin_step)
-        steps, watched = _steps(params, plan), not isinstance(plan.watch, Unwatched)
+        steps, may_stop_early = _steps(params, plan), not isinstance(plan.stopping_rule, TrainToEnd)
         samples = steps * params.train.batches.batch
         kept = Macs(dense_g=dense, kept_g=whole + plan.mask.density * (dense - whole))
         found.append(
@@ -62,8 +62,8 @@ def forecast(params: Params) -> list[Forecast]:
                 steps=steps,
                 samples=samples,
                 flops=training_flops(kept, samples),
-                at_most=watched,
-                ranks_only=(watched or plan.length < 1) and (name, item.arm) not in going_on,
+                at_most=may_stop_early,
+                ranks_only=(may_stop_early or plan.length < 1) and (name, item.arm) not in going_on,
             )
         )
     return found

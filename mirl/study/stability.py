@@ -16,7 +16,7 @@ from mirl import networks
 from mirl.config import Stopped, UserError, fingerprint, own_values
 from mirl.data.batches import Batch, BatchStream
 from mirl.data.packed import PackedImages
-from mirl.methods.plan import Plan, Watch, copied
+from mirl.methods.plan import Plan, StoppingRule, copied
 from mirl.records import NullSink
 from mirl.sparsity.mask import Mask, State
 from mirl.study.stages import Study
@@ -48,12 +48,12 @@ class Stability:
 
 
 @dataclass(frozen=True)
-class _Until(Watch):
+class _StopAfter(StoppingRule):
     """Ends a training after that many steps."""
 
     every_steps: int
 
-    def look(self, weights: State, seen: State) -> tuple[State, bool]:
+    def check(self, weights: State, seen: State) -> tuple[State, bool]:
         return seen, True
 
 
@@ -71,7 +71,7 @@ def stabilities(study: Study, steps: Sequence[int]) -> Iterator[Stability]:
         start = copied(network.state_dict())
         mask = Mask.full(networks.prunable(network, study.params.network.prune_prompts))
         if step:
-            way = Plan(start=start, mask=mask, start_step=0, watch=_Until(step))
+            way = Plan(start=start, mask=mask, start_step=0, stopping_rule=_StopAfter(step))
             start, mark = _trained(study, packed, way, COMMON)
             marks.append(mark)
         ends = []
@@ -118,7 +118,7 @@ def _error(network: nn.Module, batch: Batch) -> float:
 def _trained(study: Study, packed: PackedImages, plan: Plan, part: int) -> tuple[State, str]:
     """(the state at the end, the fingerprint of its checkpoint)."""
     section = study.params.train
-    until = plan.watch.every_steps if isinstance(plan.watch, _Until) else section.steps
+    until = plan.stopping_rule.every_steps if isinstance(plan.stopping_rule, _StopAfter) else section.steps
     told = {"train": own_values(section), "network": own_values(study.params.network)}
     mark = fingerprint(told | {"stability": [plan.start_step, until, part]}, {"data": packed.digest})
     title = f"to step {until}" if part == COMMON else f"copy {part} from step {plan.start_step}"

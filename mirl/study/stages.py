@@ -91,7 +91,7 @@ def round_(study: Study, key: str) -> None:
     mark = fingerprint(settings, before.digests | {"data": packed.digest})
     with files.making(files.ticket(key)) as draft:
         method = planner(arm)
-        plan = method.plan(before.parent, before.fresh)
+        plan = method.plan(before.parent, before.initialise)
         trained = _train(study, key, mark, plan, (before, packed))
         belief = method.absorb(plan, trained.weights, trained.origin, trained.origin_step)
         lineage = Lineage(

@@ -56,7 +56,7 @@ class TicketFolder:
         known = self.metrics.get("weight_steps")
         return {} if known is None else {"weight_steps": known + steps}
 
-    def fresh(self, seed: int) -> State:
+    def initialise(self, seed: int) -> State:
         """The complete state of the same network, untrained, from another seed."""
         return copied(networks.build(self.network.model_copy(update={"seed": seed})).state_dict())
 

@@ -9,8 +9,11 @@ from mirl.tickets.container import Kind, load_header, load_tensors, save_sealed
 
 KIND = Kind(format="mirl-checkpoint", version=2, header_bytes=100_000_000, file_bytes=2**63)
 """Our own file, with the history in its header: as large as safetensors has them."""
-GROUPS = ("weights", "moments", "origin", "watched")
-PLAIN = ("step", "made_with", "ended", "history", "loss_sum", "train_seconds", "train_joules")
+GROUPS = {"weights": "weights", "moments": "moments", "origin": "origin", "watched": "stopping_state"}
+"""Prefix of the tensors in the file -> field of `Progress`; the file's names stay, whatever the fields are called."""
+PLAIN = {name: name for name in ("step", "made_with", "history", "loss_sum", "train_seconds", "train_joules")}
+PLAIN["ended"] = "stopped_early"
+"""Key of the header -> field of `Progress`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,10 +27,10 @@ class Progress:
     """The state at the rewind step, once it has passed; empty before, and in rounds, which are given theirs."""
     made_with: str
     """Device type and precision: a training goes on where it began, or its bytes would depend on where it was killed."""
-    watched: State = field(default_factory=dict)
-    """What the plan's watch remembers."""
-    ended: bool = False
-    """Whether that watch has seen enough."""
+    stopping_state: State = field(default_factory=dict)
+    """What the plan's stopping rule remembers."""
+    stopped_early: bool = False
+    """Whether that rule has ended the training."""
     history: list[dict[str, float]] = field(default_factory=list)
     loss_sum: float = 0.0
     """Sum of the losses since the last record."""
@@ -41,10 +44,10 @@ def save(progress: Progress, path: Path) -> None:
     """Write it whole or not at all: a kill leaves the old checkpoint or the new one. UserError at a full disk."""
     tensors = {
         f"{group}.{name}": tensor.detach().cpu().contiguous()
-        for group in GROUPS
-        for name, tensor in getattr(progress, group).items()
+        for group, own in GROUPS.items()
+        for name, tensor in getattr(progress, own).items()
     }
-    save_sealed(path, KIND, {key: getattr(progress, key) for key in PLAIN}, tensors)
+    save_sealed(path, KIND, {key: getattr(progress, own) for key, own in PLAIN.items()}, tensors)
 
 
 def load(path: Path) -> Progress | None:
@@ -56,9 +59,9 @@ def load(path: Path) -> Progress | None:
         tensors = load_tensors(path, header)
     except UserError as error:
         raise UserError(f"{error}; or delete it, to start this training anew") from None
-    groups: dict[str, State] = {group: {} for group in GROUPS}
+    groups: dict[str, State] = {own: {} for own in GROUPS.values()}
     for key, tensor in tensors.items():
         group, _, name = key.partition(".")
-        groups[group][name] = tensor
+        groups[GROUPS[group]][name] = tensor
     # a checkpoint of before the joules were counted has none, and they stay unknown
-    return Progress(**({key: header[key] for key in PLAIN if key in header} | groups))
+    return Progress(**({own: header[key] for key, own in PLAIN.items() if key in header} | groups))

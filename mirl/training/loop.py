@@ -43,7 +43,7 @@ class Trained:
 def train(
     network: nn.Module, plan: Plan, stream: BatchStream, section: TrainSection, context: TrainingContext
 ) -> Trained:
-    """Train `network` from `plan.start` to the end of the schedule, or until the plan's watch has seen enough.
+    """Train `network` from `plan.start` to the end of the schedule, or until the plan's stopping rule ends it.
 
     Goes on from a checkpoint where there is one.
 
@@ -96,7 +96,7 @@ def _advance(run: TrainingRun, context: TrainingContext, bar: "tqdm[NoReturn]") 
         while not run.done:
             run.note_origin()
             run.take_step(next(pairs))
-            run.look()
+            run.check_stopping_rule()
             run.meter.tick()
             bar.update()
             if run.step % run.section.record_every == 0 or run.done:

@@ -49,8 +49,8 @@ class TrainingRun:
         self._rate = self._norm = 0.0
         self.step = self.first_step = section.step_after(plan.start_step, plan.length)
         self.origin: State = dict(plan.origin or {})
-        self.watched: State = {}
-        self.ended = False
+        self.stopping_state: State = {}
+        self.stopped_early = False
         self.history: list[dict[str, float]] = []
         self.loss_sum = 0.0
         progress = checkpoint.load(context.checkpoint)
@@ -66,19 +66,20 @@ class TrainingRun:
             )
         self.network.load_state_dict(progress.weights)
         self.optimiser.restore(progress.moments, progress.step - self.first_step)
-        self.watched, self.ended = progress.watched, progress.ended
+        self.stopping_state, self.stopped_early = progress.stopping_state, progress.stopped_early
         self.step, self.history, self.loss_sum = progress.step, list(progress.history), progress.loss_sum
         self.origin = self.origin or progress.origin
 
     @property
     def done(self) -> bool:
-        return self.ended or self.step == self.section.steps
+        return self.stopped_early or self.step == self.section.steps
 
-    def look(self) -> None:
-        """Let the plan's watch see the weights when it is time, and end where it has seen enough."""
-        watch = self.plan.watch
-        if not self.done and (self.step - self.first_step) % watch.every_steps == 0:
-            self.watched, self.ended = watch.look(copied(self.network.state_dict(), "cpu"), self.watched)
+    def check_stopping_rule(self) -> None:
+        """Show the weights to the plan's stopping rule when it is time, and stop early if it says so."""
+        rule = self.plan.stopping_rule
+        if not self.done and (self.step - self.first_step) % rule.every_steps == 0:
+            weights = copied(self.network.state_dict(), "cpu")
+            self.stopping_state, self.stopped_early = rule.check(weights, self.stopping_state)
 
     def note_origin(self) -> None:
         if not self.origin and self.step >= self.section.rewind_step:
@@ -191,8 +192,8 @@ class TrainingRun:
             weights=self.network.state_dict(),
             moments=self.optimiser.moments(),
             origin={} if self.plan.origin else self.origin,
-            watched=self.watched,
-            ended=self.ended,
+            stopping_state=self.stopping_state,
+            stopped_early=self.stopped_early,
             history=self.history,
             loss_sum=self.loss_sum,
             train_seconds=self.meter.seconds,

@@ -21,7 +21,7 @@ def _state(seed: int) -> State:
 
 
 @pytest.fixture
-def fresh() -> Callable[[int], State]:
+def initialise() -> Callable[[int], State]:
     return _state
 
 

@@ -11,7 +11,7 @@ from mirl.methods.plan import Parent, Plan
 from mirl.sparsity.mask import State
 
 Make = Callable[[float], Parent]
-Fresh = Callable[[int], State]
+Initialise = Callable[[int], State]
 
 ARMS = {
     "dense": {},
@@ -28,18 +28,18 @@ ORIGINS = {"reinit": 3}
 """Seed of the state that the next one can rewind to; 0 for all others."""
 
 
-def _plan(method: str, make_parent: Make, fresh: Fresh) -> tuple[Parent, Plan]:
+def _plan(method: str, make_parent: Make, initialise: Initialise) -> tuple[Parent, Plan]:
     parent = make_parent(PARENT_DENSITY.get(method, 0.5))
     arm = TypeAdapter(Arm).validate_python({"method": method, **ARMS[method]})
-    return parent, planner(arm).plan(parent, fresh)
+    return parent, planner(arm).plan(parent, initialise)
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_a_round_starts_from_the_mask_times_what_it_goes_back_to_for_every_parameter(
-    method: str, make_parent: Make, fresh: Fresh
+    method: str, make_parent: Make, initialise: Initialise
 ) -> None:
-    parent, plan = _plan(method, make_parent, fresh)
-    start, origin = fresh(STARTS.get(method, 0)), fresh(ORIGINS.get(method, 0))
+    parent, plan = _plan(method, make_parent, initialise)
+    start, origin = initialise(STARTS.get(method, 0)), initialise(ORIGINS.get(method, 0))
     assert plan.start.keys() == start.keys() == parent.weights.keys()
     for name, tensor in plan.start.items():
         expected = start[name] * plan.mask[name] if name in plan.mask else start[name]
@@ -49,14 +49,16 @@ def test_a_round_starts_from_the_mask_times_what_it_goes_back_to_for_every_param
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_nothing_but_the_prunable_is_ever_masked(method: str, make_parent: Make, fresh: Fresh) -> None:
-    parent, plan = _plan(method, make_parent, fresh)
+def test_nothing_but_the_prunable_is_ever_masked(
+    method: str, make_parent: Make, initialise: Initialise
+) -> None:
+    parent, plan = _plan(method, make_parent, initialise)
     assert list(plan.mask) == list(parent.mask) and not plan.frozen
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_training_in_place_reaches_no_parent(method: str, make_parent: Make, fresh: Fresh) -> None:
-    parent, plan = _plan(method, make_parent, fresh)
+def test_training_in_place_reaches_no_parent(method: str, make_parent: Make, initialise: Initialise) -> None:
+    parent, plan = _plan(method, make_parent, initialise)
     before = {name: (parent.weights[name].clone(), parent.origin[name].clone()) for name in parent.weights}
     mask = {name: keep.clone() for name, keep in parent.mask.items()}
     for tensor in [*plan.start.values(), *(plan.origin or {}).values()]:
@@ -70,22 +72,24 @@ def test_training_in_place_reaches_no_parent(method: str, make_parent: Make, fre
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_the_same_question_has_the_same_answer(method: str, make_parent: Make, fresh: Fresh) -> None:
+def test_the_same_question_has_the_same_answer(
+    method: str, make_parent: Make, initialise: Initialise
+) -> None:
     torch.manual_seed(1)
-    _, first = _plan(method, make_parent, fresh)
+    _, first = _plan(method, make_parent, initialise)
     torch.manual_seed(2)
-    _, second = _plan(method, make_parent, fresh)
+    _, second = _plan(method, make_parent, initialise)
     assert first.mask == second.mask and first.start_step == second.start_step
     assert all(torch.equal(first.start[name], second.start[name]) for name in first.start)
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_what_is_believed_is_the_plans_mask_and_copies_of_the_training(
-    method: str, make_parent: Make, fresh: Fresh
+    method: str, make_parent: Make, initialise: Initialise
 ) -> None:
-    _, plan = _plan(method, make_parent, fresh)
+    _, plan = _plan(method, make_parent, initialise)
     arm = TypeAdapter(Arm).validate_python({"method": method, **ARMS[method]})
-    trained, origin = plan.mask.apply(fresh(20)), fresh(21)
+    trained, origin = plan.mask.apply(initialise(20)), initialise(21)
     trained["body.weight"][plan.mask["body.weight"]] = 0.0  # kept weights that training made exactly zero
     belief = planner(arm).absorb(plan, trained, origin, 4)
     assert belief.mask == plan.mask and belief.origin_step == 4
@@ -95,15 +99,17 @@ def test_what_is_believed_is_the_plans_mask_and_copies_of_the_training(
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_a_weight_that_grew_back_is_our_mistake(method: str, make_parent: Make, fresh: Fresh) -> None:
-    _, plan = _plan("imp", make_parent, fresh)
+def test_a_weight_that_grew_back_is_our_mistake(
+    method: str, make_parent: Make, initialise: Initialise
+) -> None:
+    _, plan = _plan("imp", make_parent, initialise)
     arm = TypeAdapter(Arm).validate_python({"method": method, **ARMS[method]})
     with pytest.raises(AssertionError, match="not zero"):
-        planner(arm).absorb(plan, fresh(20), fresh(0), 0)
-    incomplete = plan.mask.apply(fresh(20))
+        planner(arm).absorb(plan, initialise(20), initialise(0), 0)
+    incomplete = plan.mask.apply(initialise(20))
     del incomplete["temperature"]
     with pytest.raises(AssertionError, match="complete"):
-        planner(arm).absorb(plan, incomplete, fresh(0), 0)
+        planner(arm).absorb(plan, incomplete, initialise(0), 0)
 
 
 def test_an_unknown_method_lists_the_known_ones() -> None:

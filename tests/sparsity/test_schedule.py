@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mirl.config import UserError
-from mirl.sparsity.schedule import keep_after, keep_at, slowing
+from mirl.sparsity.schedule import decaying_fraction, keep_after, keep_at
 
 
 def test_the_rounds_of_the_paper_leave_what_was_counted() -> None:
@@ -55,4 +55,4 @@ def test_values_out_of_range_are_refused(function: Callable[[int, float], int], 
     ("density", "fraction"), [(1.0, 0.6), (0.4, 0.4607), (0.1**0.5, 0.425), (0.1, 0.25), (0.01, 0.25)]
 )
 def test_slowing_literally(density: float, fraction: float) -> None:
-    assert slowing(density, first=0.6, last=0.25, until=0.1) == fraction
+    assert decaying_fraction(density, first=0.6, last=0.25, until=0.1) == fraction

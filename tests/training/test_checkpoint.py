@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from mirl.config import UserError
+from mirl.tickets.container import save_sealed
 from mirl.training import checkpoint
 from mirl.training.checkpoint import Progress
 
@@ -13,6 +14,8 @@ def _progress(step: int) -> Progress:
         weights={"a.weight": torch.randn(3, 4), "a.bias": torch.zeros(3)},
         moments={"first.a.weight": torch.rand(3, 4)},
         origin={"a.weight": torch.ones(3, 4)},
+        stopping_state={"masks": torch.ones(2, 5, dtype=torch.uint8)},
+        stopped_early=True,
         history=[{"step": 5, "loss": 0.1}],
         loss_sum=0.1 + 0.2,
         train_seconds=1.5,
@@ -27,8 +30,9 @@ def test_what_is_saved_is_loaded_to_the_last_bit(tmp_path):
     loaded = checkpoint.load(path)
     assert loaded is not None
     assert (loaded.step, loaded.history, loaded.loss_sum) == (7, saved.history, saved.loss_sum)
+    assert loaded.stopped_early
     assert (loaded.train_seconds, loaded.train_joules) == (1.5, 41.5)
-    for group in ("weights", "moments", "origin"):
+    for group in ("weights", "moments", "origin", "stopping_state"):
         ours, theirs = getattr(saved, group), getattr(loaded, group)
         assert ours.keys() == theirs.keys()
         assert all(torch.equal(ours[name], theirs[name]) for name in ours)
@@ -38,10 +42,27 @@ def test_what_is_saved_is_loaded_to_the_last_bit(tmp_path):
 def test_one_of_before_the_joules_were_counted_has_none(tmp_path, monkeypatch):
     path = tmp_path / "checkpoint.safetensors"
     with monkeypatch.context() as patch:
-        patch.setattr(checkpoint, "PLAIN", tuple(name for name in checkpoint.PLAIN if name != "train_joules"))
+        older = {key: own for key, own in checkpoint.PLAIN.items() if key != "train_joules"}
+        patch.setattr(checkpoint, "PLAIN", older)
         checkpoint.save(_progress(7), path)
     loaded = checkpoint.load(path)
     assert loaded is not None and loaded.step == 7 and loaded.train_joules is None
+
+
+def test_the_names_in_the_file_are_those_of_former_versions(tmp_path):
+    path, masks = tmp_path / "checkpoint.safetensors", torch.tensor([[3, 5]], dtype=torch.uint8)
+    header = {
+        "step": 7, "made_with": "cpu in float32", "ended": True, "history": [], "loss_sum": 0.5,
+        "train_seconds": 1.5, "train_joules": None,
+    }  # fmt: skip
+    tensors = {"weights.a": torch.ones(3), "watched.masks": masks}
+    save_sealed(path, checkpoint.KIND, header, tensors)  # as mirl wrote it before the fields were renamed
+    before = path.read_bytes()
+    loaded = checkpoint.load(path)
+    assert loaded is not None and loaded.stopped_early
+    assert torch.equal(loaded.stopping_state["masks"], masks)
+    checkpoint.save(loaded, path)
+    assert path.read_bytes() == before
 
 
 def test_none_where_there_is_none(tmp_path):

@@ -184,31 +184,34 @@ def test_a_short_round_runs_through_the_whole_learning_rate(tmp_path):
     assert trained.origin_step == 4
 
 
-class ThreeLooks:
-    """Ends a training at its third look; each look is remembered."""
+class ThreeChecks:
+    """Ends a training at its third check; each check is remembered."""
 
     every_steps = 3
 
-    def look(self, weights: State, seen: State) -> tuple[State, bool]:
+    def check(self, weights: State, seen: State) -> tuple[State, bool]:
         number = seen.get("number", torch.tensor(0)) + 1
         return {"number": number}, bool(number == 3)
 
 
-def test_a_watch_ends_a_training_early_and_a_kill_does_not_change_when(tmp_path):
-    calm = train_tiny(tmp_path / "calm", make_plan(watch=ThreeLooks()), make_section())
+def test_a_stopping_rule_ends_a_training_early_and_a_kill_does_not_change_when(tmp_path):
+    calm = train_tiny(tmp_path / "calm", make_plan(stopping_rule=ThreeChecks()), make_section())
     assert calm.steps == 9 and [record["step"] for record in calm.history] == [5, 9]
     stream = FakeStream()
     with pytest.raises(Stopped, match="after step 7"):
         train_tiny(
             tmp_path,
-            make_plan(watch=ThreeLooks()),
+            make_plan(stopping_rule=ThreeChecks()),
             make_section(),
             stream,
             should_stop=lambda: len(stream.asked) == 7,
         )
-    resumed, again = train_tiny(tmp_path, make_plan(watch=ThreeLooks()), make_section()), FakeStream()
+    resumed, again = (
+        train_tiny(tmp_path, make_plan(stopping_rule=ThreeChecks()), make_section()),
+        FakeStream(),
+    )
     assert resumed.steps == 9 and same(resumed.weights, calm.weights)
-    train_tiny(tmp_path, make_plan(watch=ThreeLooks()), make_section(), again)
+    train_tiny(tmp_path, make_plan(stopping_rule=ThreeChecks()), make_section(), again)
     assert again.asked == []
 
 

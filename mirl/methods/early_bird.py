@@ -1,6 +1,6 @@
 """Ends a round when its ranking has settled: early-bird tickets (1909.11957), on single weights.
 
-Legend: L looks, N bytes of a packed mask.
+Legend: L checks, N bytes of a packed mask.
 """
 
 from collections.abc import Callable
@@ -11,26 +11,26 @@ import torch
 from pydantic import Field
 
 from mirl.config import Section
-from mirl.methods.plan import Watch
+from mirl.methods.plan import StoppingRule
 from mirl.sparsity.mask import Mask, State
 
 
-class SettledSection(Section):
-    """How often to look, and how little the mask may still change. The paper looks once an epoch."""
+class EarlyBirdSection(Section):
+    """How often to check, and how little the mask may still change. The paper checks once an epoch."""
 
     every_steps: int = Field(ge=1)
-    """Optimiser steps from one look to the next."""
+    """Optimiser steps from one check to the next."""
     looks: int = Field(default=5, ge=1)
-    """Earlier looks whose masks must agree with the present one."""
+    """Earlier checks whose masks must agree with the present one."""
     distance: float = Field(default=0.1, gt=0, lt=1)
     """Largest share of the survivors, in (0, 1), in which two of those masks may differ (the paper: of all channels)."""
 
 
 @dataclass(frozen=True)
-class Settled(Watch):
-    """Remembers the masks that the next round would have been cut to at the last looks."""
+class EarlyBird(StoppingRule):
+    """Remembers the masks that the next round would have been cut to at the last checks."""
 
-    section: SettledSection
+    section: EarlyBirdSection
     mask: Mask
     """The mask that is being trained under."""
     cut: Callable[[State], Mask]
@@ -40,7 +40,7 @@ class Settled(Watch):
     def every_steps(self) -> int:  # type: ignore[override]
         return self.section.every_steps
 
-    def look(self, weights: State, seen: State) -> tuple[State, bool]:
+    def check(self, weights: State, seen: State) -> tuple[State, bool]:
         now_N = _packed(self.cut(weights))
         before_LN = seen["masks"].numpy() if seen else np.empty((0, now_N.size), np.uint8)
         changed = np.bitwise_count(before_LN ^ now_N).sum(axis=1, dtype=np.int64)
