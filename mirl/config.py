@@ -26,14 +26,14 @@ __all__ = [
     "Stopped",
     "UserError",
     "fingerprint",
-    "own_values",
+    "non_default_values",
     "parse_yaml",
     "read_yaml",
     "with_exponents",
     "yaml_text",
 ]
 
-Kind = TypeVar("Kind", bound=type[Resolver])
+YamlClass = TypeVar("YamlClass", bound=type[Resolver])
 
 SHOWN = 200
 """Characters of a wrong value that are told."""
@@ -57,11 +57,11 @@ class Section(BaseModel):
             raise UserError(_sentence(cls, error, source)) from None
 
 
-def with_exponents(kind: Kind) -> Kind:
+def with_exponents(yaml_class: YamlClass) -> YamlClass:
     """A loader or dumper of YAML for which 6e-3 is a number, as in YAML 1.2 and for DVC."""
     number = re.compile(r"[-+]?(\.\d+|\d+\.?\d*)[eE][-+]?\d+$")
-    kind.add_implicit_resolver("tag:yaml.org,2002:float", number, list("-+.0123456789"))
-    return kind
+    yaml_class.add_implicit_resolver("tag:yaml.org,2002:float", number, list("-+.0123456789"))
+    return yaml_class
 
 
 @with_exponents
@@ -118,14 +118,14 @@ def yaml_text(values: Any) -> str:
 def fingerprint(section: Mapping[str, Any], inputs: Mapping[str, str]) -> str:
     """sha256 (64 hex digits) that names a piece of work: what it was told, and what it was given.
 
-    `section` is the stage's own parameters *without defaults* (`own_values`), so adding a parameter with a
+    `section` is the stage's own parameters *without defaults* (`non_default_values`), so adding a parameter with a
     neutral default renames nothing; `inputs` maps a name to the digest of each input.
     """
     text = json.dumps([section, dict(inputs)], sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def own_values(section: BaseModel) -> dict[str, Any]:
+def non_default_values(section: BaseModel) -> dict[str, Any]:
     """The values of `section` that differ from its defaults, as plain JSON data."""
     return section.model_dump(mode="json", exclude_defaults=True)
 
@@ -169,10 +169,10 @@ def _keys(section: type[BaseModel]) -> str:
     return ", ".join(section.model_fields)
 
 
-Place = tuple[list[str], type[BaseModel], type[BaseModel] | None]
+KeyLocation = tuple[list[str], type[BaseModel], type[BaseModel] | None]
 
 
-def _walk(model: type[BaseModel], place: tuple[int | str, ...]) -> Place:
+def _walk(model: type[BaseModel], place: tuple[int | str, ...]) -> KeyLocation:
     """The place as people write it (pydantic adds which side of a union), whose key it is, and what belongs there."""
     shown: list[str] = []
     holder, current = model, cast(Any, model)

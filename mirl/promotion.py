@@ -1,11 +1,11 @@
-"""Which ticket is promoted: a pure decision over judged tickets."""
+"""Which ticket is promoted: a pure decision over assessed tickets."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from pydantic import Field
 
-from mirl.evaluation.comparison import Judged
+from mirl.evaluation.comparison import Assessment
 from mirl.evaluation.winning import RuleSection
 
 
@@ -44,7 +44,7 @@ class Decision:
         return asdict(self) | {"reasons": list(self.reasons)}
 
 
-def decide(candidates: Sequence[Judged], champion: Champion | None, policy: PolicySection) -> Decision:
+def decide(candidates: Sequence[Assessment], champion: Champion | None, policy: PolicySection) -> Decision:
     """The sparsest admitted ticket; of equal ones the better one, then the first by name.
 
     Admitted = its method may be promoted, it is under the density ceiling and it wins or matches. Where a
@@ -73,7 +73,7 @@ def decide(candidates: Sequence[Judged], champion: Champion | None, policy: Poli
     return Decision(ticket=best.candidate.name, reasons=(top, *lines), sha256=best.candidate.sha256)
 
 
-def _objection(entry: Judged, policy: PolicySection) -> str:
+def _objection(entry: Assessment, policy: PolicySection) -> str:
     """Why a ticket is not admitted; empty where it is."""
     candidate, word = entry.candidate, entry.verdict.word
     if candidate.name == policy.reference:
@@ -91,7 +91,7 @@ def _objection(entry: Judged, policy: PolicySection) -> str:
     return ""
 
 
-def _line(entry: Judged, objection: str) -> str:
+def _line(entry: Assessment, objection: str) -> str:
     said = (
         f"not admitted: {objection}"
         if objection
@@ -100,12 +100,12 @@ def _line(entry: Judged, objection: str) -> str:
     return f"{entry.candidate.name} ({_percent(entry)}): {said}."
 
 
-def _failed_parent(parent: Judged) -> str:
+def _failed_parent(parent: Assessment) -> str:
     found = "; ".join(f"{finding.layer}: {finding.detail}" for finding in parent.candidate.findings)
     return f"Nothing is promoted: {parent.candidate.name}, which the others are compared with, fails itself ({found})."
 
 
-def _nobody(candidates: Sequence[Judged], policy: PolicySection) -> str:
+def _nobody(candidates: Sequence[Assessment], policy: PolicySection) -> str:
     words = [c.verdict.word for c in candidates if c.candidate.method in policy.methods]
     if not words:
         return f"Nothing is promoted: no ticket is of a method that may be ({', '.join(policy.methods)})."
@@ -133,11 +133,11 @@ def stays(champion: Champion, challenger: Champion, policy: RuleSection) -> str:
     return f"the champion stays, a challenger has to be sparser or better ({at})"
 
 
-def _rank(entry: Judged) -> tuple[float, float, str]:
+def _rank(entry: Assessment) -> tuple[float, float, str]:
     return entry.candidate.density, -entry.quality["psnr_db/mean"], entry.candidate.name
 
 
-def _object(entry: Judged, policy: PolicySection) -> str:
+def _object(entry: Assessment, policy: PolicySection) -> str:
     return f"against {policy.reference}" if entry.verdict.word == "wins" else policy.reference
 
 
@@ -145,5 +145,5 @@ def _verb(word: str) -> str:
     return "has collapsed" if word == "collapsed" else word
 
 
-def _percent(entry: Judged) -> str:
+def _percent(entry: Assessment) -> str:
     return f"{100 * entry.candidate.density:.1f} %"

@@ -2,7 +2,7 @@ import itertools
 
 import pytest
 
-from mirl.config import Section, UserError, fingerprint, own_values, parse_yaml, read_yaml, yaml_text
+from mirl.config import Section, UserError, fingerprint, non_default_values, parse_yaml, read_yaml, yaml_text
 
 
 class Inner(Section):
@@ -99,8 +99,8 @@ def test_the_fingerprint_sees_every_value_and_every_input_but_no_order():
 
 
 def test_a_new_key_with_its_default_renames_nothing():
-    assert own_values(Outer(name="x", inner=Inner(patch=48))) == {"name": "x", "inner": {"patch": 48}}
-    assert own_values(Outer(name="x", inner=Inner(patch=64))) == {"name": "x"}
+    assert non_default_values(Outer(name="x", inner=Inner(patch=48))) == {"name": "x", "inner": {"patch": 48}}
+    assert non_default_values(Outer(name="x", inner=Inner(patch=64))) == {"name": "x"}
 
 
 @pytest.mark.parametrize(

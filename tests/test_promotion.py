@@ -6,7 +6,7 @@ import pytest
 
 from mirl.config import UserError
 from mirl.evaluation.collapse import Finding
-from mirl.evaluation.comparison import Candidate, Judged, judge
+from mirl.evaluation.comparison import Assessment, Candidate, assess
 from mirl.evaluation.scoring import METRICS
 from mirl.promotion import Champion, Decision, PolicySection, decide
 
@@ -46,7 +46,7 @@ def decided(
     policy: PolicySection = POLICY,
     parent: Candidate = DENSE,
 ) -> Decision:
-    return decide(judge([parent, *tickets], policy), champion, policy)
+    return decide(assess([parent, *tickets], policy), champion, policy)
 
 
 def test_the_sparsest_admitted_ticket_is_promoted() -> None:
@@ -126,8 +126,8 @@ def test_the_champion_stays_unless_sparser_or_better(
 
 
 def test_deciding_changes_nothing() -> None:
-    judged: list[Judged] = judge([DENSE, ticket("a", 0.3, 26.5)], POLICY)
-    assert decide(judged, None, POLICY) == decide(list(judged), None, POLICY)
+    assessments: list[Assessment] = assess([DENSE, ticket("a", 0.3, 26.5)], POLICY)
+    assert decide(assessments, None, POLICY) == decide(list(assessments), None, POLICY)
 
 
 def test_a_policy_that_cannot_be_is_refused() -> None:

@@ -168,7 +168,7 @@ def _checked(ticket: Path, expected: str) -> str:
     sha256 = sha256_of(ticket)
     if expected and sha256 != expected:
         raise UserError(
-            f"{ticket} is not the file that the report judged; run `dvc repro`, then promote again"
+            f"{ticket} is not the file that the report assessed; run `dvc repro`, then promote again"
         )
     return sha256
 

@@ -51,7 +51,7 @@ def run(params: Path, speed: Speed, measure: bool) -> int:
 
 def measured(params: Params, root: Path) -> Speed:
     """The speed of this machine."""
-    from mirl.study.rehearsal import MEASURE_SECONDS, step_seconds
+    from mirl.study.dry_run import MEASURE_SECONDS, step_seconds
     from mirl.training.device import device_of
     from mirl.training.energy import name_of
 

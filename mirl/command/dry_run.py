@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from mirl.command.cost import measured, text
+from mirl.study.dry_run import dry_run, has_data
 from mirl.study.forecast import forecast
 from mirl.study.params import read_params
-from mirl.study.rehearsal import has_data, rehearse
 
 
 def run(params: Path) -> int:
@@ -15,7 +15,7 @@ def run(params: Path) -> int:
     print(text(wanted, rounds, measured(wanted, root)), flush=True)
     pixels = "the prepared data" if has_data(root) else "made-up pixels, as data/prepared does not exist"
     print(f"\none step of every stage at full size, of one round of each arm, on {pixels}:", flush=True)
-    for stage, seconds in rehearse(wanted, root):
+    for stage, seconds in dry_run(wanted, root):
         print(f"{stage:24} {seconds:8.1f} s", flush=True)
     print("everything works; what was made is deleted")
     return 0

@@ -7,10 +7,10 @@ from mirl.command.target import check_free
 from mirl.tickets import fit
 from mirl.tickets import format as ticket_format
 from mirl.tickets.pack import packed
-from mirl.tickets.values import Kind
+from mirl.tickets.values import ValueKind
 
 
-def run(address: str, out: Path, kind: Kind, force: bool) -> int:
+def run(address: str, out: Path, kind: ValueKind, force: bool) -> int:
     """Exit code 0; UserError where the ticket cannot be read or packed, or the file not be written."""
     check_free(out, force)
     source = ticket_file(address)

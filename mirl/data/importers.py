@@ -17,7 +17,7 @@ from mirl.data.sections import FolderSource, MirlSource, PairsSource, SkimageSou
 
 
 @dataclass(frozen=True, kw_only=True)
-class Picture:
+class ImageSource:
     """One picture that can be read: `where` names it to the user."""
 
     where: str
@@ -34,8 +34,8 @@ class Entry:
     split: str
     task: str = ""
     """Empty for a clean photograph, that serves every task."""
-    clean: Picture
-    degraded: Picture | None = None
+    clean: ImageSource
+    degraded: ImageSource | None = None
     depth: Callable[[], np.ndarray] | None = None
     """float32 height x width in (0, 1]: 1 is the farthest of the scene."""
     lost: str = ""
@@ -149,8 +149,8 @@ def _folders(place: Path) -> list[Path]:
     return sorted(path for path in place.iterdir() if path.is_dir()) if place.is_dir() else []
 
 
-def _file(path: Path) -> Picture:
-    return Picture(where=str(path), read=lambda: read_image(path))
+def _file(path: Path) -> ImageSource:
+    return ImageSource(where=str(path), read=lambda: read_image(path))
 
 
 def _photograph(row: dict[str, str]) -> Entry:
@@ -175,7 +175,7 @@ def _photograph(row: dict[str, str]) -> Entry:
     return Entry(
         name=row["name"],
         split=row["split"],
-        clean=Picture(where=where, read=read),
+        clean=ImageSource(where=where, read=read),
         depth=depth if row["disparity"] else None,
     )
 

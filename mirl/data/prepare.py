@@ -10,7 +10,7 @@ import numpy as np
 from mirl.config import UserError
 from mirl.data import manifest
 from mirl.data.degradations import TEST_DEGRADATIONS
-from mirl.data.importers import IMPORTERS, Entry, Picture
+from mirl.data.importers import IMPORTERS, Entry, ImageSource
 from mirl.data.leaks import HeldOut, Leak, in_words
 from mirl.data.manifest import Row
 from mirl.data.packed import MANIFEST, PIXELS, PixelWriter
@@ -86,7 +86,7 @@ def _is_test_photograph(entry: Entry) -> bool:
 
 
 def _synthetic(entry: Entry, task: str) -> Entry:
-    made = Picture(
+    made = ImageSource(
         where=f"{entry.clean.where}, made for {task}", read=lambda: degraded_test_picture(entry, task)
     )
     return Entry(name=entry.name, split="test", task=task, clean=entry.clean, degraded=made)

@@ -8,8 +8,8 @@ import pandas as pd
 
 from mirl.config import UserError
 from mirl.evaluation.collapse import Finding
-from mirl.evaluation.cost import search_costs
-from mirl.evaluation.scoring import Picture, summary
+from mirl.evaluation.scoring import ExamplePicture, summary
+from mirl.evaluation.search_cost import search_costs
 from mirl.evaluation.winning import Difference, RuleSection, Verdict, difference, verdict
 
 
@@ -36,7 +36,7 @@ class Candidate:
     """Kept fraction of each prunable parameter."""
     history: pd.DataFrame | None = None
     """The training curve: step, loss, learning_rate, gradient_norm."""
-    pictures: Sequence[Picture] = ()
+    pictures: Sequence[ExamplePicture] = ()
 
     @property
     def density(self) -> float:
@@ -45,7 +45,7 @@ class Candidate:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Judged:
+class Assessment:
     """A ticket and what the winning rule says of it."""
 
     candidate: Candidate
@@ -69,7 +69,7 @@ class Judged:
         return self.verdict.word == "collapsed"
 
 
-def judge(candidates: Sequence[Candidate], rule: RuleSection) -> list[Judged]:
+def assess(candidates: Sequence[Candidate], rule: RuleSection) -> list[Assessment]:
     """The winning rule applied to every ticket, in the order given; UserError without a reference."""
     reference = next((c for c in candidates if c.name == rule.reference), None)
     if reference is None:
@@ -79,7 +79,9 @@ def judge(candidates: Sequence[Candidate], rule: RuleSection) -> list[Judged]:
         )
     controls = [c for c in candidates if is_control(c, reference, rule)]
     costs = search_costs({c.name: (c.parent, c.metrics) for c in candidates}, reference.name)
-    return [_judged(candidate, reference, controls, rule, costs[candidate.name]) for candidate in candidates]
+    return [
+        _assess_one(candidate, reference, controls, rule, costs[candidate.name]) for candidate in candidates
+    ]
 
 
 def is_control(candidate: Candidate, reference: Candidate, rule: RuleSection) -> bool:
@@ -87,26 +89,26 @@ def is_control(candidate: Candidate, reference: Candidate, rule: RuleSection) ->
     return candidate.method not in (*rule.methods, reference.method)
 
 
-def compare(judged: Sequence[Judged]) -> pd.DataFrame:
+def compare(assessments: Sequence[Assessment]) -> pd.DataFrame:
     """The table of a study, one row a ticket, in the order given."""
-    return pd.DataFrame([_row(entry) for entry in judged])
+    return pd.DataFrame([_row(entry) for entry in assessments])
 
 
-def _judged(
+def _assess_one(
     candidate: Candidate,
     reference: Candidate,
     controls: Sequence[Candidate],
     rule: RuleSection,
     search: Mapping[str, float],
-) -> Judged:
+) -> Assessment:
     found = difference(candidate.scores, reference.scores, rule)
     if candidate is reference:
         word = Verdict(word="reference", reason="the others are compared with it")
     else:
         word = verdict(found, candidate.findings, reference.findings, rule)
-    judged_alone = candidate in controls or candidate is reference
-    held = {} if judged_alone else {c.name: _holds(candidate, c, reference, rule) for c in controls}
-    return Judged(
+    stands_alone = candidate in controls or candidate is reference
+    held = {} if stands_alone else {c.name: _holds(candidate, c, reference, rule) for c in controls}
+    return Assessment(
         candidate=candidate,
         quality=summary(candidate.scores, rule.protocol),
         difference=found,
@@ -138,7 +140,7 @@ def _same_density(ticket: Candidate, control: Candidate, rule: RuleSection) -> b
     return abs(ticket.density - control.density) <= rule.control_share * ticket.density
 
 
-def _row(entry: Judged) -> dict[str, object]:
+def _row(entry: Assessment) -> dict[str, object]:
     candidate = entry.candidate
     row: dict[str, object] = {
         "name": candidate.name,

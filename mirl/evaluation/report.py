@@ -10,33 +10,37 @@ import pandas as pd
 from jinja2 import Environment, StrictUndefined
 
 from mirl.evaluation import views
-from mirl.evaluation.comparison import Judged, compare
+from mirl.evaluation.comparison import Assessment, compare
 from mirl.evaluation.winning import RuleSection
 
 
 def write_report(
-    folder: Path, judged: Sequence[Judged], decision: Mapping[str, Any], rule: RuleSection, title: str
+    folder: Path,
+    assessments: Sequence[Assessment],
+    decision: Mapping[str, Any],
+    rule: RuleSection,
+    title: str,
 ) -> None:
     """Everything that the compare stage leaves in the existing `folder`.
 
     `decision` is plain: ticket (name or None), reasons, sha256. Writes index.html, comparison.csv,
     comparison.parquet, decision.json and plots/<arm>.csv; the same input makes the same bytes.
     """
-    table = compare(judged)
+    table = compare(assessments)
     table.to_csv(folder / "comparison.csv", index=False, lineterminator="\n")
     table.to_parquet(folder / "comparison.parquet", index=False)
     (folder / "decision.json").write_text(json.dumps(decision, indent=2, ensure_ascii=False) + "\n")
     (folder / "plots").mkdir(exist_ok=True)
-    for arm, points in curves(judged, rule).items():
+    for arm, points in curves(assessments, rule).items():
         points.to_csv(folder / "plots" / f"{arm}.csv", index=False, lineterminator="\n")
-    (folder / "index.html").write_text(page(judged, decision, rule, title), encoding="utf-8")
+    (folder / "index.html").write_text(page(assessments, decision, rule, title), encoding="utf-8")
 
 
-def curves(judged: Sequence[Judged], rule: RuleSection) -> dict[str, pd.DataFrame]:
+def curves(assessments: Sequence[Assessment], rule: RuleSection) -> dict[str, pd.DataFrame]:
     """Of each arm: density and every PSNR and SSIM of its tickets, from dense to sparse, for `dvc plots`."""
     tables = {}
-    for arm in views.arms(judged, rule):
-        points = views.tickets(judged, arm, rule)
+    for arm in views.arms(assessments, rule):
+        points = views.tickets(assessments, arm, rule)
         rows = [
             {"density": entry.candidate.density, "name": entry.candidate.name, **entry.quality}
             for entry in points
@@ -45,7 +49,9 @@ def curves(judged: Sequence[Judged], rule: RuleSection) -> dict[str, pd.DataFram
     return tables
 
 
-def page(judged: Sequence[Judged], decision: Mapping[str, Any], rule: RuleSection, title: str) -> str:
+def page(
+    assessments: Sequence[Assessment], decision: Mapping[str, Any], rule: RuleSection, title: str
+) -> str:
     """The report as one HTML document that needs nothing else, with or without scripts."""
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
@@ -57,16 +63,16 @@ def page(judged: Sequence[Judged], decision: Mapping[str, Any], rule: RuleSectio
         title=title,
         decision=decision,
         rule=rule,
-        headline=views.headline(judged, decision, rule),
-        arms=views.arms(judged, rule),
-        rows=views.rows(judged, rule),
-        with_energy=any("train_joules" in entry.candidate.metrics for entry in judged),
-        devices=views.devices(judged),
-        tasks=views.tasks(judged),
-        panels=views.panels(judged, rule),
-        heat=views.heat(judged, rule),
-        pictures=views.pictures(judged, decision, rule),
-        collapse=[(entry, entry.candidate.findings) for entry in judged if entry.candidate.findings],
-        training=views.training(judged, rule),
-        images=views.image_counts(judged, rule),
+        headline=views.headline(assessments, decision, rule),
+        arms=views.arms(assessments, rule),
+        rows=views.rows(assessments, rule),
+        with_energy=any("train_joules" in entry.candidate.metrics for entry in assessments),
+        devices=views.devices(assessments),
+        tasks=views.tasks(assessments),
+        panels=views.panels(assessments, rule),
+        heat=views.heat(assessments, rule),
+        pictures=views.pictures(assessments, decision, rule),
+        collapse=[(entry, entry.candidate.findings) for entry in assessments if entry.candidate.findings],
+        training=views.training(assessments, rule),
+        images=views.image_counts(assessments, rule),
     )

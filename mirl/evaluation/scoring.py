@@ -63,7 +63,7 @@ class TestImage:
     """uint8 RGB of the same size; None for denoising, where the protocol adds the noise."""
 
 
-class Picture(NamedTuple):
+class ExamplePicture(NamedTuple):
     """A restored test image to look at: uint8 RGB crops of one place."""
 
     image: str
@@ -98,7 +98,7 @@ def score(
     return pd.DataFrame(rows, columns=columns)
 
 
-def pictures(restore: Restore, items: Iterable[TestImage], section: EvaluateSection) -> list[Picture]:
+def pictures(restore: Restore, items: Iterable[TestImage], section: EvaluateSection) -> list[ExamplePicture]:
     """The first `section.pictures` images of each task under the first protocol, cropped for the eye."""
     protocol = PROTOCOLS[section.protocols[0]]
     found = []
@@ -107,7 +107,7 @@ def pictures(restore: Restore, items: Iterable[TestImage], section: EvaluateSect
             degraded, clean = prepare(protocol, item.image, item.task, item.clean_HWC, item.degraded_HWC)
             trio = (degraded, _restored(restore, degraded), clean)
             found.append(
-                Picture(
+                ExamplePicture(
                     item.image,
                     item.task,
                     *(_to_uint8(_centre(image, section.picture_size)) for image in trio),

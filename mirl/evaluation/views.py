@@ -11,8 +11,8 @@ from markupsafe import Markup
 from PIL import Image
 
 from mirl.evaluation import figures
-from mirl.evaluation.comparison import Judged, is_control
-from mirl.evaluation.scoring import Picture
+from mirl.evaluation.comparison import Assessment, is_control
+from mirl.evaluation.scoring import ExamplePicture
 from mirl.evaluation.winning import Interval, RuleSection
 
 _SPAN_DB = 1.5
@@ -29,11 +29,11 @@ class Arm:
     control: bool
 
 
-def arms(judged: Sequence[Judged], rule: RuleSection) -> list[Arm]:
+def arms(assessments: Sequence[Assessment], rule: RuleSection) -> list[Arm]:
     """The arms besides the reference's: those that may be promoted first, then the controls."""
-    reference = _reference(judged, rule)
+    reference = _reference(assessments, rule)
     found: dict[str, tuple[bool, str]] = {}
-    for entry in judged:
+    for entry in assessments:
         candidate = entry.candidate
         if candidate.arm != reference.candidate.arm:
             found[candidate.arm] = (is_control(candidate, reference.candidate, rule), candidate.method)
@@ -44,33 +44,33 @@ def arms(judged: Sequence[Judged], rule: RuleSection) -> list[Arm]:
     ]
 
 
-def tickets(judged: Sequence[Judged], arm: Arm, rule: RuleSection) -> list[Judged]:
+def tickets(assessments: Sequence[Assessment], arm: Arm, rule: RuleSection) -> list[Assessment]:
     """The tickets of an arm from dense to sparse; an arm that may be promoted starts at the reference."""
-    own = [entry for entry in judged if entry.candidate.arm == arm.name]
-    start = [] if arm.control else [_reference(judged, rule)]
+    own = [entry for entry in assessments if entry.candidate.arm == arm.name]
+    start = [] if arm.control else [_reference(assessments, rule)]
     return start + sorted(own, key=lambda entry: -entry.candidate.density)
 
 
-def tasks(judged: Sequence[Judged]) -> list[str]:
+def tasks(assessments: Sequence[Assessment]) -> list[str]:
     """The restoration tasks that were scored."""
-    return [key.removeprefix("psnr_db/") for key in judged[0].quality if _of_task(key)]
+    return [key.removeprefix("psnr_db/") for key in assessments[0].quality if _of_task(key)]
 
 
-def image_counts(judged: Sequence[Judged], rule: RuleSection) -> dict[str, int]:
+def image_counts(assessments: Sequence[Assessment], rule: RuleSection) -> dict[str, int]:
     """Test images of each task."""
-    scores = judged[0].candidate.scores
+    scores = assessments[0].candidate.scores
     counts = scores[scores["protocol"] == rule.protocol].groupby("task").size()
     return {str(task): int(count) for task, count in counts.items()}
 
 
 def headline(
-    judged: Sequence[Judged], decision: Mapping[str, Any], rule: RuleSection
+    assessments: Sequence[Assessment], decision: Mapping[str, Any], rule: RuleSection
 ) -> list[tuple[str, str, str]]:
     """The promoted ticket's figures as (what, value, beside the reference); empty where none is promoted."""
-    chosen = next((entry for entry in judged if entry.candidate.name == decision["ticket"]), None)
+    chosen = next((entry for entry in assessments if entry.candidate.name == decision["ticket"]), None)
     if chosen is None:
         return []
-    dense = _reference(judged, rule)
+    dense = _reference(assessments, rule)
     metrics, before = chosen.candidate.metrics, dense.candidate.metrics
     quality = chosen.difference.mean
     shown = [
@@ -88,11 +88,11 @@ def headline(
     return shown
 
 
-def rows(judged: Sequence[Judged], rule: RuleSection) -> list[dict[str, Any]]:
+def rows(assessments: Sequence[Assessment], rule: RuleSection) -> list[dict[str, Any]]:
     """The lines of the table."""
-    colours = {arm.name: arm for arm in arms(judged, rule)}
+    colours = {arm.name: arm for arm in arms(assessments, rule)}
     beats = {None: "", True: "yes", False: "no"}
-    best = max(entry.quality["psnr_db/mean"] for entry in judged)
+    best = max(entry.quality["psnr_db/mean"] for entry in assessments)
     return [
         {
             "entry": entry,
@@ -102,14 +102,14 @@ def rows(judged: Sequence[Judged], rule: RuleSection) -> list[dict[str, Any]]:
             "best": entry.quality["psnr_db/mean"] == best,
             "metrics": entry.candidate.metrics,
         }
-        for entry in judged
+        for entry in assessments
     ]
 
 
-def devices(judged: Sequence[Judged]) -> list[tuple[str, list[str]]]:
+def devices(assessments: Sequence[Assessment]) -> list[tuple[str, list[str]]]:
     """What the tickets were trained on, as far as it is known, and which on what."""
     found: dict[str, list[str]] = {}
-    for entry in judged:
+    for entry in assessments:
         if entry.candidate.device:
             found.setdefault(entry.candidate.device, []).append(entry.candidate.name)
     return list(found.items())
@@ -121,11 +121,11 @@ def interval_bar(interval: Interval) -> dict[str, float]:
     return {name: 50 + 50 * max(-1.0, min(1.0, value / _SPAN_DB)) for name, value in places.items()}
 
 
-def panels(judged: Sequence[Judged], rule: RuleSection) -> list[Markup]:
+def panels(assessments: Sequence[Assessment], rule: RuleSection) -> list[Markup]:
     """PSNR against density: the mean, then each task."""
-    reference = _reference(judged, rule)
+    reference = _reference(assessments, rule)
     drawn = []
-    for task in ("mean", *tasks(judged)):
+    for task in ("mean", *tasks(assessments)):
         shown = [
             figures.Curve(
                 arm=arm.name,
@@ -135,8 +135,8 @@ def panels(judged: Sequence[Judged], rule: RuleSection) -> list[Markup]:
                 values=[entry.quality[f"psnr_db/{task}"] for entry in points],
                 collapsed=[entry.collapsed for entry in points],
             )
-            for arm in arms(judged, rule)
-            for points in [tickets(judged, arm, rule)]
+            for arm in arms(assessments, rule)
+            for points in [tickets(assessments, arm, rule)]
         ]
         title = "mean over tasks" if task == "mean" else task
         lines = (reference.quality[f"psnr_db/{task}"], reference.quality[f"input_psnr_db/{task}"])
@@ -144,11 +144,13 @@ def panels(judged: Sequence[Judged], rule: RuleSection) -> list[Markup]:
     return drawn
 
 
-def heat(judged: Sequence[Judged], rule: RuleSection) -> dict[str, Any]:
+def heat(assessments: Sequence[Assessment], rule: RuleSection) -> dict[str, Any]:
     """Density of each layer in each round: columns by arm, and per layer a line of (density, shade)."""
     columns = []
-    for arm in arms(judged, rule):
-        own = [entry.candidate for entry in tickets(judged, arm, rule) if entry.candidate.arm == arm.name]
+    for arm in arms(assessments, rule):
+        own = [
+            entry.candidate for entry in tickets(assessments, arm, rule) if entry.candidate.arm == arm.name
+        ]
         columns += [
             (arm, index == 0, candidate) for index, candidate in enumerate(own) if candidate.layer_density
         ]
@@ -161,14 +163,16 @@ def heat(judged: Sequence[Judged], rule: RuleSection) -> dict[str, Any]:
     return {"columns": columns, "groups": groups, "lines": lines}
 
 
-def pictures(judged: Sequence[Judged], decision: Mapping[str, Any], rule: RuleSection) -> dict[str, Any]:
+def pictures(
+    assessments: Sequence[Assessment], decision: Mapping[str, Any], rule: RuleSection
+) -> dict[str, Any]:
     """Each picture's input, dense, ticket and clean as data URIs; of the promoted ticket, or the best one."""
-    reference = _reference(judged, rule)
-    shown = next((entry for entry in judged if entry.candidate.name == decision["ticket"]), None)
+    reference = _reference(assessments, rule)
+    shown = next((entry for entry in assessments if entry.candidate.name == decision["ticket"]), None)
     if shown is None:
         mine = [
             e
-            for e in judged
+            for e in assessments
             if e.candidate.method in rule.methods and not e.collapsed and e.candidate.pictures
         ]
         shown = max(mine, key=lambda entry: entry.quality["psnr_db/mean"], default=reference)
@@ -183,13 +187,13 @@ def pictures(judged: Sequence[Judged], decision: Mapping[str, Any], rule: RuleSe
     return {"ticket": shown.candidate.name, "cards": cards}
 
 
-def training(judged: Sequence[Judged], rule: RuleSection) -> list[Markup]:
+def training(assessments: Sequence[Assessment], rule: RuleSection) -> list[Markup]:
     """The training curves: the reference, then one panel an arm."""
-    reference = _reference(judged, rule)
-    groups: list[tuple[str, int | None, list[Judged]]] = [(rule.reference, None, [reference])]
+    reference = _reference(assessments, rule)
+    groups: list[tuple[str, int | None, list[Assessment]]] = [(rule.reference, None, [reference])]
     groups += [
-        (arm.name, arm.colour, [entry for entry in tickets(judged, arm, rule) if entry is not reference])
-        for arm in arms(judged, rule)
+        (arm.name, arm.colour, [entry for entry in tickets(assessments, arm, rule) if entry is not reference])
+        for arm in arms(assessments, rule)
     ]
     drawn = []
     for title, colour, entries in groups:
@@ -200,8 +204,8 @@ def training(judged: Sequence[Judged], rule: RuleSection) -> list[Markup]:
     return drawn
 
 
-def _reference(judged: Sequence[Judged], rule: RuleSection) -> Judged:
-    return next(entry for entry in judged if entry.candidate.name == rule.reference)
+def _reference(assessments: Sequence[Assessment], rule: RuleSection) -> Assessment:
+    return next(entry for entry in assessments if entry.candidate.name == rule.reference)
 
 
 def _of_task(key: str) -> bool:
@@ -214,9 +218,9 @@ def _shade(density: float | None) -> float:
 
 
 def _card(
-    picture: Picture,
+    picture: ExamplePicture,
     layers: Mapping[str, np.ndarray],
-    entries: Sequence[tuple[str, Judged]],
+    entries: Sequence[tuple[str, Assessment]],
     rule: RuleSection,
 ) -> dict[str, Any]:
     figures_of = {}

@@ -14,9 +14,9 @@ from mirl.config import UserError
 from mirl.restore.memory import bytes_per_pixel, least_memory, pixels_in
 from mirl.restore.pad import pad, round_up
 from mirl.restore.photograph import MEMORY
-from mirl.restore.picture import Picture
 from mirl.restore.threads import outside, torch_threads
 from mirl.restore.tile import Place, Span, Tiles, cut, smallest, spans
+from mirl.restore.tiled_image import TiledImage
 from mirl.restore.whole import Known, Look, Onlooker, area, learn, looks
 from mirl.tickets.fit import built
 from mirl.tickets.ticket import Ticket
@@ -72,7 +72,7 @@ class Restorer:
         `advance` is called after each tile; what it raises ends the work. UserError where it is no uint8 or uint16 RGB
         image, or the memory does not hold the smallest tile.
         """
-        picture = Picture(image_HWC)
+        picture = TiledImage(image_HWC)
         pixels = self.pixels(picture.height, picture.width, image_HWC.itemsize)
         tiles = cut(picture.height, picture.width, self.network.multiple, pixels)
         with torch.no_grad(), torch_threads(self._threads):
@@ -115,7 +115,7 @@ class Restorer:
     def _padded(self, height: int, width: int) -> tuple[int, int]:
         return round_up(height, self.network.multiple), round_up(width, self.network.multiple)
 
-    def _restore_tiles(self, picture: Picture, tiles: Tiles, pixels: int, advance: Advance) -> None:
+    def _restore_tiles(self, picture: TiledImage, tiles: Tiles, pixels: int, advance: Advance) -> None:
         """Looks at the whole image first, where the network asks about it."""
         times = looks(tiles, self.network.multiple, pixels) if self._onlooker.questions else []
         places = [place for batches in times for batch in batches for place in batch]

@@ -9,7 +9,7 @@ from PIL import Image
 from mirl.config import UserError
 from mirl.evaluation.collapse import Finding
 from mirl.evaluation.comparison import Candidate
-from mirl.evaluation.scoring import Picture
+from mirl.evaluation.scoring import ExamplePicture
 from mirl.study.params import Params
 from mirl.study.workspace import Workspace, read_json
 from mirl.tickets import fit
@@ -49,7 +49,7 @@ def machine_words(ticket: Path) -> dict[str, str]:
     return found
 
 
-def write_pictures(pictures: list[Picture], folder: Path) -> None:
+def write_pictures(pictures: list[ExamplePicture], folder: Path) -> None:
     """`<task>--<image>--<part>.png` for the parts input, output and clean; UserError if a name leads elsewhere."""
     folder.mkdir()
     for picture in pictures:
@@ -64,11 +64,11 @@ def write_pictures(pictures: list[Picture], folder: Path) -> None:
             Image.fromarray(getattr(picture, f"{part}_HWC")).save(path)
 
 
-def read_pictures(folder: Path) -> list[Picture]:
+def read_pictures(folder: Path) -> list[ExamplePicture]:
     """What `write_pictures` wrote, ordered by task and image."""
     found = []
     for path in sorted(folder.glob(f"*--{PARTS[0]}.png")):
         task, _, image = path.stem.removesuffix(f"--{PARTS[0]}").partition("--")
         trio = [np.asarray(Image.open(folder / f"{task}--{image}--{part}.png")) for part in PARTS]
-        found.append(Picture(image, task, *trio))
+        found.append(ExamplePicture(image, task, *trio))
     return found

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from mirl import networks
-from mirl.config import Stopped, UserError, fingerprint, own_values
+from mirl.config import Stopped, UserError, fingerprint, non_default_values
 from mirl.data.batches import Batch, BatchStream
 from mirl.data.packed import PackedImages
 from mirl.methods.plan import Plan, StoppingRule, copied
@@ -119,7 +119,7 @@ def _trained(study: Study, packed: PackedImages, plan: Plan, part: int) -> tuple
     """(the state at the end, the fingerprint of its checkpoint)."""
     section = study.params.train
     until = plan.stopping_rule.every_steps if isinstance(plan.stopping_rule, _StopAfter) else section.steps
-    told = {"train": own_values(section), "network": own_values(study.params.network)}
+    told = {"train": non_default_values(section), "network": non_default_values(study.params.network)}
     mark = fingerprint(told | {"stability": [plan.start_step, until, part]}, {"data": packed.digest})
     title = f"to step {until}" if part == COMMON else f"copy {part} from step {plan.start_step}"
     context = TrainingContext(

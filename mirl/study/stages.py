@@ -11,13 +11,13 @@ import torch
 from tqdm import tqdm
 
 from mirl import networks
-from mirl.config import Stopped, UserError, fingerprint, own_values
+from mirl.config import Stopped, UserError, fingerprint, non_default_values
 from mirl.data.batches import BatchStream
 from mirl.data.degradations import TASKS
 from mirl.data.packed import PackedImages
 from mirl.data.prepare import prepare as prepare_data
 from mirl.evaluation import collapse
-from mirl.evaluation.comparison import judge
+from mirl.evaluation.comparison import assess
 from mirl.evaluation.report import write_report
 from mirl.evaluation.scoring import TestImage, pictures, score, summary
 from mirl.methods import planner
@@ -28,9 +28,9 @@ from mirl.restore.restorer import Restorer
 from mirl.sparsity.mask import Mask
 from mirl.study import ticket_folder
 from mirl.study.candidates import read_candidates, write_pictures
-from mirl.study.cost import spent, trained_on
 from mirl.study.params import ROOT_TICKET, Params
 from mirl.study.ticket_folder import TicketFolder
+from mirl.study.training_cost import spent, trained_on
 from mirl.study.workspace import Workspace, write_json
 from mirl.tickets import fit
 from mirl.tickets.routing import Routing
@@ -71,7 +71,7 @@ def init(study: Study, key: str) -> None:
     section = study.params.network
     network = networks.build(section)
     state = copied(network.state_dict())
-    settings = {"network": own_values(section)}
+    settings = {"network": non_default_values(section)}
     lineage = Lineage(
         name=ROOT_TICKET, arm="", method="init", round=0, parent="", seed=section.seed, steps=0, origin_step=0,
         fingerprint=fingerprint(settings, {}), data="", settings=settings,
@@ -137,10 +137,10 @@ def evaluate(study: Study, key: str) -> None:
 def compare(study: Study, key: str) -> None:
     """The table, the report and the decision: `report/`."""
     params, policy = study.params, study.params.promote
-    judged = judge(read_candidates(study.files, params), policy)
-    decision = decide(judged, None, policy)
+    assessments = assess(read_candidates(study.files, params), policy)
+    decision = decide(assessments, None, policy)
     with study.files.making(study.files.report) as draft:
-        write_report(draft, judged, decision.plain(), policy, params.study)
+        write_report(draft, assessments, decision.plain(), policy, params.study)
 
 
 STAGES: dict[str, Callable[[Study, str], None]] = {
@@ -166,7 +166,10 @@ def held_out_images(root: Path) -> Iterator[TestImage]:
 def round_settings(params: Params, key: str) -> dict[str, Any]:
     """The parameters of one round, without defaults: with its inputs' digests they make its fingerprint."""
     arm = params.arms[params.round(key).arm]
-    return {"train": own_values(params.train), "arm": own_values(arm) | {"method": arm.method}}
+    return {
+        "train": non_default_values(params.train),
+        "arm": non_default_values(arm) | {"method": arm.method},
+    }
 
 
 def _train(

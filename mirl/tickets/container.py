@@ -34,7 +34,7 @@ Shapes = dict[str, tuple[str, list[int]]]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Kind:
+class FileKind:
     """What a file must be to be read."""
 
     format: str
@@ -46,7 +46,7 @@ class Kind:
     """Of a whole file at most: it may claim any size, and take no room on the disk."""
 
 
-def save_sealed(path: Path, kind: Kind, header: Mapping[str, Any], tensors: State) -> str:
+def save_sealed(path: Path, kind: FileKind, header: Mapping[str, Any], tensors: State) -> str:
     """Write header and contiguous tensors; return the file's sha256. The same input gives the same bytes.
 
     UserError where the disk is full or the folder cannot be written; nothing is left then.
@@ -63,7 +63,7 @@ def save_sealed(path: Path, kind: Kind, header: Mapping[str, Any], tensors: Stat
     return hashlib.sha256(data).hexdigest()
 
 
-def load_header(path: Path, kind: Kind) -> tuple[dict[str, Any], Shapes]:
+def load_header(path: Path, kind: FileKind) -> tuple[dict[str, Any], Shapes]:
     """The header and what tensors there are, without reading those.
 
     UserError where the file is missing, truncated, not of this kind, or newer than this reader.
@@ -121,7 +121,7 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _refuse_large(path: Path, kind: Kind) -> None:
+def _refuse_large(path: Path, kind: FileKind) -> None:
     """UserError if the file or its header is larger than any that is read; what else is wrong is found by parsing."""
     _refuse_folder(path)
     try:

@@ -10,13 +10,13 @@ from torch import Tensor
 from mirl.config import UserError
 from mirl.sparsity.mask import Mask, State
 from mirl.tickets import bits, container, masked
-from mirl.tickets.container import MENDING, Kind, Shapes
+from mirl.tickets.container import MENDING, FileKind, Shapes
 from mirl.tickets.header import Header, check_tensors, check_whole, checked
 from mirl.tickets.routing import ROUTINGS
 from mirl.tickets.ticket import Ticket
 
-TICKET = Kind(format="mirl-ticket", version=2)
-STATE = Kind(format="mirl-state", version=1)
+TICKET = FileKind(format="mirl-ticket", version=2)
+STATE = FileKind(format="mirl-state", version=1)
 
 
 def write(ticket: Ticket, path: Path | str) -> str:

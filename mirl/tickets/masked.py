@@ -11,18 +11,18 @@ from mirl.config import UserError
 from mirl.sparsity.mask import State
 from mirl.tickets import bits
 from mirl.tickets.container import MENDING, Shapes
-from mirl.tickets.values import Kind, narrowed, widened
+from mirl.tickets.values import ValueKind, narrowed, widened
 
-STORED: dict[Kind, str] = {"fp32": "F32", "fp16": "F16", "bf16": "BF16", "int8": "I8"}
+STORED: dict[ValueKind, str] = {"fp32": "F32", "fp16": "F16", "bf16": "BF16", "int8": "I8"}
 """safetensors' names of what the kept weights are stored as."""
 
 
-def tensors_of(name: str, kind: Kind) -> set[str]:
+def tensors_of(name: str, kind: ValueKind) -> set[str]:
     """Names of the tensors that hold the parameter `name`."""
     return {f"{part}.{name}" for part in ("mask", "kept", *(["peak"] if kind == "int8" else []))}
 
 
-def pack(name: str, weight: Tensor, keep: Tensor, kind: Kind) -> State:
+def pack(name: str, weight: Tensor, keep: Tensor, kind: ValueKind) -> State:
     """The tensors of one parameter; weight and mask are plain, what is masked is 0."""
     assert weight.dtype == torch.float32 and weight.shape == keep.shape, (
         f"{name}: {weight.dtype} {weight.shape}"
@@ -34,7 +34,7 @@ def pack(name: str, weight: Tensor, keep: Tensor, kind: Kind) -> State:
     return {f"{part}.{name}": tensor for part, tensor in {"mask": code, **parts}.items()}
 
 
-def check(name: str, shape: list[int], held: Shapes, kind: Kind, path: Path) -> None:
+def check(name: str, shape: list[int], held: Shapes, kind: ValueKind, path: Path) -> None:
     """UserError unless the file at `path`, which `held` describes, holds this parameter in tensors that may fit."""
     dtype, mask = held.get(f"mask.{name}", ("", []))
     if dtype != "U8" or len(mask) != 1:
@@ -47,7 +47,7 @@ def check(name: str, shape: list[int], held: Shapes, kind: Kind, path: Path) -> 
 
 
 def unpack(
-    name: str, shape: list[int], tensors: State, kind: Kind, decode: bits.Decode
+    name: str, shape: list[int], tensors: State, kind: ValueKind, decode: bits.Decode
 ) -> tuple[Tensor, Tensor]:
     """The whole weight, masked elements exactly +0, and its mask; ValueError where the tensors disagree."""
     parts = {part: tensors[f"{part}.{name}"] for part in ("kept", "peak") if f"{part}.{name}" in tensors}

@@ -6,10 +6,10 @@ import torch
 
 from mirl.config import UserError
 from mirl.tickets.ticket import Ticket
-from mirl.tickets.values import Kind, Values, narrowed, widened
+from mirl.tickets.values import ValueKind, Values, narrowed, widened
 
 
-def packed(ticket: Ticket, kind: Kind) -> Ticket:
+def packed(ticket: Ticket, kind: ValueKind) -> Ticket:
     """`ticket`, read from its file, with the weights that its mask keeps rounded to `kind`; lineage and all else stay.
 
     UserError where they are rounded already, or too large for 16 bits.

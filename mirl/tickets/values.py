@@ -12,8 +12,8 @@ from torch import Tensor
 from mirl.config import Section
 from mirl.sparsity.mask import State
 
-Kind = Literal["fp32", "fp16", "bf16", "int8"]
-DTYPES: dict[Kind, torch.dtype] = {
+ValueKind = Literal["fp32", "fp16", "bf16", "int8"]
+DTYPES: dict[ValueKind, torch.dtype] = {
     "fp32": torch.float32,
     "fp16": torch.float16,
     "bf16": torch.bfloat16,
@@ -26,7 +26,7 @@ LEVELS = 127
 class Values(Section):
     """The kind of the kept weights in a ticket's file. Training makes fp32; the others are rounded from such a ticket."""
 
-    kind: Kind = "fp32"
+    kind: ValueKind = "fp32"
     packed_from: str = Field(default="", pattern=r"^([0-9a-f]{64})?$")
     """sha256 of the file that they were rounded from; empty where they are as trained."""
 
@@ -37,7 +37,7 @@ class Values(Section):
         return self
 
 
-def narrowed(weight_M: Tensor, kind: Kind) -> State:
+def narrowed(weight_M: Tensor, kind: ValueKind) -> State:
     """float32 weights as they are stored: `kept`, and beside int8 their largest magnitude, `peak`."""
     if kind != "int8":
         return {"kept": weight_M.to(DTYPES[kind])}
@@ -47,7 +47,7 @@ def narrowed(weight_M: Tensor, kind: Kind) -> State:
     return {"kept": level_M.round().to(torch.int8), "peak": peak}
 
 
-def widened(stored: State, kind: Kind) -> Tensor:
+def widened(stored: State, kind: ValueKind) -> Tensor:
     """The float32 weights of what `narrowed` made; ValueError where it cannot have made that."""
     if kind != "int8":
         return stored["kept"].float()

@@ -5,9 +5,9 @@ from pathlib import Path
 
 from mirl.config import UserError
 from mirl.sparsity.mask import State
-from mirl.tickets.container import Kind, load_header, load_tensors, save_sealed
+from mirl.tickets.container import FileKind, load_header, load_tensors, save_sealed
 
-KIND = Kind(format="mirl-checkpoint", version=2, header_bytes=100_000_000, file_bytes=2**63)
+KIND = FileKind(format="mirl-checkpoint", version=2, header_bytes=100_000_000, file_bytes=2**63)
 """Our own file, with the history in its header: as large as safetensors has them."""
 GROUPS = {"weights": "weights", "moments": "moments", "origin": "origin", "watched": "stopping_state"}
 """Prefix of the tensors in the file -> field of `Progress`; the file's names stay, whatever the fields are called."""

@@ -43,7 +43,7 @@ def test_less_than_seconds_are_not_told_in_powers_of_ten(capsys: pytest.CaptureF
 def test_hours_by_what_a_step_takes_here(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mirl.study.rehearsal.step_seconds", lambda params, root: 3.6)
+    monkeypatch.setattr("mirl.study.dry_run.step_seconds", lambda params, root: 3.6)
     assert main([*DEMO, "--measure"]) == 0
     rows = {row[0]: row for row in lines(capsys) if row}
     assert rows["dense"][-1] == "1.4" and rows["all"][-1] == "5.81"

@@ -11,8 +11,8 @@ def test_the_cost_comes_first_and_the_pixels_are_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("mirl.study.rehearsal.step_seconds", lambda params, root: 2.0)
-    monkeypatch.setattr("mirl.command.dry_run.rehearse", lambda params, root: iter([("round dense", 12.3)]))
+    monkeypatch.setattr("mirl.study.dry_run.step_seconds", lambda params, root: 2.0)
+    monkeypatch.setattr("mirl.command.dry_run.dry_run", lambda params, root: iter([("round dense", 12.3)]))
     command = ["dry-run", "--params", str(STUDIES / "demo.yaml")]
     assert main(command) == 0
     said = capsys.readouterr().out

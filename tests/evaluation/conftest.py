@@ -8,7 +8,7 @@ import pytest
 
 from mirl.evaluation.collapse import Finding
 from mirl.evaluation.comparison import Candidate
-from mirl.evaluation.scoring import METRICS, Picture
+from mirl.evaluation.scoring import METRICS, ExamplePicture
 
 TASKS = {"denoise_15": 24.6, "denoise_25": 20.4, "denoise_50": 14.9, "derain": 24.4, "dehaze": 15.6}
 """Mean PSNR of the input of each task in dB."""
@@ -74,7 +74,7 @@ def round_to(value: float) -> float:
     return float(np.rint(value))
 
 
-def made_up_pictures(density: float) -> list[Picture]:
+def made_up_pictures(density: float) -> list[ExamplePicture]:
     """A gradient with discs, its noisy form, and something between the two."""
     y, x = np.mgrid[0:120, 0:160] / 120
     clean = np.stack([x / 1.4, y, 0.5 + 0.4 * np.sin(9 * (x - y))], axis=2)
@@ -84,7 +84,9 @@ def made_up_pictures(density: float) -> list[Picture]:
         noise = np.random.default_rng(index).standard_normal(clean.shape) * 0.15
         trio = (clean + noise, clean + 0.2 * noise * (2 - density), clean)
         found.append(
-            Picture("image-00", task, *((255 * np.clip(image, 0, 1)).astype(np.uint8) for image in trio))
+            ExamplePicture(
+                "image-00", task, *((255 * np.clip(image, 0, 1)).astype(np.uint8) for image in trio)
+            )
         )
     return found
 

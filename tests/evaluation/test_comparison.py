@@ -4,14 +4,14 @@ import pandas as pd
 import pytest
 
 from mirl.config import UserError
-from mirl.evaluation.comparison import Candidate, compare, judge
+from mirl.evaluation.comparison import Candidate, assess, compare
 from mirl.evaluation.winning import RuleSection
 
 RULE = RuleSection()
 
 
 def test_one_row_a_ticket_with_the_names_that_tracking_knows(study: list[Candidate]) -> None:
-    table = compare(judge(study, RULE)).set_index("name")
+    table = compare(assess(study, RULE)).set_index("name")
     assert list(table.index) == [candidate.name for candidate in study]
     known = {"density/prunable", "density/all", "params/kept", "macs_g", "ticket_mb", "train_seconds"}
     known |= {
@@ -29,7 +29,7 @@ def test_one_row_a_ticket_with_the_names_that_tracking_knows(study: list[Candida
 
 
 def test_a_ticket_stands_beside_the_controls_of_its_density(study: list[Candidate]) -> None:
-    beats = {entry.candidate.name: entry.beats_controls for entry in judge(study, RULE)}
+    beats = {entry.candidate.name: entry.beats_controls for entry in assess(study, RULE)}
     assert beats["global-r2"] is True
     assert beats["layerwise-r2"] is False  # one-shot pruning is as good there
     assert beats["global-r1"] is None  # no control at 70 %
@@ -45,7 +45,7 @@ def test_the_same_density_means_within_half_a_percent(
     dense = ticket("dense", "dense", "dense", 0, 1.0, scores(6.0))
     ours = ticket("a", "a", "imp", 1, 0.4, scores(6.0, 0.3))
     control = ticket("r", "r", "random", 1, density, scores(6.0, -1.0))
-    assert judge([dense, ours, control], RULE)[1].beats_controls is beats
+    assert assess([dense, ours, control], RULE)[1].beats_controls is beats
 
 
 @pytest.mark.parametrize(
@@ -71,9 +71,9 @@ def test_a_ticket_that_was_trained_on_has_to_match_the_reference_trained_on(
     ours = ticket("a", "a", "imp", 1, 0.4, scores(6.0, gain_db))
     for one, steps in ((longer, longer_steps), (ours, ticket_steps)):
         one.metrics.update({} if steps is None else {"weight_steps": steps})  # type: ignore[attr-defined]
-    judged = judge([dense, longer, ours], RULE)[2]
-    assert judged.verdict.word == "wins" and judged.beats_controls is beats
-    assert judged.controls == ({} if beats is None else {"longer": beats})
+    assessment = assess([dense, longer, ours], RULE)[2]
+    assert assessment.verdict.word == "wins" and assessment.beats_controls is beats
+    assert assessment.controls == ({} if beats is None else {"longer": beats})
 
 
 def test_the_reference_has_no_controls_though_one_may_keep_as_much(
@@ -81,17 +81,17 @@ def test_the_reference_has_no_controls_though_one_may_keep_as_much(
 ) -> None:
     dense = ticket("dense", "dense", "dense", 0, 1.0, scores(6.0))
     longer = ticket("longer", "longer", "replay", 2, 1.0, scores(6.0, 0.3))
-    assert [entry.beats_controls for entry in judge([dense, longer], RULE)] == [None, None]
+    assert [entry.beats_controls for entry in assess([dense, longer], RULE)] == [None, None]
 
 
 def test_without_its_reference_nothing_can_be_judged(study: list[Candidate]) -> None:
     with pytest.raises(UserError, match="`dense` was not scored"):
-        judge(study[1:], RULE)
+        assess(study[1:], RULE)
     with pytest.raises(UserError, match="scored: none"):
-        judge([], RULE)
+        assess([], RULE)
 
 
 def test_another_reference_can_be_named(study: list[Candidate]) -> None:
-    judged = {entry.candidate.name: entry for entry in judge(study, RuleSection(reference="global-r3"))}
-    assert judged["global-r3"].verdict.word == "reference"
-    assert judged["dense"].verdict.word == "loses"
+    assessments = {entry.candidate.name: entry for entry in assess(study, RuleSection(reference="global-r3"))}
+    assert assessments["global-r3"].verdict.word == "reference"
+    assert assessments["dense"].verdict.word == "loses"

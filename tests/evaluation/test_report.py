@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from mirl.evaluation.comparison import Candidate, Judged, judge
+from mirl.evaluation.comparison import Assessment, Candidate, assess
 from mirl.evaluation.report import curves, write_report
 from mirl.evaluation.views import interval_bar
 from mirl.evaluation.winning import Interval, RuleSection
@@ -35,14 +35,14 @@ class Reader(HTMLParser):
 
 
 @pytest.fixture(scope="module")
-def judged(made_up: list[Candidate]) -> list[Judged]:
-    return judge(made_up, RULE)
+def assessments(made_up: list[Candidate]) -> list[Assessment]:
+    return assess(made_up, RULE)
 
 
 @pytest.fixture(scope="module")
-def written(judged: list[Judged], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def written(assessments: list[Assessment], tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("report")
-    write_report(folder, judged, WON, RULE, "demo")
+    write_report(folder, assessments, WON, RULE, "demo")
     return folder
 
 
@@ -63,7 +63,7 @@ def test_the_page_needs_nothing_else(page: str) -> None:
     assert all(url.startswith("http://www.w3.org/") for url in outside)  # names of SVG's vocabularies
 
 
-def test_the_page_shows_everything(page: str, judged: list[Judged]) -> None:
+def test_the_page_shows_everything(page: str, assessments: list[Assessment]) -> None:
     text = re.sub(r"<[^>]+>", " ", page)
     for said in [
         "layerwise-r5 is promoted.",
@@ -72,7 +72,7 @@ def test_the_page_shows_everything(page: str, judged: list[Judged]) -> None:
         "nothing flows through them",
     ]:
         assert said in text
-    for entry in judged:
+    for entry in assessments:
         assert entry.candidate.name in text
     assert page.count("<svg role=") == 6 + 6  # mean and five tasks; dense and five arms
     assert page.count("data-shot") == 5 + 1  # five pictures, and the script
@@ -87,7 +87,7 @@ def test_the_page_shows_what_the_search_has_cost_and_energy_only_where_a_machine
     assert "<br>kJ<" not in page and "Joules: no machine told them." in page
     told = dict(made_up[0].metrics) | {"train_joules": 43210.0, "weight_steps": 6875}
     some = [Candidate(**{**vars(made_up[0]), "metrics": told}), made_up[1]]
-    write_report(tmp_path, judge(some, RULE), NOBODY, RULE, "demo")
+    write_report(tmp_path, assess(some, RULE), NOBODY, RULE, "demo")
     text = (tmp_path / "index.html").read_text()
     assert (
         "<br>kJ<" in text
@@ -104,22 +104,24 @@ def test_drawings_take_the_colours_of_the_page(page: str) -> None:
         assert f"stroke: var({variable})" in page or f"fill: var({variable})" in page
 
 
-def test_the_same_input_makes_the_same_bytes(written: Path, judged: list[Judged], tmp_path: Path) -> None:
-    write_report(tmp_path, judged, WON, RULE, "demo")
+def test_the_same_input_makes_the_same_bytes(
+    written: Path, assessments: list[Assessment], tmp_path: Path
+) -> None:
+    write_report(tmp_path, assessments, WON, RULE, "demo")
     assert contents(tmp_path) == contents(written)
     names = {"index.html", "comparison.csv", "comparison.parquet", "decision.json", "plots/global.csv"}
     assert names <= set(contents(written))
 
 
-def test_tables_hold_what_the_page_shows(written: Path, judged: list[Judged]) -> None:
-    names = [entry.candidate.name for entry in judged]
+def test_tables_hold_what_the_page_shows(written: Path, assessments: list[Assessment]) -> None:
+    names = [entry.candidate.name for entry in assessments]
     assert list(pd.read_csv(written / "comparison.csv")["name"]) == names
     assert list(pd.read_parquet(written / "comparison.parquet")["name"]) == names
     assert json.loads((written / "decision.json").read_text()) == WON
 
 
-def test_the_curve_of_an_arm_starts_at_dense_and_gets_sparser(judged: list[Judged]) -> None:
-    found = curves(judged, RULE)
+def test_the_curve_of_an_arm_starts_at_dense_and_gets_sparser(assessments: list[Assessment]) -> None:
+    found = curves(assessments, RULE)
     assert list(found) == ["global", "layerwise", "random", "reinit", "oneshot"]
     assert list(found["global"]["name"])[:2] == ["dense", "global-r1"]
     assert found["global"]["density"].is_monotonic_decreasing
@@ -131,7 +133,7 @@ def test_a_study_with_nothing_but_its_dense_ticket_has_a_page(
     made_up: list[Candidate], tmp_path: Path
 ) -> None:
     bare = Candidate(**{**vars(made_up[0]), "history": None, "pictures": (), "layer_density": {}})
-    write_report(tmp_path, judge([bare], RULE), NOBODY, RULE, "demo")
+    write_report(tmp_path, assess([bare], RULE), NOBODY, RULE, "demo")
     text = (tmp_path / "index.html").read_text()
     assert "Before and after" not in text and "No sign of it in any ticket" in text
     assert "No winning ticket" in text

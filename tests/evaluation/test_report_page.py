@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from mirl.evaluation.comparison import Candidate, judge
+from mirl.evaluation.comparison import Candidate, assess
 from mirl.evaluation.report import write_report
 from mirl.evaluation.winning import RuleSection
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def report(made_up: list[Candidate], tmp_path_factory: pytest.TempPathFactory) -> str:
     folder = tmp_path_factory.mktemp("report")
     decision = {"ticket": "layerwise-r5", "reasons": ["layerwise-r5 is promoted."], "sha256": "ab"}
-    write_report(folder, judge(made_up, RuleSection()), decision, RuleSection(), "demo")
+    write_report(folder, assess(made_up, RuleSection()), decision, RuleSection(), "demo")
     return Path(folder / "index.html").as_uri()
 
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from mirl.config import UserError, own_values
+from mirl.config import UserError, non_default_values
 from mirl.methods import remembered
 from mirl.methods.early_bird import EarlyBird
 from mirl.methods.plan import Parent, TrainToEnd
@@ -150,8 +150,10 @@ def test_the_short_search_is_the_default_and_the_authors_one_word_away() -> None
 )
 def test_a_ticket_remembers_what_its_arm_was(values: dict[str, object]) -> None:
     arm = RewindArm.read({"method": "imp", **values}, "test")
-    assert remembered(own_values(arm) | {"method": "imp"}).model_dump() == arm.model_dump()
-    assert own_values(RewindArm.read({"method": "imp", "schedule": "authors"}, "test")) == {"method": "imp"}
+    assert remembered(non_default_values(arm) | {"method": "imp"}).model_dump() == arm.model_dump()
+    assert non_default_values(RewindArm.read({"method": "imp", "schedule": "authors"}, "test")) == {
+        "method": "imp"
+    }
 
 
 def test_a_plan_with_a_stopping_rule_travels_to_other_processes(

@@ -157,7 +157,7 @@ def test_what_a_ticket_has_cost_lies_beside_it(study, monkeypatch):
     words = json.loads((study.files.ticket("dense") / "machine.json").read_text())
     assert words.keys() == {"device"} and words["device"].startswith("1 thread of ")
     monkeypatch.setattr("mirl.training.meter.counter", lambda device: ("x", iter([1.0, 3.5]).__next__))
-    monkeypatch.setattr("mirl.study.cost.counter", lambda device: ("what is counted", lambda: 0.0))
+    monkeypatch.setattr("mirl.study.training_cost.counter", lambda device: ("what is counted", lambda: 0.0))
     _make(study, "round@layers-r1")
     told = study.files.ticket("layers-r1")
     assert json.loads((told / "metrics.json").read_text())["train_joules"] == 2.5

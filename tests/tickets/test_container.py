@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from mirl.config import UserError
-from mirl.tickets.container import Kind, load_header, load_tensors, save_sealed, sha256_of
+from mirl.tickets.container import FileKind, load_header, load_tensors, save_sealed, sha256_of
 
-KIND = Kind(format="mirl-test", version=2)
+KIND = FileKind(format="mirl-test", version=2)
 TENSORS = {
     "b": torch.arange(3.0),
     "a": torch.tensor([True, False]),
@@ -85,14 +85,14 @@ def test_any_changed_byte_is_refused(tmp_path: Path) -> None:
     ("kind", "sentence"),
     [
         (
-            Kind(format="mirl-test", version=3),
+            FileKind(format="mirl-test", version=3),
             "is mirl-test version 3, but this mirl reads up to 2; install a newer",
         ),
-        (Kind(format="mirl-test", version=0), "version 0 of mirl-test, which does not exist"),
-        (Kind(format="other", version=2), "is not a mirl-test file"),
+        (FileKind(format="mirl-test", version=0), "version 0 of mirl-test, which does not exist"),
+        (FileKind(format="other", version=2), "is not a mirl-test file"),
     ],
 )
-def test_another_kind_or_version_is_refused(tmp_path: Path, kind: Kind, sentence: str) -> None:
+def test_another_kind_or_version_is_refused(tmp_path: Path, kind: FileKind, sentence: str) -> None:
     save_sealed(tmp_path / "x", kind, {}, TENSORS)
     with pytest.raises(UserError, match=sentence):
         load_header(tmp_path / "x", KIND)

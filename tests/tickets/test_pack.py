@@ -8,7 +8,7 @@ from mirl.config import UserError
 from mirl.tickets.format import inspect, read, write
 from mirl.tickets.pack import packed
 from mirl.tickets.ticket import Ticket
-from mirl.tickets.values import Kind, Values
+from mirl.tickets.values import ValueKind, Values
 
 
 @pytest.fixture
@@ -19,7 +19,7 @@ def trained(ticket: Ticket, tmp_path: Path) -> Ticket:
 
 @pytest.mark.parametrize("kind", ["fp16", "bf16", "int8"])
 def test_a_packed_ticket_is_the_same_with_rounded_weights(
-    kind: Kind, trained: Ticket, tmp_path: Path
+    kind: ValueKind, trained: Ticket, tmp_path: Path
 ) -> None:
     small = packed(trained, kind)
     digest = write(small, tmp_path / "small")

@@ -2,14 +2,14 @@ import pytest
 import torch
 
 from mirl.config import UserError
-from mirl.tickets.values import DTYPES, Kind, Values, narrowed, widened
+from mirl.tickets.values import DTYPES, ValueKind, Values, narrowed, widened
 
 KINDS = list(DTYPES)
 WEIGHTS = torch.randn(500, generator=torch.Generator().manual_seed(5))
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_was_rounded_is_not_rounded_again(kind: Kind) -> None:
+def test_what_was_rounded_is_not_rounded_again(kind: ValueKind) -> None:
     once = widened(narrowed(WEIGHTS, kind), kind)
     again = narrowed(once, kind)
     assert once.dtype == torch.float32 and again["kept"].dtype == DTYPES[kind]
@@ -17,7 +17,7 @@ def test_what_was_rounded_is_not_rounded_again(kind: Kind) -> None:
 
 
 @pytest.mark.parametrize(("kind", "error"), [("fp32", 0.0), ("fp16", 2**-11), ("bf16", 2**-8)])
-def test_floats_lose_less_than_half_of_their_last_bit(kind: Kind, error: float) -> None:
+def test_floats_lose_less_than_half_of_their_last_bit(kind: ValueKind, error: float) -> None:
     lost = (widened(narrowed(WEIGHTS, kind), kind) - WEIGHTS).abs()
     assert bool((lost <= error * WEIGHTS.abs()).all()) and (lost.max() > 0) == (kind != "fp32")
 

@@ -130,7 +130,7 @@ def test_a_report_that_is_older_than_its_ticket_is_refused(
 ) -> None:
     decided(1)
     make_ticket(seed=2)
-    with pytest.raises(UserError, match="not the file that the report judged"):
+    with pytest.raises(UserError, match="not the file that the report assessed"):
         registry.promote(root, scored)
 
 

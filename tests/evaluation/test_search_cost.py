@@ -1,6 +1,6 @@
 import pytest
 
-from mirl.evaluation.cost import search_costs
+from mirl.evaluation.search_cost import search_costs
 
 DENSE = {"steps": 100, "train_seconds": 8.0, "train_joules": 50.0}
 

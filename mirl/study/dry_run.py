@@ -29,7 +29,7 @@ MOST_STEPS, LEAST_WAITS, MEASURE_SECONDS = 200, 2, 5.0
 first is slow and left out; on a GPU there are READ_EVERY steps to one."""
 
 
-def rehearse(params: Params, root: Path) -> Iterator[tuple[str, float]]:
+def dry_run(params: Params, root: Path) -> Iterator[tuple[str, float]]:
     """(stage, its seconds), as each is done: one step a training, and one round of every arm with those it comes after.
 
     Uses the prepared data of `root` where there is some, else made-up photographs; scores one image a task.

@@ -12,7 +12,7 @@ from mirl.restore.pad import reflected
 from mirl.restore.tile import Span
 
 
-class Picture:
+class TiledImage:
     """uint8 or uint16 RGB pixels, read in tiles, and the restored ones, written in parts. UserError for others."""
 
     def __init__(self, image_HWC: np.ndarray) -> None:

@@ -2,14 +2,14 @@ import numpy as np
 import pytest
 import torch
 
-from mirl.restore.picture import Picture
 from mirl.restore.tile import spans
+from mirl.restore.tiled_image import TiledImage
 
 
 @pytest.mark.parametrize(("kind", "top"), [(np.uint8, 255), (np.uint16, 65535)])
 def test_levels_there_and_back(kind: type, top: int) -> None:
     image_HWC = np.linspace(0, top, 5 * 7 * 3).astype(kind).reshape(5, 7, 3)
-    picture = Picture(image_HWC)
+    picture = TiledImage(image_HWC)
     row, column = next(spans(5, 8, 4)), next(spans(7, 8, 4))
     tile_BChw = picture.tile(row, column)
     assert tile_BChw.shape == (1, 3, 8, 8) and 0 == tile_BChw.min() < tile_BChw.max() == 1
@@ -20,6 +20,6 @@ def test_levels_there_and_back(kind: type, top: int) -> None:
 
 
 def test_rounds_to_the_nearest_level_and_stays_in_range() -> None:
-    picture = Picture(np.zeros((1, 4, 3), np.uint8))
+    picture = TiledImage(np.zeros((1, 4, 3), np.uint8))
     picture.write(0, (torch.tensor([-3.0, 99.4, 99.6, 300.0]) / 255).expand(1, 3, 1, 4).clone())
     assert picture.restored_HWC[0, :, 1].tolist() == [0, 99, 100, 255]

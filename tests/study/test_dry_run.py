@@ -2,10 +2,10 @@ from types import SimpleNamespace
 
 import yaml
 
-from mirl.study import rehearsal
+from mirl.study.dry_run import dry_run, one_of_each_arm, step_seconds
 from mirl.study.params import Params
-from mirl.study.rehearsal import one_of_each_arm, rehearse, step_seconds
 from mirl.study.stages import STAGES
+from mirl.training.run import READ_EVERY
 
 
 def _with_rounds(study, *names: str) -> Params:
@@ -22,7 +22,7 @@ def _contents(study) -> set[str]:
 def test_every_stage_is_done_with_one_round_of_each_arm_and_nothing_stays(study):
     before = _contents(study)
     params = _with_rounds(study, "dense", "global-r1", "random-r1", "global-r2")
-    done = [stage for stage, _ in rehearse(params, study.root)]
+    done = [stage for stage, _ in dry_run(params, study.root)]
     rounds = ("dense", "global-r1", "random-r1")  # global-r2 is the second of its arm, and no arm needs it
     assert done == [
         "prepare", "init", *(f"{stage} {name}" for stage in ("round", "evaluate") for name in rounds), "compare",
@@ -38,23 +38,23 @@ def test_an_arm_comes_with_the_rounds_that_lead_to_it(study):
 def test_the_prepared_data_is_used_where_there_is_some(study):
     STAGES["prepare"](study, "")
     before = {path: path.read_bytes() for path in study.files.prepared.iterdir()}
-    done = [stage for stage, _ in rehearse(_with_rounds(study, "dense"), study.root)]
+    done = [stage for stage, _ in dry_run(_with_rounds(study, "dense"), study.root)]
     assert done == ["init", "round dense", "evaluate dense", "compare"]
     assert {path: path.read_bytes() for path in study.files.prepared.iterdir()} == before
 
 
 def test_a_step_is_timed_without_the_first_one(study, monkeypatch):
-    monkeypatch.setattr(rehearsal, "MEASURE_SECONDS", 0.0)
+    monkeypatch.setattr("mirl.study.dry_run.MEASURE_SECONDS", 0.0)
     before = _contents(study)
     clock = iter([0.0, 100.0, 102.0])  # at the ends of three steps
-    monkeypatch.setattr(rehearsal, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+    monkeypatch.setattr("mirl.study.dry_run.time", SimpleNamespace(monotonic=lambda: next(clock)))
     assert step_seconds(study.params, study.root) == 51  # the median of 100 and 2
     assert _contents(study) == before
 
 
 def test_steps_that_are_only_queued_are_timed_together(study, monkeypatch):
-    monkeypatch.setattr(rehearsal, "MEASURE_SECONDS", 0.0)
-    monkeypatch.setitem(rehearsal.READ_EVERY, "cpu", 2)
+    monkeypatch.setattr("mirl.study.dry_run.MEASURE_SECONDS", 0.0)
+    monkeypatch.setitem(READ_EVERY, "cpu", 2)
     clock = iter([0.0, 10.0, 10.0, 30.0, 30.0, 90.0])  # it waits at the end of every second step
-    monkeypatch.setattr(rehearsal, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+    monkeypatch.setattr("mirl.study.dry_run.time", SimpleNamespace(monotonic=lambda: next(clock)))
     assert step_seconds(study.params, study.root) == 20  # the median of 20 and 60, of two steps each
