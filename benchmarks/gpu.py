@@ -24,7 +24,8 @@ from benchmarks.rounds import score_missing, train_missing
 from mirl.config import Stopped, read_yaml
 from mirl.data.degradations import TASKS
 from mirl.study.params import Params
-from mirl.study.stages import STAGES, Study
+from mirl.study.stages import STAGES
+from mirl.study.study import Study
 from mirl.study.workspace import read_json
 
 STUDY = Path(__file__).parents[1] / "studies" / "scaled.yaml"

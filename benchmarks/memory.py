@@ -18,7 +18,7 @@ from mirl.command.amounts import size
 from mirl.restore import image_file
 from mirl.restore.photograph import Photograph
 from mirl.restore.restorer import MIB, Restorer
-from mirl.tickets import format as ticket_format
+from mirl.tickets import reading
 
 
 def memory_mib(key: str) -> float:
@@ -49,7 +49,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         source, target = Path(folder) / "in.png", Path(folder) / "out.png"
         image_file.write(Photograph(rgb_HWC=scene(width, height, wanted.bits)), source)
-        restorer = Restorer(ticket_format.read(wanted.ticket), memory=wanted.memory)
+        restorer = Restorer(reading.read(wanted.ticket), memory=wanted.memory)
         Path("/proc/self/clear_refs").write_text("5")  # sets the high-water mark back
         before, started = memory_mib("VmRSS"), time.monotonic()
         photograph = image_file.read(source, wanted.memory)

@@ -29,7 +29,8 @@ from PIL import Image
 
 from flows import login
 from mirl.study.params import read_params
-from mirl.study.stages import STAGES, Study
+from mirl.study.stages import STAGES
+from mirl.study.study import Study
 
 ROOT = Path(__file__).resolve().parent.parent
 ENVIRONMENT = os.environ | {

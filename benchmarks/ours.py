@@ -37,7 +37,7 @@ class Ours:
             {"method": "imp", "schedule": "authors", "scope": scope, "fraction": 0.2}, "the arm"
         )
         self.plan = Rewind(arm).plan(self.parent, lambda seed: {})
-        self.network.load_state_dict(self.plan.start)
+        self.network.load_state_dict(self.plan.state)
 
     def train_under_mask(self, precision: str, batch: int) -> None:
         """From here on `step` trains what one global pruning leaves."""

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 
 from mirl.study.params import ROOT_TICKET
-from mirl.study.stages import STAGES, Study
+from mirl.study.stages import STAGES
+from mirl.study.study import Study
 
 
 def train_missing(study: Study, keys: Sequence[str]) -> None:

@@ -15,7 +15,7 @@ import numpy as np
 import skimage.data
 
 from mirl.restore.restorer import Restorer
-from mirl.tickets import format as ticket_format
+from mirl.tickets import reading
 
 GOAL_DB = 0.02
 
@@ -36,7 +36,7 @@ def main() -> None:
     parser.add_argument("ticket", type=Path)
     parser.add_argument("--side", type=int, default=300)
     wanted = parser.parse_args()
-    ticket = ticket_format.read(wanted.ticket)
+    ticket = reading.read(wanted.ticket)
     whole = Restorer(ticket, memory=2**40)
     for name in ("astronaut", "coffee", "chelsea", "rocket"):
         clean_HWC = getattr(skimage.data, name)()

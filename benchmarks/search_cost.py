@@ -26,9 +26,9 @@ from mirl.evaluation.winning import Difference, RuleSection, difference
 from mirl.networks import NetworkSection, build
 from mirl.sparsity.accounting import macs, training_flops
 from mirl.study.params import ROOT_TICKET, Params
-from mirl.study.stages import Study
+from mirl.study.study import Study
 from mirl.study.workspace import read_json
-from mirl.tickets.format import read
+from mirl.tickets.reading import read
 
 STUDY = Path(__file__).parents[1] / "studies" / "search.yaml"
 LATE_STEP = 125

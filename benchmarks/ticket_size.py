@@ -29,14 +29,17 @@ from mirl.evaluation.scoring import EvaluateSection, score, summary
 from mirl.networks import NetworkSection, build, prunable
 from mirl.restore.restorer import Restorer
 from mirl.sparsity.mask import Mask
+from mirl.sparsity.masks import Masks
 from mirl.sparsity.schedule import keep_at
 from mirl.sparsity.scope import SCOPES
-from mirl.study.stages import held_out_images
+from mirl.study.held_out import held_out_images
 from mirl.tickets import bits
-from mirl.tickets.format import read, write
+from mirl.tickets.lineage import Lineage
 from mirl.tickets.pack import packed
-from mirl.tickets.ticket import Lineage, Ticket
+from mirl.tickets.reading import read
+from mirl.tickets.ticket import Ticket
 from mirl.tickets.values import DTYPES
+from mirl.tickets.writing import write
 
 DENSITY = 0.8**15
 DENSITIES = (0.9, 0.5, 0.38, 0.2, 0.1, DENSITY)
@@ -163,7 +166,7 @@ def _dense() -> Ticket:
         origin_step=0, data="", settings={},
     )  # fmt: skip
     mask = Mask.full(prunable(network, section.prune_prompts))
-    return Ticket(network=section.model_dump(), state=state, mask=mask, lineage=lineage)
+    return Ticket(network=section, state=state, masks=Masks.one(mask), lineage=lineage)
 
 
 def _cut(dense: Ticket, scope: str, density: float) -> Ticket:

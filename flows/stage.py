@@ -22,7 +22,8 @@ from flows.tracking import ticket_sink
 from mirl import terminal
 from mirl.config import Stopped, UserError
 from mirl.study.params import read_params
-from mirl.study.stages import STAGES, Study
+from mirl.study.stages import STAGES
+from mirl.study.study import Study
 
 
 class StopSignal:

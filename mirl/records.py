@@ -1,6 +1,7 @@
 """What training and evaluation report while they run, and who takes it."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Protocol
 
 
@@ -11,10 +12,17 @@ class TrainRecord:
     step: int
     """Optimiser steps done so far, counted from the start of the schedule."""
     loss: float
-    """Mean L1 error in [0, 1] units over the steps since the last record."""
+    """Mean of what is lowered, over the steps since the last record: the L1 error in [0, 1] units, or a sum of terms."""
     learning_rate: float
     gradient_norm: float
     """Global L2 norm before clipping, of the last step."""
+    terms: Mapping[str, float] = field(default_factory=dict)
+    """The means of the loss's terms by name, over the same steps; empty if the loss has only one."""
+
+    def row(self) -> dict[str, float]:
+        """The record as one row of numbers, a term of the loss as `loss/<name>`."""
+        numbers = {name: value for name, value in vars(self).items() if name != "terms"}
+        return numbers | {f"loss/{name}": value for name, value in self.terms.items()}
 
 
 class Sink(Protocol):

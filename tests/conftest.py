@@ -13,8 +13,10 @@ import torch
 
 from mirl.networks import NetworkSection, build, prunable
 from mirl.sparsity.mask import Mask, State
-from mirl.tickets import format as ticket_format
-from mirl.tickets.ticket import Lineage, Ticket
+from mirl.sparsity.masks import Masks
+from mirl.tickets import writing
+from mirl.tickets.lineage import Lineage
+from mirl.tickets.ticket import Ticket
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -52,7 +54,7 @@ def make_ticket() -> MakeTicket:
             origin_step=0, data="", settings={},
         )  # fmt: skip
         mask = Mask.full(prunable(network, prompts=False))
-        return Ticket(network=section.model_dump(), state=state, mask=mask, lineage=lineage)
+        return Ticket(network=section, state=state, masks=Masks.one(mask), lineage=lineage)
 
     return make
 
@@ -66,7 +68,7 @@ def does_nothing(make_ticket: MakeTicket) -> MakeTicket:
 @pytest.fixture
 def ticket_file(does_nothing: MakeTicket, tmp_path: Path) -> Path:
     path = tmp_path / "ticket.safetensors"
-    ticket_format.write(does_nothing(), path)
+    writing.write(does_nothing(), path)
     return path
 
 

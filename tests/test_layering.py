@@ -18,6 +18,7 @@ ORDER = [
     {"records"},
     {"data", "networks", "sparsity"},  # beside one another: none imports another
     {"tickets"},
+    {"objectives"},
     {"methods"},
     {"training"},
     {"evaluation"},

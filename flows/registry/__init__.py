@@ -23,7 +23,7 @@ from mirl.promotion import Champion, PolicySection, stays
 from mirl.study.workspace import Workspace, read_decision
 from mirl.terminal import printable
 from mirl.tickets.container import sha256_of
-from mirl.tickets.fit import read
+from mirl.tickets.reading import read
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,7 @@ from flows.tracking import places
 from flows.tracking.store import Store
 from mirl.config import UserError
 from mirl.tickets.container import sha256_of
-from mirl.tickets.format import TICKET
+from mirl.tickets.writing import TICKET
 
 _AT_ONCE = 8
 _META = "registered_model_meta"  # MLflow leaves it where it serves a model from

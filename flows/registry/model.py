@@ -16,7 +16,7 @@ from mlflow.pyfunc import PythonModel
 from mirl.config import UserError
 from mirl.restore import image_file
 from mirl.restore.restorer import Restorer
-from mirl.tickets.fit import read
+from mirl.tickets.reading import read
 
 TICKET = "ticket"
 """Key of the ticket file among the model's artifacts."""

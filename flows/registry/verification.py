@@ -13,9 +13,9 @@ from flows.registry.registered import Registered, title
 from mirl.config import UserError
 from mirl.evaluation.scoring import Restore, score
 from mirl.restore.restorer import Restorer
+from mirl.study.held_out import held_out_images
 from mirl.study.params import read_params
-from mirl.study.stages import held_out_images
-from mirl.tickets.fit import read
+from mirl.tickets.reading import read
 
 TOLERANCE_DB = 0.01
 """The registered ticket scores as its file did, within this; other hardware adds up in another order."""

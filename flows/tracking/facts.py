@@ -17,7 +17,7 @@ from mirl.methods import remembered
 from mirl.records import TrainRecord
 from mirl.study.candidates import PARTS, machine_words
 from mirl.study.workspace import Workspace, read_json
-from mirl.tickets.format import inspect
+from mirl.tickets.reading import inspect
 from mirl.training.section import TrainSection
 
 SECTIONS: dict[str, Callable[[Any], BaseModel]] = {"arm": remembered, "train": TrainSection.model_validate}

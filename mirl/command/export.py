@@ -15,7 +15,7 @@ from mirl.restore.any_size import AnySize
 from mirl.restore.restorer import Restorer
 from mirl.runtime import export
 from mirl.runtime.export import Run
-from mirl.tickets import fit
+from mirl.tickets import reading
 
 TOLERANCE = 1e-4
 """How far a value in [0, 1] may be from the ticket's."""
@@ -26,7 +26,7 @@ def run(address: str, out: Path, force: bool) -> int:
     check_free(out, force)
     kind = export.format_of(out.suffix.lower())
     source = ticket_file(address)
-    ticket = fit.read(source)
+    ticket = reading.read(source)
     restorer = Restorer(ticket, skip_zeros=False)
     multiple = restorer.network.multiple
     network = restorer.network.requires_grad_(False)

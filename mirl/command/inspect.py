@@ -7,8 +7,7 @@ import torch
 
 from mirl.command.address import ticket_file
 from mirl.terminal import printable
-from mirl.tickets import fit
-from mirl.tickets import format as ticket_format
+from mirl.tickets import reading
 
 BAR = 24
 """Characters of a bar that stands for a layer that is kept whole."""
@@ -28,14 +27,14 @@ def look(address: str) -> dict[str, Any]:
     The file is read whole and checked: a changed weight, and a network that it does not fit, are UserErrors.
     """
     path = ticket_file(address)
-    ticket = fit.read(path)
+    ticket = reading.read(path)
     layers = {
         name: {"kept": kept, "total": keep.numel(), "density": kept / keep.numel()}
         for name, keep in ticket.mask.items()
         for kept in [int(torch.count_nonzero(keep))]  # a sum of bool would widen each to eight bytes
     }
     return {
-        **ticket_format.inspect(path),
+        **reading.inspect(path),
         "file": str(path),
         "bytes": path.stat().st_size,
         "sha256": ticket.sha256,

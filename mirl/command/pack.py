@@ -4,8 +4,7 @@ from pathlib import Path
 
 from mirl.command.address import ticket_file
 from mirl.command.target import check_free
-from mirl.tickets import fit
-from mirl.tickets import format as ticket_format
+from mirl.tickets import reading, writing
 from mirl.tickets.pack import packed
 from mirl.tickets.values import ValueKind
 
@@ -14,8 +13,8 @@ def run(address: str, out: Path, kind: ValueKind, force: bool) -> int:
     """Exit code 0; UserError where the ticket cannot be read or packed, or the file not be written."""
     check_free(out, force)
     source = ticket_file(address)
-    ticket = packed(fit.read(source), kind)
-    ticket_format.write(ticket, out)
+    ticket = packed(reading.read(source), kind)
+    writing.write(ticket, out)
     before, after = source.stat().st_size, out.stat().st_size
     print(
         f"packed {ticket.lineage.name} with {kind} values into {out}: {before / 1e6:.2f} MB to {after / 1e6:.2f} MB"

@@ -14,7 +14,7 @@ from mirl.config import UserError
 from mirl.restore import image_file
 from mirl.restore.restorer import Advance, Restorer
 from mirl.terminal import printable
-from mirl.tickets import fit
+from mirl.tickets import reading
 
 BAR = "{desc}: {percentage:3.0f}%|{bar}| {elapsed} gone, {remaining} left"
 
@@ -55,7 +55,7 @@ def run(inputs: Sequence[str], out: str, ticket: str, wish: Wish) -> int:
     if not jobs:
         print(stay)
         return _told(planned.empty)
-    loaded = fit.read(ticket_file(ticket))
+    loaded = reading.read(ticket_file(ticket))
     restorer = Restorer(loaded, threads=wish.threads, memory=wish.memory)
     started = time.monotonic()
     failures = restore_all(restorer, jobs, wish, alone=len(planned.restore) + len(planned.empty) == 1)

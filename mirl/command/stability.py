@@ -5,7 +5,7 @@ from pathlib import Path
 
 from mirl.study.params import read_params
 from mirl.study.stability import stabilities
-from mirl.study.stages import Study
+from mirl.study.study import Study
 
 SHARES = (0.0, 0.01, 0.02, 0.05, 0.1)
 """Of the schedule: the steps that are tried where none are named."""

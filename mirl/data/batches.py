@@ -5,8 +5,8 @@ Resuming is asking for the next step; a process that trains a part of each batch
 Legend: B batch, C 3 colours, H and W the patch's sides.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Self
 
 import numpy as np
@@ -34,6 +34,21 @@ class Batch:
     tasks: list[str]
     images: list[str]
     """Names of the pictures that the patches come from."""
+
+    def split(self, size: int) -> "Iterator[Batch]":
+        """The same samples in pieces of `size`, the last of what is left."""
+        for first in range(0, len(self.tasks), size):
+            part = slice(first, first + size)
+            yield Batch(
+                degraded_BCHW=self.degraded_BCHW[part],
+                clean_BCHW=self.clean_BCHW[part],
+                tasks=self.tasks[part],
+                images=self.images[part],
+            )
+
+    def map(self, change: Callable[[Tensor], Tensor]) -> "Batch":
+        """The same samples after `change` of their tensors: moved, pinned or laid out otherwise."""
+        return replace(self, degraded_BCHW=change(self.degraded_BCHW), clean_BCHW=change(self.clean_BCHW))
 
 
 class BatchStream:

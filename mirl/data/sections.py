@@ -1,6 +1,7 @@
 """The `data` and `batches` parts of params.yaml."""
 
-from typing import Annotated, Literal
+from collections.abc import Sequence
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator
 
@@ -74,6 +75,13 @@ class BatchSection(Section):
     synthetic: dict[str, float] = Field(default={})
     """Share, in [0, 1], of a task's samples that is degraded on the fly from clean photographs instead of
     read from pairs; 0 for a task that is not named, always 1 where a task has no pairs."""
+
+    def only(self, tasks: Sequence[str]) -> Self:
+        """The same draw of these tasks alone, in the shares that they have among themselves; of none: of all."""
+        if not tasks:
+            return self
+        shares = self.balance or dict.fromkeys(tasks, 1.0)
+        return self.model_copy(update={"balance": {task: shares.get(task, 0.0) for task in tasks}})
 
     @field_validator("balance", "synthetic")
     @classmethod

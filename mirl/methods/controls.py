@@ -17,6 +17,7 @@ from mirl.sparsity.mask import Mask
 from mirl.sparsity.schedule import keep_at
 from mirl.sparsity.scope import SCOPES, keep_counts
 from mirl.sparsity.scores import SCORES, random_scores
+from mirl.sparsity.structure import AnyStructure, Unstructured
 
 
 class RandomArm(Section):
@@ -53,6 +54,8 @@ class OneshotArm(Section):
     score: ScoreName = "magnitude"
     floor: float = Field(default=0.0, ge=0, lt=1)
     """Share of its weights that every layer keeps, come what may."""
+    structure: AnyStructure = Unstructured()
+    """Which weights come and go together."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +75,7 @@ class Random(Method):
             mask = keep_counts(scores, full, parent.mask.layer_kept())
         else:
             mask = SCOPES[self.arm.scope](scores, full, parent.mask.kept, 0.0)
-        return rewound(parent.origin, parent.origin_step, mask)
+        return rewound(parent, mask)
 
 
 @dataclass(frozen=True)
@@ -87,7 +90,7 @@ class Reinit(Method):
             raise UserError(
                 f"seed {self.arm.seed} initialises anew to the very origin; choose another than network.seed"
             )
-        return rewound(start, 0, parent.mask)
+        return rewound(parent, parent.mask, start, 0)
 
 
 @dataclass(frozen=True)
@@ -108,6 +111,7 @@ class Oneshot(Method):
 
     def plan(self, parent: Parent, initialise: Initialise) -> Plan:
         keep = keep_at(parent.mask.total, self.arm.density)
-        scores = SCORES[self.arm.score](parent.weights, parent.origin, parent.mask)
-        mask = SCOPES[self.arm.scope](scores, parent.mask, keep, self.arm.floor)
-        return rewound(parent.origin, parent.origin_step, mask)
+        scores = SCORES[self.arm.score](parent.state, parent.origin, parent.mask)
+        scope = SCOPES[self.arm.scope]
+        mask = self.arm.structure.select(scores, parent.mask, keep, scope, self.arm.floor)
+        return rewound(parent, mask)

@@ -25,4 +25,4 @@ class Dense(Method):
                 f"a dense round comes after a ticket that keeps {parent.mask.density:.2%} of its weights, "
                 "expected the whole network; put it after `init`"
             )
-        return Plan(start=copied(parent.weights), mask=parent.mask, start_step=0)
+        return Plan(network=parent.network, state=copied(parent.state), masks=parent.masks, start_step=0)

@@ -6,23 +6,32 @@ from typing import Protocol
 
 from torch import Tensor
 
+from mirl.objectives import Objective, Reconstruction
 from mirl.sparsity.mask import Mask, State
+from mirl.sparsity.masks import Masks
+from mirl.tickets.model import SparseModel
 
 Initialise = Callable[[int], State]
 """seed -> the complete state of the untrained network of that seed."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Parent:
+class Parent(SparseModel):
     """What is believed after a round, and what the next one is planned from."""
 
-    weights: State
-    """Complete, trained under `mask`."""
-    mask: Mask
-    """Covers every prunable parameter."""
     origin: State
     """Complete and unmasked, at the rewind step."""
     origin_step: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Samples:
+    """Which samples a round is trained on."""
+
+    new: bool = False
+    """Whether to draw others than the rounds before did: for weights that have been trained on those."""
+    tasks: tuple[str, ...] = ()
+    """The only restoration tasks that are drawn; empty: all that the study trains."""
 
 
 class StoppingRule(Protocol):
@@ -49,21 +58,24 @@ class TrainToEnd(StoppingRule):
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Plan:
-    """The next round, where the parent lies. It shares no memory with it: training may write into the plan."""
+class Plan(SparseModel):
+    """The model that the next round starts from, where the parent lies, and how it is trained.
 
-    start: State
-    """Complete; masked elements are exactly 0."""
-    mask: Mask
+    It shares no memory with the parent: training may write into the plan. Its network may be another than the parent's, with
+    parts that the round adds.
+    """
+
     start_step: int
     """Step of the whole schedule at which training begins."""
+    objective: Objective = field(default_factory=Reconstruction)
+    samples: Samples = field(default_factory=Samples)
     length: float = 1.0
     """Share, in (0, 1], of the schedule's steps that it is shortened to: the same warm-up and cosine in fewer steps."""
-    new_samples: bool = False
-    """Whether to train on other samples than the rounds before: for weights that have been trained on those."""
-    stopping_rule: StoppingRule = TrainToEnd()
+    stopping_rule: StoppingRule = field(default_factory=TrainToEnd)
     frozen: Mapping[str, Tensor] = field(default_factory=dict)
     """Bool per element, True = frozen; any parameter, prunable or not."""
+    rates: Mapping[str, float] = field(default_factory=dict)
+    """Beginning of a parameter's name -> factor of its learning rate, at least 0; the longest that fits counts, else 1."""
     origin: State | None = None
     """Complete state that the next round rewinds to, at `start_step`; None: the training records it."""
 
@@ -72,27 +84,32 @@ class Method(Protocol):
     """Answers two questions: what is the next round, and what is believed once it has been trained."""
 
     def plan(self, parent: Parent, initialise: Initialise) -> Plan:
-        """The round after `parent`. UserError where the settings ask for what this parent cannot give."""
+        """The round after `parent`. Raises UserError if the settings ask for what this parent cannot give."""
         ...
 
     def absorb(self, plan: Plan, weights: State, origin: State, origin_step: int) -> Parent:
         """What to believe once training under `plan` has ended in `weights`, with the origin it knows of."""
         for name, keep in plan.mask.items():
             assert not weights[name][~keep].any(), f"a masked weight of {name} is not zero"
-        assert weights.keys() == plan.start.keys() == origin.keys(), "a state is not complete"
-        return Parent(weights=copied(weights), mask=plan.mask, origin=copied(origin), origin_step=origin_step)
+        assert weights.keys() == plan.state.keys() == origin.keys(), "a state is not complete"
+        return Parent(
+            network=plan.network, state=copied(weights), masks=plan.masks, routing=plan.routing,
+            origin=copied(origin), origin_step=origin_step,
+        )  # fmt: skip
 
 
-def rewound(origin: State, origin_step: int, mask: Mask) -> Plan:
-    """Every parameter and buffer as at the origin, then masked; nothing frozen."""
-    return Plan(start=mask.apply(origin), mask=mask, start_step=origin_step, origin=copied(origin))
+def rewound(parent: Parent, mask: Mask, origin: State | None = None, origin_step: int | None = None) -> Plan:
+    """Every parameter and buffer as at the origin, then masked; nothing frozen. Another origin takes the parent's place."""
+    origin = parent.origin if origin is None else origin
+    return Plan(
+        network=parent.network, state=mask.apply(origin), masks=Masks.one(mask), origin=copied(origin),
+        start_step=parent.origin_step if origin_step is None else origin_step,
+    )  # fmt: skip
 
 
 def continued(parent: Parent, mask: Mask) -> Plan:
     """The parent's weights, masked; only the learning rate goes back, to where it was at the origin."""
-    return replace(
-        rewound(parent.origin, parent.origin_step, mask), start=mask.apply(parent.weights), new_samples=True
-    )
+    return replace(rewound(parent, mask), state=mask.apply(parent.state), samples=Samples(new=True))
 
 
 def copied(state: Mapping[str, Tensor], device: str | None = None) -> State:

@@ -13,6 +13,7 @@ from mirl.sparsity.mask import Mask, State
 from mirl.sparsity.schedule import decaying_fraction, keep_after, keep_at
 from mirl.sparsity.scope import SCOPES
 from mirl.sparsity.scores import SCORES
+from mirl.sparsity.structure import AnyStructure, Unstructured
 
 ScopeName = Literal["global", "layerwise"]
 ScoreName = Literal["magnitude", "relative", "lamp"]
@@ -62,6 +63,8 @@ class RewindArm(Section):
     score: ScoreName = "magnitude"
     floor: float = Field(default=0.0, ge=0, lt=1)
     """Share of its weights that every layer keeps, come what may: prevents collapse. Ours."""
+    structure: AnyStructure = Unstructured()
+    """Which weights come and go together."""
     rewind: Literal["weights", "learning_rate"] = "weights"
     """What goes back before training: the weights to their origin, or only the learning rate (2003.02389)."""
     length: float = Field(default=1.0, gt=0, le=1)
@@ -97,12 +100,13 @@ class Rewind(Method):
     arm: RewindArm
 
     def plan(self, parent: Parent, initialise: Initialise) -> Plan:
-        mask = self._cut(parent.weights, parent.origin, parent.mask)
+        is_last = self._keep(parent.mask) == self._least(parent.mask)
+        mask = self._cut(parent.state, parent.origin, parent.mask)
         if self.arm.rewind == "learning_rate":
             plan = continued(parent, mask)
         else:
-            plan = rewound(parent.origin, parent.origin_step, mask)
-        if mask.kept == self._least(mask):
+            plan = rewound(parent, mask)
+        if is_last:
             return plan
         return replace(plan, length=self.arm.length, stopping_rule=self._stopping_rule(parent.origin, mask))
 
@@ -114,7 +118,8 @@ class Rewind(Method):
     def _cut(self, weights: State, origin: State, mask: Mask) -> Mask:
         """What a round after these weights keeps of `mask`."""
         scores = SCORES[self.arm.score](weights, origin, mask)
-        return SCOPES[self.arm.scope](scores, mask, self._keep(mask), self.arm.floor)
+        scope = SCOPES[self.arm.scope]
+        return self.arm.structure.select(scores, mask, self._keep(mask), scope, self.arm.floor)
 
     def _keep(self, mask: Mask) -> int:
         pace, least = self.arm.fraction, self._least(mask)

@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from pydantic import Field, ValidationInfo, field_validator
@@ -23,6 +24,8 @@ NETWORKS: dict[str, type[Network]] = {
     "restormer": Restormer,
 }
 
+DUMPED = ("name", "options", "seed", "prune_prompts")
+"""Keys that every dump of a NetworkSection has, whatever their values."""
 Option = int | float | bool | str | list[int]
 
 
@@ -36,6 +39,12 @@ class NetworkSection(Section):
     seed: int = Field(default=0, ge=0, lt=2**63)
     prune_prompts: bool = False
     """Whether the prompt tensors of a network that has them are prunable too."""
+
+    def spec(self) -> dict[str, Any]:
+        """Its dump as plain JSON data. Keys that came later are left out at their defaults: what was dumped before stays."""
+        dump = self.model_dump(mode="json")
+        fields = type(self).model_fields
+        return {key: value for key, value in dump.items() if key in DUMPED or value != fields[key].default}
 
     @field_validator("name")
     @classmethod

@@ -1,7 +1,7 @@
 """The contract of an objective. Dimensions in names: B images, C channels, H height, W width."""
 
 from collections.abc import Mapping
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from torch import Tensor, nn
 
@@ -23,11 +23,15 @@ class Subnetworks(Protocol):
 class Objective(Protocol):
     """Immutable and made of plain values, so that every process of a training can be given it."""
 
-    def sums(self, subnetworks: Subnetworks, piece: Batch) -> Mapping[str, Tensor]:
-        """What `terms` has to know of the whole batch: sums over its samples. Without a gradient; empty as a rule.
+    needs_sums: ClassVar[bool] = False
+    """Whether `terms` has to be told the `sums` over the whole batch."""
 
-        A batch may be cut into pieces, for memory or for several processes: the loop adds these sums over all of them before
-        it asks for a term. A term that is no mean over samples needs them, as its gradient depends on the whole batch.
+    def sums(self, subnetworks: Subnetworks, piece: Batch) -> Mapping[str, Tensor]:
+        """Sums over the samples in `piece`, by name and without a gradient; the same names for every piece.
+
+        A batch may be cut into pieces, for memory or for several processes: the loop adds up these sums over all of
+        them before it asks for a term. A term that is no mean over samples needs them, as its gradient depends on the
+        whole batch.
         """
         return {}
 
@@ -37,6 +41,6 @@ class Objective(Protocol):
         """The named terms of the loss, scalars with a gradient, each the mean over the samples in `piece`.
 
         The loss of a batch is the sum of the terms of its pieces, each piece weighted by its share of the samples.
-        `sums`: those of the whole batch. Every piece has the same terms, in the same order.
+        `sums`: those of the whole batch, if they are needed. Every piece has the same terms, in the same order.
         """
         ...

@@ -18,7 +18,6 @@ from mirl.restore.threads import outside, torch_threads
 from mirl.restore.tile import Place, Span, Tiles, cut, smallest, spans
 from mirl.restore.tiled_image import TiledImage
 from mirl.restore.whole import Known, Look, Onlooker, area, learn, looks
-from mirl.tickets.fit import built
 from mirl.tickets.ticket import Ticket
 
 MIB = 2**20
@@ -45,7 +44,7 @@ class Restorer:
         device: str = "cpu",
         skip_zeros: bool = True,
     ) -> None:
-        self.network = built(ticket)
+        self.network = ticket.built()
         self.network.to(device).eval()
         self._onlooker = Onlooker(self.network)
         self._threads = threads

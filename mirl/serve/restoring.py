@@ -22,7 +22,7 @@ from mirl.serve import log
 from mirl.serve.formats import KNOWN, MEDIA_TYPES, chosen
 from mirl.serve.messages import BEAT_SECONDS, Means, Pulse, Restored, Wanted
 from mirl.serve.refusal import Refusal
-from mirl.tickets import fit
+from mirl.tickets import reading
 from mirl.tickets.ticket import Ticket
 
 MOST_SIDE = 2**16 - 1
@@ -35,7 +35,7 @@ def serve(means: Means, pulse: Pulse, pipe: Connection) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the parent ends this one
     threading.Thread(target=_live_with_parent, args=(pulse,), daemon=True).start()
     try:
-        ticket = fit.read(means.ticket)
+        ticket = reading.read(means.ticket)
         restorer = Restorer(ticket, threads=means.threads, memory=means.memory)
         side = math.isqrt(means.pixels)
         restorer.pixels(side, side, itemsize=2)  # the largest picture: told now, and not who sends it
@@ -58,7 +58,7 @@ def facts(ticket: Ticket, path: Path) -> dict[str, Any]:
         "arm": ticket.lineage.arm,
         "method": ticket.lineage.method,
         "density": ticket.densities._asdict(),
-        "network": ticket.network,
+        "network": ticket.network.spec(),
         "sha256": ticket.sha256,
         "bytes": path.stat().st_size,
     }

@@ -12,7 +12,7 @@ from mirl.evaluation.comparison import Candidate
 from mirl.evaluation.scoring import ExamplePicture
 from mirl.study.params import Params
 from mirl.study.workspace import Workspace, read_json
-from mirl.tickets import fit
+from mirl.tickets import reading
 
 PARTS = ("input", "output", "clean")
 
@@ -24,7 +24,7 @@ def read_candidates(files: Workspace, params: Params) -> list[Candidate]:
 
 def _candidate(files: Workspace, params: Params, name: str) -> Candidate:
     folder, scores = files.ticket(name), files.scores(name)
-    ticket = fit.read(folder / "ticket.safetensors")
+    ticket = reading.read(folder / "ticket.safetensors")
     return Candidate(
         name=name,
         arm=params.rounds[name].arm,

@@ -13,7 +13,8 @@ from PIL import Image
 from mirl.config import Stopped
 from mirl.data.sections import DataSection, FolderSource
 from mirl.study.params import ROOT_TICKET, Params
-from mirl.study.stages import STAGES, Study
+from mirl.study.stages import STAGES
+from mirl.study.study import Study
 from mirl.study.workspace import Workspace
 from mirl.training.device import device_of
 from mirl.training.run import READ_EVERY

@@ -11,10 +11,11 @@ from mirl.methods import planner
 from mirl.methods.plan import Parent, Plan, TrainToEnd
 from mirl.sparsity.accounting import Flops, Macs, macs, training_flops
 from mirl.sparsity.mask import Mask, State
+from mirl.sparsity.masks import Masks
 from mirl.study.params import ROOT_TICKET, Params
 
-STAND_IN = (400, 250)
-"""Shape of the one weight that stands for all: a density is right to 1/100,000."""
+STAND_IN = (512, 256)
+"""Shape of the one weight that stands for all: a density is right to 1/100,000, and blocks and N of M divide it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +52,7 @@ def forecast(params: Params) -> list[Forecast]:
         except UserError as error:
             raise UserError(f"round {name}: {error}") from None
         origin_step = plan.start_step if plan.origin else params.train.rewind_step
-        beliefs[name] = method.absorb(plan, plan.start, plan.origin or plan.start, origin_step)
+        beliefs[name] = method.absorb(plan, plan.state, plan.origin or plan.state, origin_step)
         steps, may_stop_early = _steps(params, plan), not isinstance(plan.stopping_rule, TrainToEnd)
         samples = steps * params.train.batches.batch
         kept = Macs(dense_g=dense, kept_g=whole + plan.mask.density * (dense - whole))
@@ -101,7 +102,8 @@ def _forward(params: Params) -> tuple[float, float]:
 
 def _untrained(params: Params) -> Parent:
     state = _stand_in(params.network.seed)
-    return Parent(weights=state, mask=Mask.full(state), origin=state, origin_step=0)
+    masks = Masks.one(Mask.full(state))
+    return Parent(network=params.network, state=state, masks=masks, origin=state, origin_step=0)
 
 
 def _stand_in(seed: int) -> State:

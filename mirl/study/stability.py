@@ -7,7 +7,7 @@ that is rewound to it finds the way again.
 
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
@@ -19,7 +19,8 @@ from mirl.data.packed import PackedImages
 from mirl.methods.plan import Plan, StoppingRule, copied
 from mirl.records import NullSink
 from mirl.sparsity.mask import Mask, State
-from mirl.study.stages import Study
+from mirl.sparsity.masks import Masks
+from mirl.study.study import Study
 from mirl.training.context import TrainingContext
 from mirl.training.device import device_of, reproducibly
 from mirl.training.launch import train
@@ -69,14 +70,15 @@ def stabilities(study: Study, steps: Sequence[int]) -> Iterator[Stability]:
     for step in steps:
         network = networks.build(study.params.network)
         start = copied(network.state_dict())
-        mask = Mask.full(networks.prunable(network, study.params.network.prune_prompts))
+        masks = Masks.one(Mask.full(networks.prunable(network, study.params.network.prune_prompts)))
+        whole = Plan(network=study.params.network, state=start, masks=masks, start_step=0)
         if step:
-            way = Plan(start=start, mask=mask, start_step=0, stopping_rule=_StopAfter(step))
+            way = replace(whole, stopping_rule=_StopAfter(step))
             start, mark = _trained(study, packed, way, COMMON)
             marks.append(mark)
         ends = []
         for part in COPIES:
-            plan = Plan(start=copied(start), mask=mask, start_step=step, origin=start)
+            plan = replace(whole, state=copied(start), start_step=step, origin=start)
             end, mark = _trained(study, packed, plan, part)
             ends.append(end)
             marks.append(mark)

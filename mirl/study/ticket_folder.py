@@ -7,12 +7,10 @@ import pandas as pd
 
 from mirl import networks
 from mirl.methods.plan import Parent, Plan, copied
-from mirl.networks import NetworkSection
 from mirl.sparsity.accounting import densities, macs
 from mirl.sparsity.mask import State
 from mirl.study.workspace import read_json, write_json
-from mirl.tickets import fit
-from mirl.tickets import format as ticket_format
+from mirl.tickets import reading, writing
 from mirl.tickets.container import sha256_of
 from mirl.tickets.ticket import Ticket
 
@@ -28,20 +26,25 @@ class TicketFolder:
     parent: Parent
     digests: dict[str, str]
     """sha256 of the two files that decide the next round: `ticket` and `origin`."""
-    network: NetworkSection
     metrics: dict[str, float]
 
     @classmethod
     def read(cls, folder: Path) -> "TicketFolder":
         """UserError where a file is missing or damaged."""
         paths = {name: folder / f"{name}.safetensors" for name in ("ticket", "origin")}
-        ticket = fit.read(paths["ticket"])
-        origin, origin_step = fit.read_state(paths["origin"], ticket)
+        ticket = reading.read(paths["ticket"])
+        origin, origin_step = reading.read_state(paths["origin"], ticket)
         return cls(
             ticket=ticket,
-            parent=Parent(weights=ticket.state, mask=ticket.mask, origin=origin, origin_step=origin_step),
-            digests={name: sha256_of(path) for name, path in paths.items()},
-            network=NetworkSection.read(ticket.network, str(paths["ticket"])),
+            parent=Parent(
+                network=ticket.network,
+                state=ticket.state,
+                masks=ticket.masks,
+                routing=ticket.routing,
+                origin=origin,
+                origin_step=origin_step,
+            ),
+            digests={"ticket": ticket.sha256, "origin": sha256_of(paths["origin"])},
             metrics=read_json(folder / "metrics.json"),
         )
 
@@ -51,14 +54,14 @@ class TicketFolder:
         In optimiser steps; empty where they go on from those of a ticket of which it is not known. It follows from the
         lineages alone, so DVC need not know that the parent's metrics are read.
         """
-        if not plan.new_samples:
+        if not plan.samples.new:
             return {"weight_steps": plan.start_step + steps}
         known = self.metrics.get("weight_steps")
         return {} if known is None else {"weight_steps": known + steps}
 
     def initialise(self, seed: int) -> State:
         """The complete state of the same network, untrained, from another seed."""
-        return copied(networks.build(self.network.model_copy(update={"seed": seed})).state_dict())
+        return copied(networks.build(self.ticket.network.model_copy(update={"seed": seed})).state_dict())
 
 
 def write(
@@ -66,8 +69,8 @@ def write(
 ) -> None:
     """Fill an empty `folder`; `spent` joins the metrics that follow from the ticket itself."""
     path = folder / "ticket.safetensors"
-    ticket_format.write(ticket, path)
-    ticket_format.write_state(origin, folder / "origin.safetensors", ticket.lineage.origin_step)
+    writing.write(ticket, path)
+    writing.write_state(origin, folder / "origin.safetensors", ticket.lineage.origin_step)
     pd.DataFrame(history, columns=["step", "loss", "learning_rate", "gradient_norm"]).to_parquet(
         folder / "history.parquet", index=False
     )
@@ -76,7 +79,7 @@ def write(
 
 def metrics(ticket: Ticket) -> dict[str, float]:
     """Densities, kept parameters and multiply-accumulates of one MACS_SIDE x MACS_SIDE image."""
-    network = fit.network_of(ticket)
+    network = ticket.outline()
     parameters = sum(parameter.numel() for parameter in network.parameters())
     density = densities(ticket.mask, parameters)
     work = macs(network, ticket.mask, MACS_SIDE, MACS_SIDE)

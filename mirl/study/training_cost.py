@@ -2,7 +2,6 @@
 
 from mirl.sparsity.accounting import macs, training_flops
 from mirl.study.params import Params
-from mirl.tickets import fit
 from mirl.tickets.ticket import Ticket
 from mirl.training.device import device_of
 from mirl.training.energy import counter, name_of
@@ -18,7 +17,7 @@ def spent(trained: Trained, ticket: Ticket, params: Params) -> dict[str, float]:
     """
     batches = params.train.batches
     samples = trained.steps * batches.batch
-    flops = training_flops(macs(fit.network_of(ticket), ticket.mask, batches.patch, batches.patch), samples)
+    flops = training_flops(macs(ticket.outline(), ticket.mask, batches.patch, batches.patch), samples)
     found = {
         "steps": trained.steps,
         "samples": samples,

@@ -4,11 +4,12 @@ Tickets and states are two uses of it: `format` and `version` in the header tell
 """
 
 import hashlib
+import io
 import json
 import os
 import reprlib
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from mirl.config import UserError
-from mirl.files import open_file, refuse_special, write_whole
+from mirl.files import open_file, write_whole
 from mirl.sparsity.mask import State
 
 KEY = "mirl"
@@ -28,6 +29,18 @@ MENDING = "copy or make it again"
 SAVE = "save what it gives as a file first"
 DEPTH = 32
 """To which objects and arrays of a header may be nested."""
+
+DTYPES: dict[str, torch.dtype] = {
+    "F64": torch.float64,
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "I64": torch.int64,
+    "I32": torch.int32,
+    "U8": torch.uint8,
+    "BOOL": torch.bool,
+}
+"""safetensors' names of the types that tensors may have which are stored whole."""
 
 Shapes = dict[str, tuple[str, list[int]]]
 """safetensors' dtype name and the shape of every tensor in a file."""
@@ -46,12 +59,16 @@ class FileKind:
     """Of a whole file at most: it may claim any size, and take no room on the disk."""
 
 
-def save_sealed(path: Path, kind: FileKind, header: Mapping[str, Any], tensors: State) -> str:
+def save_sealed(
+    path: Path, kind: FileKind, header: Mapping[str, Any], tensors: State, version: int | None = None
+) -> str:
     """Write header and contiguous tensors; return the file's sha256. The same input gives the same bytes.
 
-    UserError where the disk is full or the folder cannot be written; nothing is left then.
+    `version`: the oldest that can hold it; None is the newest.
+
+    Raises UserError if the disk is full or the folder cannot be written; nothing is left then.
     """
-    plain = {**header, "format": kind.format, "version": kind.version}
+    plain = {**header, "format": kind.format, "version": version or kind.version}
     sealed = plain | {"content": seal(plain, tensors)}
     data = save(tensors, {KEY: _canonical(sealed)})
     if int.from_bytes(data[:8], "little") > kind.header_bytes:
@@ -63,16 +80,51 @@ def save_sealed(path: Path, kind: FileKind, header: Mapping[str, Any], tensors: 
     return hashlib.sha256(data).hexdigest()
 
 
-def load_header(path: Path, kind: FileKind) -> tuple[dict[str, Any], Shapes]:
-    """The header and what tensors there are, without reading those.
+@dataclass(frozen=True, kw_only=True)
+class SealedFile:
+    """An open file of ours. Its header has been read, and its tensors are not yet."""
 
-    UserError where the file is missing, truncated, not of this kind, or newer than this reader.
+    path: Path
+    header: dict[str, Any]
+    shapes: Shapes
+    _tensors: Any
+    _bytes: io.BufferedReader
+
+    def tensors(self) -> State:
+        """The tensors in memory of their own. Raises UserError if they, or the header, are not what was sealed."""
+        with _in_words(self.path):
+            tensors = {name: self._tensors.get_tensor(name).clone() for name in self.shapes}
+        plain = {key: value for key, value in self.header.items() if key != "content"}
+        if seal(plain, tensors) != self.header.get("content"):
+            raise UserError(
+                f"{self.path} is damaged or was changed after it was written (digest differs); {MENDING}"
+            )
+        return tensors
+
+    def sha256(self) -> str:
+        """The SHA-256 digest of the whole file."""
+        self._bytes.seek(0)
+        return hashlib.file_digest(self._bytes, "sha256").hexdigest()
+
+
+@contextmanager
+def opened(path: Path, kind: FileKind) -> Iterator[SealedFile]:
+    """The file at `path`, with its header and what tensors there are, without reading those.
+
+    Raises UserError if the file is missing, truncated, too large, not of this kind, or newer than this reader.
     """
-    _refuse_large(path, kind)
-    with _opened(path) as file:
-        text = (file.metadata() or {}).get(KEY)
-        slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 - safe_open is no mapping
-        shapes = {name: (part.get_dtype(), part.get_shape()) for name, part in slices.items()}
+    with _handle(path, kind) as handle, ExitStack() as stack:
+        with _in_words(path):
+            file = stack.enter_context(safe_open(path, framework="pt"))
+            text = (file.metadata() or {}).get(KEY)
+            slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 - safe_open is no mapping
+            shapes = {name: (part.get_dtype(), part.get_shape()) for name, part in slices.items()}
+        header = _header(path, kind, text)
+        yield SealedFile(path=path, header=header, shapes=shapes, _tensors=file, _bytes=handle)
+
+
+def _header(path: Path, kind: FileKind, text: str | None) -> dict[str, Any]:
+    """The header of a file, as far as every kind has it. Raises UserError if it is not of this kind or newer."""
     try:
         header = json.loads(text, object_pairs_hook=_object) if text else None
         _check_plain(header)
@@ -91,17 +143,7 @@ def load_header(path: Path, kind: FileKind) -> tuple[dict[str, Any], Shapes]:
         raise UserError(
             f"{path} has version {reprlib.repr(version)} of {kind.format}, which does not exist; {MENDING}"
         )
-    return header, shapes
-
-
-def load_tensors(path: Path, header: Mapping[str, Any]) -> State:
-    """The tensors in memory of their own; UserError where they, or the header, are not what was sealed."""
-    with _opened(path) as file:
-        tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
-    plain = {key: value for key, value in header.items() if key != "content"}
-    if seal(plain, tensors) != header.get("content"):
-        raise UserError(f"{path} is damaged or was changed after it was written (digest differs); {MENDING}")
-    return tensors
+    return header
 
 
 def seal(header: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> str:
@@ -121,22 +163,25 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _refuse_large(path: Path, kind: FileKind) -> None:
-    """UserError if the file or its header is larger than any that is read; what else is wrong is found by parsing."""
+@contextmanager
+def _handle(path: Path, kind: FileKind) -> Iterator[io.BufferedReader]:
+    """The bytes of the file. Raises UserError if it or its header is larger than any; other faults are found by parsing."""
     _refuse_folder(path)
     try:
-        with open_file(path, SAVE) as file:
-            length, size = int.from_bytes(file.read(8), "little"), os.fstat(file.fileno()).st_size
+        handle = open_file(path, SAVE)
     except OSError as error:
         raise _unreadable(path, error) from None
-    if size > kind.file_bytes:
-        raise UserError(
-            f"{path} has {size} bytes, expected at most {kind.file_bytes}; name a file that mirl wrote"
-        )
-    if kind.header_bytes < length <= size - 8:
-        raise UserError(
-            f"{path} has a header of {length} bytes, expected at most {kind.header_bytes}; {MENDING}"
-        )
+    with handle:
+        length, size = int.from_bytes(handle.read(8), "little"), os.fstat(handle.fileno()).st_size
+        if size > kind.file_bytes:
+            raise UserError(
+                f"{path} has {size} bytes, expected at most {kind.file_bytes}; name a file that mirl wrote"
+            )
+        if kind.header_bytes < length <= size - 8:
+            raise UserError(
+                f"{path} has a header of {length} bytes, expected at most {kind.header_bytes}; {MENDING}"
+            )
+        yield handle
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -168,11 +213,10 @@ def _unreadable(path: Path, error: OSError) -> UserError:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[Any]:
-    refuse_special(path, SAVE)
+def _in_words(path: Path) -> Iterator[None]:
+    """What the reader of safetensors and torch raise, as a UserError."""
     try:
-        with safe_open(path, framework="pt") as file:
-            yield file
+        yield
     except OSError as error:
         raise _unreadable(path, error) from None
     except (MemoryError, RuntimeError) as error:  # the second is torch's word for it

@@ -6,17 +6,20 @@ What reading costs is bounded by what the file has: nothing is multiplied, alloc
 import math
 import re
 import reprlib
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-import torch
 from pydantic import Field
 
 from mirl.config import Section, UserError
+from mirl.names import Name
+from mirl.networks import NetworkSection
 from mirl.tickets import masked
-from mirl.tickets.container import MENDING, Shapes
-from mirl.tickets.routing import ROUTINGS
-from mirl.tickets.ticket import Lineage
+from mirl.tickets.container import DTYPES, MENDING, Shapes
+from mirl.tickets.lineage import Lineage
+from mirl.tickets.routing import ROUTINGS, ByTask, Static
 from mirl.tickets.values import Values
 
 MOST_ELEMENTS = 2**28
@@ -24,20 +27,9 @@ MOST_ELEMENTS = 2**28
 ELEMENTS_PER_BYTE = 256
 """Prunable weights for each byte of a file, at most. Full-size PromptIR has 98 with one in a thousand kept, as int8."""
 MOST_DIMENSIONS = 8
+MOST_MASKS = 64
 NAME = re.compile(r"[A-Za-z0-9_.]{1,200}")
 """Of a parameter or buffer."""
-DTYPES: dict[str, torch.dtype] = {
-    "F64": torch.float64,
-    "F32": torch.float32,
-    "F16": torch.float16,
-    "BF16": torch.bfloat16,
-    "I64": torch.int64,
-    "I32": torch.int32,
-    "U8": torch.uint8,
-    "BOOL": torch.bool,
-}
-"""Of tensors stored whole, by safetensors' names."""
-
 Shape = Annotated[list[int], Field(max_length=MOST_DIMENSIONS)]
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -60,35 +52,100 @@ class FirstHeader(Section):
     content: str = Field(pattern=r"^[0-9a-f]{64}$")
 
 
-class Header(FirstHeader):
+class SecondHeader(FirstHeader):
     """The same of version 2."""
 
     values: Values
 
-    @classmethod
-    def of_any_version(cls, raw: dict[str, Any], source: str) -> "Header":
-        """What `raw` says; `source` names it in errors."""
-        if raw["version"] == 1:
-            return cls(**dict(FirstHeader.read(raw, source)), values=Values())
-        return cls.read(raw, source)
+
+class SubMask(Section):
+    """One of several masks."""
+
+    name: Name
+    kept: list[Annotated[int, Field(ge=0)]]
+    """How many elements it keeps of each prunable parameter, in name order."""
+
+
+class ThirdHeader(SecondHeader):
+    """The same of version 3."""
+
+    masks: list[SubMask] = Field(min_length=1, max_length=MOST_MASKS)
+
+
+HEADERS: dict[int, type[FirstHeader]] = {1: FirstHeader, 2: SecondHeader, 3: ThirdHeader}
+"""Version of the format -> its header."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Header:
+    """What a header of any version says."""
+
+    raw: FirstHeader
+    network: NetworkSection
+    routing: Static | ByTask
+
+    @property
+    def shapes(self) -> dict[str, list[int]]:
+        return self.raw.shapes
+
+    @property
+    def values(self) -> Values:
+        return self.raw.values if isinstance(self.raw, SecondHeader) else Values()
+
+    @property
+    def masks(self) -> Sequence[SubMask]:
+        """The sub-networks' masks; none in a file with one mask, which is what its weights say."""
+        return self.raw.masks if isinstance(self.raw, ThirdHeader) else []
+
+    def submasks(self, name: str) -> list[int]:
+        """How many elements of the parameter `name` each of the masks keeps."""
+        place = sorted(self.shapes).index(name)
+        return [mask.kept[place] for mask in self.masks]
+
+    def plain(self) -> dict[str, Any]:
+        """The header as JSON data, of any version with the kind of its values."""
+        return self.raw.model_dump() | {"values": self.values.model_dump()}
 
 
 def checked(path: Path, raw: dict[str, Any], held: Shapes) -> Header:
     """The header, once it is complete and agrees with the tensors that the file at `path` holds."""
-    header = Header.of_any_version(raw, str(path))
-    kind = header.routing.get("kind")
+    version = raw["version"]
+    found = HEADERS[version].read(raw, str(path))
+    kind = found.routing.get("kind")
     if kind not in list(ROUTINGS):  # it may be anything, also what has no hash
         raise UserError(
             f"{path} has the routing {reprlib.repr(kind)}, but this mirl knows {', '.join(ROUTINGS)}; get a newer one"
         )
+    routing = ROUTINGS[kind].read(found.routing, f"{path}: routing")
+    if version < 3 and not isinstance(routing, Static):
+        raise UserError(
+            f"{path} has the routing {kind}, which there is none of in version {version}; {MENDING}"
+        )
+    header = Header(
+        raw=found, network=NetworkSection.read(found.network, f"{path}: network"), routing=routing
+    )
     check_tensors(path, held)
-    _check_elements(path, header.shapes)
+    _check_elements(path, header)
+    _check_masks(path, header)
     whole = set(held)
     for name, shape in header.shapes.items():
         masked.check(name, shape, held, header.values.kind, path)
-        whole -= masked.tensors_of(name, header.values.kind)
+        masked.check_submasks(name, header.submasks(name), held, path)
+        whole -= masked.tensors_of(name, header.values.kind, len(header.masks))
     check_whole(path, held, whole)
     return header
+
+
+def _check_masks(path: Path, header: Header) -> None:
+    names = [mask.name for mask in header.masks]
+    if len(set(names)) < len(names):
+        raise UserError(f"{path} has two masks of one name; {MENDING}")
+    for mask in header.masks:
+        if len(mask.kept) != len(header.shapes):
+            raise UserError(
+                f"{path} says of {len(mask.kept)} parameters what the mask {mask.name} keeps, expected "
+                f"{len(header.shapes)}; {MENDING}"
+            )
 
 
 def check_tensors(path: Path, held: Shapes) -> None:
@@ -108,16 +165,17 @@ def check_whole(path: Path, held: Shapes, names: set[str]) -> None:
             raise UserError(f"{path} holds {name} ({dtype}), which the format does not know; {MENDING}")
 
 
-def _check_elements(path: Path, shapes: dict[str, list[int]]) -> None:
+def _check_elements(path: Path, header: Header) -> None:
     """UserError where the masks stand for more than such a file can tell of."""
     elements = 0
-    for name, shape in shapes.items():
+    for name, shape in header.shapes.items():
         _check_name(path, name)
         if not all(1 <= size <= MOST_ELEMENTS for size in shape):
             raise UserError(f"{path} gives {name} the shape {shape}, which no layer has; {MENDING}")
         elements += math.prod(shape)
     _refuse_many(path, elements)
     size = path.stat().st_size
+    elements *= 1 + len(header.masks)
     if elements > ELEMENTS_PER_BYTE * size:
         raise UserError(
             f"{path} claims {elements} weights in {size} bytes, more than {ELEMENTS_PER_BYTE} for each; {MENDING}"

@@ -1,6 +1,7 @@
 """A prunable parameter as a file holds it: the code of its mask, and its kept weights."""
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,9 +18,10 @@ STORED: dict[ValueKind, str] = {"fp32": "F32", "fp16": "F16", "bf16": "BF16", "i
 """safetensors' names of what the kept weights are stored as."""
 
 
-def tensors_of(name: str, kind: ValueKind) -> set[str]:
-    """Names of the tensors that hold the parameter `name`."""
-    return {f"{part}.{name}" for part in ("mask", "kept", *(["peak"] if kind == "int8" else []))}
+def tensors_of(name: str, kind: ValueKind, masks: int = 0) -> set[str]:
+    """Names of the tensors that hold the parameter `name`; `masks`: how many sub-networks the file tells apart."""
+    parts = ["mask", "kept", *(["peak"] if kind == "int8" else []), *(f"sub.{n}" for n in range(masks))]
+    return {f"{part}.{name}" for part in parts}
 
 
 def pack(name: str, weight: Tensor, keep: Tensor, kind: ValueKind) -> State:
@@ -34,6 +36,12 @@ def pack(name: str, weight: Tensor, keep: Tensor, kind: ValueKind) -> State:
     return {f"{part}.{name}": tensor for part, tensor in {"mask": code, **parts}.items()}
 
 
+def pack_submasks(name: str, union: Tensor, keeps: Sequence[Tensor]) -> State:
+    """The code of each sub-network's mask of a parameter, over the elements that their `union` keeps."""
+    codes = [bits.encode(keep[union].numpy()) for keep in keeps]
+    return {f"sub.{number}.{name}": torch.from_numpy(code) for number, code in enumerate(codes)}
+
+
 def check(name: str, shape: list[int], held: Shapes, kind: ValueKind, path: Path) -> None:
     """UserError unless the file at `path`, which `held` describes, holds this parameter in tensors that may fit."""
     dtype, mask = held.get(f"mask.{name}", ("", []))
@@ -44,6 +52,30 @@ def check(name: str, shape: list[int], held: Shapes, kind: ValueKind, path: Path
     fits = fits and (kind != "int8" or held.get(f"peak.{name}") == ("F32", []))
     if not fits or f"full.{name}" in held:
         raise UserError(f"{path} has no kept {kind} weights that fit {name} of shape {shape}; {MENDING}")
+
+
+def check_submasks(name: str, counts: Sequence[int], held: Shapes, path: Path) -> None:
+    """Raises UserError unless the file holds a code for each sub-network's mask of this parameter, each of few enough."""
+    for number, count in enumerate(counts):
+        dtype, code = held.get(f"sub.{number}.{name}", ("", []))
+        if dtype != "U8" or len(code) != 1 or count > held[f"kept.{name}"][1][0]:
+            raise UserError(f"{path} has no mask {number} for {name} that keeps {count}; {MENDING}")
+
+
+def unpack_submasks(name: str, union: Tensor, counts: Sequence[int], tensors: State) -> list[Tensor]:
+    """Each sub-network's mask of a parameter. Raises ValueError if a code is none, or their union is another."""
+    keep_N = union.reshape(-1)
+    size = int(torch.count_nonzero(keep_N))
+    found, seen_M = [], np.zeros(size, bool)
+    for number, count in enumerate(counts):
+        sub_M = bits.decode(tensors[f"sub.{number}.{name}"].numpy(), size, count)
+        seen_M |= sub_M
+        found.append(
+            torch.zeros_like(keep_N).masked_scatter_(keep_N, torch.from_numpy(sub_M)).view(union.shape)
+        )
+    if counts and not seen_M.all():
+        raise ValueError("weights are stored that no mask keeps")
+    return found
 
 
 def unpack(

@@ -1,15 +1,40 @@
-"""Which mask is used at run time."""
+"""Which mask of a model is used at run time: data alone; what chooses by it is `mirl.restore.routers`."""
 
-from typing import Literal
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, TypeAdapter
 
 from mirl.config import Section
+from mirl.names import Name
 
 
-class Routing(Section):
+class Static(Section):
     """The one mask, for every image."""
 
     kind: Literal["static"] = "static"
 
+    def masks(self, known: Sequence[str]) -> Sequence[str]:
+        """The masks that it chooses among, of those that the model has."""
+        return known
 
-ROUTINGS: dict[str, type[Routing]] = {"static": Routing}
-"""`kind` in a ticket's header -> what reads it. A reader refuses kinds that are not here."""
+
+class ByTask(Section):
+    """The mask of the restoration task that is asked for: who restores says which it is."""
+
+    kind: Literal["task"]
+    tasks: dict[Name, Name] = Field(min_length=1)
+    """Restoration task -> name of its mask; other tasks are refused."""
+
+    def masks(self, known: Sequence[str]) -> Sequence[str]:
+        """The masks that it chooses among, of those that the model has."""
+        return list(dict.fromkeys(self.tasks.values()))
+
+
+Routing = Annotated[Static | ByTask, Field(discriminator="kind")]
+"""The routing in a ticket's header. A reader refuses kinds that are not here."""
+
+ROUTINGS: dict[str, type[Static] | type[ByTask]] = {"static": Static, "task": ByTask}
+"""`kind` of a routing -> its section."""
+
+AnyRouting: TypeAdapter[Any] = TypeAdapter(Routing)

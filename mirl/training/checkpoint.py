@@ -5,13 +5,15 @@ from pathlib import Path
 
 from mirl.config import UserError
 from mirl.sparsity.mask import State
-from mirl.tickets.container import FileKind, load_header, load_tensors, save_sealed
+from mirl.tickets.container import FileKind, opened, save_sealed
 
 KIND = FileKind(format="mirl-checkpoint", version=2, header_bytes=100_000_000, file_bytes=2**63)
 """Our own file, with the history in its header: as large as safetensors has them."""
 GROUPS = {"weights": "weights", "moments": "moments", "origin": "origin", "watched": "stopping_state"}
 """Prefix of the tensors in the file -> field of `Progress`; the file's names stay, whatever the fields are called."""
-PLAIN = {name: name for name in ("step", "made_with", "history", "loss_sum", "train_seconds", "train_joules")}
+PLAIN = {name: name for name in (
+    "step", "made_with", "history", "loss_sum", "term_sums", "train_seconds", "train_joules"
+)}  # fmt: skip
 PLAIN["ended"] = "stopped_early"
 """Key of the header -> field of `Progress`."""
 
@@ -34,6 +36,8 @@ class Progress:
     history: list[dict[str, float]] = field(default_factory=list)
     loss_sum: float = 0.0
     """Sum of the losses since the last record."""
+    term_sums: dict[str, float] = field(default_factory=dict)
+    """Sums of the terms of the loss since the last record, by name."""
     train_seconds: float = 0.0
     """Seconds of training that led here, over all runs of it."""
     train_joules: float | None = None
@@ -47,7 +51,10 @@ def save(progress: Progress, path: Path) -> None:
         for group, own in GROUPS.items()
         for name, tensor in getattr(progress, own).items()
     }
-    save_sealed(path, KIND, {key: getattr(progress, own) for key, own in PLAIN.items()}, tensors)
+    plain = {key: getattr(progress, own) for key, own in PLAIN.items()}
+    if not progress.term_sums:
+        del plain["term_sums"]
+    save_sealed(path, KIND, plain, tensors)
 
 
 def load(path: Path) -> Progress | None:
@@ -55,13 +62,13 @@ def load(path: Path) -> Progress | None:
     if not path.exists():
         return None
     try:
-        header, _ = load_header(path, KIND)
-        tensors = load_tensors(path, header)
+        with opened(path, KIND) as file:
+            header, tensors = file.header, file.tensors()
     except UserError as error:
         raise UserError(f"{error}; or delete it, to start this training anew") from None
     groups: dict[str, State] = {own: {} for own in GROUPS.values()}
     for key, tensor in tensors.items():
         group, _, name = key.partition(".")
         groups[GROUPS[group]][name] = tensor
-    # a checkpoint of before the joules were counted has none, and they stay unknown
+    # a checkpoint of before the joules or the terms were counted has none
     return Progress(**({own: header[key] for key, own in PLAIN.items() if key in header} | groups))

@@ -20,16 +20,13 @@ from torch import Tensor
 
 from mirl import terminal
 from mirl.config import UserError
-from mirl.data.batches import BatchStream
+from mirl.data.batches import Batch, BatchStream
 from mirl.training.lifeline import follow_parent_only
 from mirl.training.process_group import ProcessGroup
 from mirl.training.section import MachineSection
 
 LOADERS_MOST = 8
 """Processes that draw batches for one GPU, unless machine.loaders says otherwise."""
-
-Pair = tuple[Tensor, Tensor]
-"""(degraded_BCHW, clean_BCHW), float32."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,9 +43,8 @@ class BatchSource:
         """Images of each batch that this process takes."""
         return self.batch // self.group.size
 
-    def draw(self, step: int) -> Pair:
-        drawn = self.stream.samples(self.group.shard(step, self.batch))
-        return drawn.degraded_BCHW, drawn.clean_BCHW
+    def draw(self, step: int) -> Batch:
+        return self.stream.samples(self.group.shard(step, self.batch))
 
     def images(self, step: int) -> list[str]:
         """Names of the pictures in the whole batch of a step."""
@@ -57,7 +53,7 @@ class BatchSource:
 
 def batches(
     source: BatchSource, steps: range, machine: MachineSection, device: torch.device
-) -> Generator[Pair, None, None]:
+) -> Generator[Batch, None, None]:
     """The parts of `steps`, one after the other: the same whatever the number of loaders.
 
     To be closed, which ends them. Raises LoaderKilled where one of them is killed.
@@ -72,10 +68,10 @@ def batches(
         yield from (_ready(source.draw(step), gpu) for step in steps)
 
 
-def _ahead(source: BatchSource, steps: range, loaders: int, gpu: bool) -> Iterator[Pair]:
+def _ahead(source: BatchSource, steps: range, loaders: int, gpu: bool) -> Iterator[Batch]:
     """While a batch is trained on, a thread takes over the next one, and each loader draws one more."""
     with ThreadPoolExecutor(1, "batches") as thread, _begun(source, steps, loaders) as running:
-        coming: deque[Future[Pair]] = deque()
+        coming: deque[Future[Batch]] = deque()
         for number in range(len(steps)):
             coming.append(thread.submit(running[number % len(running)].take, gpu))
             if len(coming) > 1:
@@ -119,7 +115,7 @@ class _Loader:
         theirs.close()
         return cls(process=process, link=link)
 
-    def take(self, gpu: bool) -> Pair:
+    def take(self, gpu: bool) -> Batch:
         """Its next batch, waiting for it; raises what it failed with."""
         try:
             said = self.link.recv()
@@ -132,8 +128,14 @@ class _Loader:
             raise said
         if isinstance(said, str):
             raise RuntimeError(f"a process that draws batches failed:\n{said}")
-        degraded_BHWC, clean_BHWC = map(torch.from_numpy, said)
-        return _ready((degraded_BHWC.permute(0, 3, 1, 2), clean_BHWC.permute(0, 3, 1, 2)), gpu)
+        degraded_BHWC, clean_BHWC, tasks, images = said
+        drawn = Batch(
+            degraded_BCHW=torch.from_numpy(degraded_BHWC).permute(0, 3, 1, 2),
+            clean_BCHW=torch.from_numpy(clean_BHWC).permute(0, 3, 1, 2),
+            tasks=tasks,
+            images=images,
+        )
+        return _ready(drawn, gpu)
 
     def end(self) -> None:
         self.process.kill()
@@ -147,15 +149,16 @@ def _draw(source: BatchSource, steps: range, link: Connection, trainer: int) -> 
     follow_parent_only(trainer)
     try:
         for step in steps:
-            degraded_BCHW, clean_BCHW = source.draw(step)
+            drawn = source.draw(step)
             # as arrays: tensors would travel through /dev/shm, which containers keep small
-            link.send((degraded_BCHW.permute(0, 2, 3, 1).numpy(), clean_BCHW.permute(0, 2, 3, 1).numpy()))
+            arrays = (x.permute(0, 2, 3, 1).numpy() for x in (drawn.degraded_BCHW, drawn.clean_BCHW))
+            link.send((*arrays, drawn.tasks, drawn.images))
     except UserError as error:
         link.send(error)
     except Exception:
         link.send(traceback.format_exc())
 
 
-def _ready(pair: Pair, gpu: bool) -> Pair:
+def _ready(batch: Batch, gpu: bool) -> Batch:
     """Where a GPU can fetch it from while it computes."""
-    return (pair[0].pin_memory(), pair[1].pin_memory()) if gpu else pair
+    return batch.map(Tensor.pin_memory) if gpu else batch

@@ -58,7 +58,7 @@ def train(
         malloc.keep_freed_memory(),
         _plain_errors(device, context.title),
     ):
-        network.load_state_dict(plan.start)
+        network.load_state_dict(plan.state)
         network.to(device).to(memory_format=torch.channels_last).train()  # type: ignore[call-overload] # torch stubs
         run = TrainingRun(network, plan, source, section, context)
         bar = tqdm(

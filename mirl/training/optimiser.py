@@ -1,11 +1,14 @@
 """AdamW that leaves a mask and frozen elements exactly as they are."""
 
 from collections.abc import Mapping
+from types import MappingProxyType
 
 import torch
 from torch import Tensor, nn
 
 from mirl.sparsity.mask import Mask, State
+
+NO_RATES: Mapping[str, float] = MappingProxyType({})
 
 
 class MaskedAdamW:
@@ -21,11 +24,17 @@ class MaskedAdamW:
         mask: Mask,
         frozen: Mapping[str, Tensor],
         weight_decay: float,
+        rates: Mapping[str, float] = NO_RATES,
     ) -> None:
+        """`frozen` and `rates` as in a plan (`mirl.methods.plan`)."""
         self._parameters = dict(parameters)
+        groups: dict[float, list[nn.Parameter]] = {}
+        for name, parameter in self._parameters.items():
+            groups.setdefault(_factor(name, rates), []).append(parameter)
         self._adamw = torch.optim.AdamW(
-            self._parameters.values(), lr=0.0, weight_decay=weight_decay, fused=True
-        )
+            [{"params": own, "factor": factor} for factor, own in groups.items()],
+            lr=0.0, weight_decay=weight_decay, fused=True,
+        )  # fmt: skip
         self._spoilt = torch.zeros((), device=self._adamw.param_groups[0]["params"][0].device)
         # The fused kernel looks at this number on the device, and does nothing where it is 1 (torch.amp.GradScaler's way).
         self._adamw.found_inf = self._spoilt  # type: ignore[attr-defined]
@@ -40,23 +49,27 @@ class MaskedAdamW:
             for name, where in frozen.items()
         ]
 
+        idle = {id(parameter) for parameter, where, _ in self._frozen if bool(where.all())}
+        self._wanted = sum(id(parameter) not in idle for parameter in self._masked)
+        """Prunable parameters that every step must have a gradient for: a head that is frozen whole may have none."""
+
     def step(self, loss: Tensor, learning_rate: float, clip_norm: float) -> Tensor:
         """Take one step from the gradients that are there; return their global L2 norm before clipping.
 
         Where the norm or `loss` is not finite nothing is changed, by this step or any after it. Both are scalars on the
         device, for which this does not wait.
         """
-        gradients = [p.grad for p in self._masked if p.grad is not None]
-        assert len(gradients) == len(self._masked), "a prunable parameter has no gradient"
-        if gradients:
-            torch._foreach_mul_(gradients, self._keep)
+        pairs = [(p.grad, keep) for p, keep in zip(self._masked, self._keep) if p.grad is not None]
+        assert len(pairs) >= self._wanted, "a prunable parameter has no gradient"
+        if pairs:
+            torch._foreach_mul_([gradient for gradient, _ in pairs], [keep for _, keep in pairs])
         for parameter, where, _ in self._frozen:
             if parameter.grad is not None:
                 parameter.grad.masked_fill_(where, 0)
         norm = nn.utils.clip_grad_norm_(self._parameters.values(), clip_norm).detach()
         self._spoilt.logical_or_(~(norm.isfinite() & loss.isfinite()))
         for group in self._adamw.param_groups:
-            group["lr"] = learning_rate
+            group["lr"] = learning_rate * group["factor"]
         self._adamw.step()
         self._put_back()
         self._adamw.zero_grad(set_to_none=True)
@@ -94,6 +107,12 @@ class MaskedAdamW:
                     "exp_avg": _like(moments[f"first.{name}"], parameter),
                     "exp_avg_sq": _like(moments[f"second.{name}"], parameter),
                 }
+
+
+def _factor(name: str, rates: Mapping[str, float]) -> float:
+    """Of the beginnings of names in `rates` the longest that fits `name` has the say."""
+    fitting = [beginning for beginning in rates if name.startswith(beginning)]
+    return rates[max(fitting, key=len)] if fitting else 1.0
 
 
 def _like(values: Tensor, parameter: Tensor) -> Tensor:

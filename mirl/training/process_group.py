@@ -29,7 +29,11 @@ class ProcessGroup:
 
     def any_true(self, flag: bool) -> bool:
         """Whether one of the processes says so; waits for no GPU."""
-        return flag
+        return self.any_of([flag])[0]
+
+    def any_of(self, flags: Sequence[bool]) -> list[bool]:
+        """Of each of the flags, as many in every process, whether one of the processes has raised it; waits for no GPU."""
+        return list(flags)
 
     def total(self, value: float | None) -> float | None:
         """The sum over all processes; None where one of them does not know its own."""

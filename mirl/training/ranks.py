@@ -36,10 +36,10 @@ class GroupBroken(Exception):
 class DistributedGroup(ProcessGroup):
     """Several processes over torch.distributed: gloo between CPUs, NCCL between GPUs."""
 
-    def any_true(self, flag: bool) -> bool:
-        said = torch.tensor(int(flag))
+    def any_of(self, flags: Sequence[bool]) -> list[bool]:
+        said = torch.tensor(flags, dtype=torch.uint8)
         _run_collective(lambda: dist.all_reduce(said, dist.ReduceOp.MAX))
-        return bool(said)
+        return said.bool().tolist()
 
     def total(self, value: float | None) -> float | None:
         sum_ = torch.tensor(math.nan if value is None else value, dtype=torch.float64)

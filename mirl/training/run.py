@@ -1,13 +1,12 @@
 """A training under way. Dimensions in names: B images, C channels, H height, W width."""
 
 import math
-from dataclasses import asdict
 
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from mirl.config import UserError
+from mirl.data.batches import Batch
 from mirl.methods.plan import Plan, copied
 from mirl.records import TrainRecord
 from mirl.sparsity.mask import State
@@ -15,11 +14,13 @@ from mirl.training import checkpoint
 from mirl.training.checkpoint import Progress
 from mirl.training.context import TrainingContext
 from mirl.training.device import precision
+from mirl.training.gradients import Gradients
 from mirl.training.learning_rate import learning_rate
-from mirl.training.loading import BatchSource, Pair
+from mirl.training.loading import BatchSource
 from mirl.training.meter import Meter
 from mirl.training.optimiser import MaskedAdamW
 from mirl.training.section import TrainSection
+from mirl.training.subnetworks import TrainedSubnetworks
 
 READ_EVERY = {"cpu": 1, "cuda": 10}
 """Steps from one reading of the losses to the next: to read one a GPU has to finish all that it was told to do."""
@@ -41,10 +42,10 @@ class TrainingRun:
         parameters = dict(network.named_parameters())
         self._parameters = list(parameters.values())
         self.device = self._parameters[0].device
-        self.optimiser = MaskedAdamW(parameters, plan.mask, plan.frozen, section.weight_decay)
-        self._network = torch.compile(network) if context.machine.compile else network
-        self._micro_batch = min(context.machine.micro_batch or source.share, source.share)
-        self._autocast, self.made_with = precision(self.device, section.precision)
+        self.optimiser = MaskedAdamW(parameters, plan.mask, plan.frozen, section.weight_decay, plan.rates)
+        autocast, self.made_with = precision(self.device, section.precision)
+        subnetworks = TrainedSubnetworks(network, plan.masks, autocast, context.machine.compile)
+        self._gradients = Gradients(subnetworks, plan.objective, source, context)
         self._unread: list[Tensor] = []
         self._rate = self._norm = 0.0
         self.step = self.first_step = section.step_after(plan.start_step, plan.length)
@@ -53,6 +54,7 @@ class TrainingRun:
         self.stopped_early = False
         self.history: list[dict[str, float]] = []
         self.loss_sum = 0.0
+        self.term_sums: dict[str, float] = {}
         progress = checkpoint.load(context.checkpoint)
         self.meter = Meter.of(self.device, progress, self._group.is_main)
         if progress:
@@ -68,6 +70,7 @@ class TrainingRun:
         self.optimiser.restore(progress.moments, progress.step - self.first_step)
         self.stopping_state, self.stopped_early = progress.stopping_state, progress.stopped_early
         self.step, self.history, self.loss_sum = progress.step, list(progress.history), progress.loss_sum
+        self.term_sums = dict(progress.term_sums)
         self.origin = self.origin or progress.origin
 
     @property
@@ -85,57 +88,20 @@ class TrainingRun:
         if not self.origin and self.step >= self.section.rewind_step:
             self.origin = copied(self.network.state_dict(), "cpu")
 
-    def take_step(self, pair: Pair) -> None:
-        """One optimiser step on this process's part of its batch, in as many pieces as the memory asks for.
+    def take_step(self, batch: Batch) -> None:
+        """One optimiser step on this process's part of its batch.
 
-        On a GPU it is only queued. UserError as `read` has it; OutOfMemoryError where not even one image fits in.
+        On a GPU it is only queued. Raises UserError as `read`, OutOfMemoryError if not even one image fits in.
         """
-        degraded_BCHW, clean_BCHW = (
-            each.to(self.device, memory_format=torch.channels_last, non_blocking=True) for each in pair
-        )
-        loss = self._backward(degraded_BCHW, clean_BCHW)
-        while self._group.any_true(loss is None):
-            self._halve()
-            loss = self._backward(degraded_BCHW, clean_BCHW)
-        assert loss is not None
-        self._group.all_reduce_([*(p.grad for p in self._parameters if p.grad is not None), loss])
+        moved = batch.map(lambda x: x.to(self.device, memory_format=torch.channels_last, non_blocking=True))
+        losses = self._gradients.add(moved, self.step)
         section = self.section
         self._rate = learning_rate(self.step, section.steps, section.warmup_steps, section.learning_rate)
-        norm = self.optimiser.step(loss, self._rate, section.clip_norm)
-        self._unread.append(torch.stack([loss, norm]))
+        norm = self.optimiser.step(losses[0], self._rate, section.clip_norm)
+        self._unread.append(torch.cat([norm[None], losses]))
         self.step += 1
         if len(self._unread) >= READ_EVERY[self.device.type]:
             self.read()
-
-    def _backward(self, degraded_BCHW: Tensor, clean_BCHW: Tensor) -> Tensor | None:
-        """Add this process's share of the gradients, and return its share of the loss; None: the memory is full."""
-        total = torch.zeros((), device=self.device)
-        try:
-            for degraded, clean in zip(
-                degraded_BCHW.split(self._micro_batch), clean_BCHW.split(self._micro_batch)
-            ):
-                with self._autocast:
-                    restored = self._network(degraded)
-                # the mean over the whole batch is the sum of these
-                loss = nn.functional.l1_loss(restored.float(), clean) * (len(clean) / self.source.batch)
-                loss.backward()
-                total += loss.detach()
-        except torch.OutOfMemoryError:
-            return None  # and let go of what the failed attempt holds
-        return total
-
-    def _halve(self) -> None:
-        """After a step that the memory did not hold, here or in another process: the same in smaller pieces."""
-        if self._micro_batch == 1:
-            raise torch.OutOfMemoryError("not even one image of a batch fits beside the network")
-        self._micro_batch = (self._micro_batch + 1) // 2
-        self.network.zero_grad(set_to_none=True)
-        torch.cuda.empty_cache()
-        if self._group.is_main:
-            tqdm.write(
-                f"{self._context.title}: out of memory at step {self.step}; it goes on with {self._micro_batch} "
-                f"images at a time (machine.micro_batch: {self._micro_batch} begins with it)"
-            )
 
     def read(self) -> None:
         """Wait for the steps taken, and read what they came to.
@@ -143,11 +109,13 @@ class TrainingRun:
         UserError at one whose loss or gradient is not finite: it changed nothing, nor did those after it.
         """
         numbers = torch.stack(self._unread).tolist() if self._unread else []
-        for step, (loss, norm) in enumerate(numbers, self.step - len(numbers)):
+        for step, (norm, loss, *terms) in enumerate(numbers, self.step - len(numbers)):
             if not (math.isfinite(loss) and math.isfinite(norm)):
                 raise UserError(self._explosion(step, loss, norm))
             self.loss_sum += loss
             self._norm = norm
+            for name, term in zip(self._gradients.terms, terms, strict=True):
+                self.term_sums[name] = self.term_sums.get(name, 0.0) + term
         self._unread.clear()
 
     def _explosion(self, step: int, loss: float, norm: float) -> str:
@@ -163,14 +131,17 @@ class TrainingRun:
         """The record of the steps since the one before."""
         self.read()
         since = self.history[-1]["step"] if self.history else self.first_step
+        steps = self.step - since
+        several = self.term_sums if len(self.term_sums) > 1 else {}
         record = TrainRecord(
             step=self.step,
-            loss=self.loss_sum / (self.step - since),
+            loss=self.loss_sum / steps,
             learning_rate=self._rate,
             gradient_norm=self._norm,
+            terms={name: total / steps for name, total in several.items()},
         )
-        self.history.append(asdict(record))
-        self.loss_sum = 0.0
+        self.history.append(record.row())
+        self.loss_sum, self.term_sums = 0.0, {}
         return record
 
     def save(self) -> None:
@@ -196,6 +167,7 @@ class TrainingRun:
             stopped_early=self.stopped_early,
             history=self.history,
             loss_sum=self.loss_sum,
+            term_sums=self.term_sums,
             train_seconds=self.meter.seconds,
             train_joules=joules,
         )

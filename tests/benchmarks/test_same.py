@@ -14,9 +14,9 @@ import torch
 from PIL import Image
 
 from benchmarks import same
-from mirl.tickets.container import Kind, save_sealed
+from mirl.tickets.container import FileKind, save_sealed
 
-KIND = Kind(format="mirl-state", version=1)
+KIND = FileKind(format="mirl-state", version=1)
 
 
 def _side(folder: Path) -> Path:

@@ -7,13 +7,13 @@ import torch
 from mirl.command.main import main
 from mirl.runtime import export
 from mirl.runtime.export import Format
-from mirl.tickets import format as ticket_format
+from mirl.tickets import reading, writing
 
 
 @pytest.fixture
 def trained(make_ticket: Any, tmp_path: Path) -> Path:
     path = tmp_path / "trained.safetensors"
-    ticket_format.write(make_ticket(), path)
+    writing.write(make_ticket(), path)
     return path
 
 
@@ -39,7 +39,7 @@ def test_a_file_that_pytorch_reads(trained: Path, capsys: pytest.CaptureFixture[
     image_BCHW = torch.rand(1, 3, 21, 30)
     restored_BCHW = torch.export.load(out, extra_files=facts).module()(image_BCHW)
     assert restored_BCHW.shape == image_BCHW.shape
-    assert facts["mirl.sha256"] == ticket_format.read(trained).sha256
+    assert facts["mirl.sha256"] == reading.read(trained).sha256
 
 
 @pytest.mark.usefixtures("off")

@@ -12,7 +12,8 @@ from PIL import Image
 
 from mirl.command.main import main
 from mirl.sparsity.mask import Mask
-from mirl.tickets import format as ticket_format
+from mirl.sparsity.masks import Masks
+from mirl.tickets import writing
 from mirl.tickets.ticket import Ticket
 
 NASTY = "a\x1b]0;owned\x07\x9b2J\u202e\nmirl: all is well\r"
@@ -80,11 +81,13 @@ def test_a_layer_with_such_a_name_is_refused(tmp_path: Path, make_ticket, said) 
     state = {**ticket.state, name: torch.ones(2, 2)}
     mask = Mask({**dict(ticket.mask.items()), name: torch.ones(2, 2, dtype=torch.bool)})
     path = tmp_path / "ticket.safetensors"
-    ticket_format.write(Ticket(network=ticket.network, state=state, mask=mask, lineage=ticket.lineage), path)
+    writing.write(
+        Ticket(network=ticket.network, state=state, masks=Masks.one(mask), lineage=ticket.lineage), path
+    )
     for arguments in (["inspect", str(path)], ["inspect", "--json", str(path)]):
         assert main(arguments) == 2
         said()
-    changed = ticket_format.write(ticket, path)
+    changed = writing.write(ticket, path)
     assert main(["inspect", "--json", str(path)]) == 0 and json.loads(said())["sha256"] == changed
 
 

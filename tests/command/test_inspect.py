@@ -8,7 +8,8 @@ import torch
 from mirl.command.inspect import bar
 from mirl.command.main import main
 from mirl.sparsity.mask import Mask
-from mirl.tickets import format as ticket_format
+from mirl.sparsity.masks import Masks
+from mirl.tickets import writing
 from mirl.tickets.ticket import Ticket
 
 
@@ -20,8 +21,10 @@ def sparse(does_nothing: Any, tmp_path: Path) -> Path:
     keep["tail.weight"].zero_()
     keep["head.weight"][:2] = False
     path = tmp_path / "sparse.safetensors"
-    ticket = Ticket(network=whole.network, state=whole.state, mask=Mask(keep), lineage=whole.lineage)
-    ticket_format.write(ticket, path)
+    ticket = Ticket(
+        network=whole.network, state=whole.state, masks=Masks.one(Mask(keep)), lineage=whole.lineage
+    )
+    writing.write(ticket, path)
     return path
 
 

@@ -4,13 +4,13 @@ from typing import Any
 import pytest
 
 from mirl.command.main import main
-from mirl.tickets import format as ticket_format
+from mirl.tickets import reading, writing
 
 
 @pytest.fixture
 def trained(make_ticket: Any, tmp_path: Path) -> Path:
     path = tmp_path / "trained.safetensors"
-    ticket_format.write(make_ticket(), path)
+    writing.write(make_ticket(), path)
     return path
 
 
@@ -23,7 +23,7 @@ def test_a_smaller_ticket_that_says_what_it_is(
     assert f"packed tiny with {kind} values" in capsys.readouterr().out
     assert small.stat().st_size < trained.stat().st_size
     assert main(["inspect", str(small)]) == 0
-    assert f"{kind}, rounded from ticket {ticket_format.read(trained).sha256}" in capsys.readouterr().out
+    assert f"{kind}, rounded from ticket {reading.read(trained).sha256}" in capsys.readouterr().out
 
 
 def test_a_file_that_exists_is_kept_without_force(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -32,7 +32,7 @@ def test_a_file_that_exists_is_kept_without_force(trained: Path, capsys: pytest.
     assert main(["pack", str(trained), "-o", str(small)]) == 2
     assert "exists; --force" in capsys.readouterr().err and small.read_text() == "mine"
     assert main(["pack", str(trained), "-o", str(small), "--force"]) == 0
-    assert ticket_format.read(small).values.kind == "fp16"
+    assert reading.read(small).values.kind == "fp16"
 
 
 def test_other_places_are_refused(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -16,9 +16,10 @@ from flows.tracking.store import Store
 from mirl import networks
 from mirl.networks import NetworkSection
 from mirl.sparsity.mask import Mask
-from mirl.tickets.format import write
-from mirl.tickets.routing import Routing
-from mirl.tickets.ticket import Lineage, Ticket
+from mirl.sparsity.masks import Masks
+from mirl.tickets.lineage import Lineage
+from mirl.tickets.ticket import Ticket
+from mirl.tickets.writing import write
 
 TASKS = ("denoise_15", "derain")
 PARAMS = {
@@ -81,10 +82,9 @@ def make_ticket(root: Path) -> Callable[..., Path]:
         folder = root / "tickets" / name
         folder.mkdir(parents=True, exist_ok=True)
         ticket = Ticket(
-            network=section.model_dump(),
+            network=section,
             state=mask.apply(state),
-            mask=mask,
-            routing=Routing(),
+            masks=Masks.one(mask),
             lineage=lineage,
         )
         write(ticket, folder / "ticket.safetensors")

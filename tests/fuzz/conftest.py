@@ -12,7 +12,8 @@ import torch
 
 from mirl.restore.restorer import Restorer
 from mirl.sparsity.mask import Mask
-from mirl.tickets import format as ticket_format
+from mirl.sparsity.masks import Masks
+from mirl.tickets import reading, writing
 from mirl.tickets.pack import packed
 from tests.fuzz.measuring import measured
 from tests.fuzz.pictures import whole_pictures
@@ -60,7 +61,7 @@ def tickets(
     folder = tmp_path_factory.mktemp("tickets")
     files = []
     for number, ticket in enumerate([make_ticket(), does_nothing(), make_ticket("promptir")]):
-        ticket_format.write(ticket, folder / f"{number}.safetensors")
+        writing.write(ticket, folder / f"{number}.safetensors")
         files.append((folder / f"{number}.safetensors").read_bytes())
     return files
 
@@ -74,12 +75,12 @@ def readable(make_ticket: Callable[..., Any], tmp_path_factory: Any) -> list[byt
         whole = make_ticket(name)
         draw = torch.Generator().manual_seed(0)
         mask = Mask({key: torch.rand(keep.shape, generator=draw) < 0.1 for key, keep in whole.mask.items()})
-        sparse = replace(whole, mask=mask, state=mask.apply(whole.state))
-        ticket_format.write(sparse, folder / "sparse")
-        made += [whole, sparse, packed(ticket_format.read(folder / "sparse"), "int8")]
+        sparse = replace(whole, masks=Masks.one(mask), state=mask.apply(whole.state))
+        writing.write(sparse, folder / "sparse")
+        made += [whole, sparse, packed(reading.read(folder / "sparse"), "int8")]
     files = []
     for ticket in made:
-        ticket_format.write(ticket, folder / "ticket")
+        writing.write(ticket, folder / "ticket")
         files.append((folder / "ticket").read_bytes())
-    ticket_format.write_state(made[0].state, folder / "origin", 5)
+    writing.write_state(made[0].state, folder / "origin", 5)
     return [*files, (folder / "origin").read_bytes()]

@@ -14,7 +14,7 @@ import torch
 
 from mirl.command.main import main
 from mirl.config import UserError
-from mirl.tickets import fit
+from mirl.tickets import reading
 from mirl.tickets.ticket import Ticket
 from tests.fuzz.attacks import attacks
 from tests.fuzz.measuring import Taken, measured
@@ -55,7 +55,7 @@ def suffer(job: Job, pipe: Connection) -> None:
     path, photo = job.folder / "forged.safetensors", job.folder / "photo.png"
     photo.write_bytes(job.picture)
     path.write_bytes(job.whole[0])
-    good = fit.read(path)
+    good = reading.read(path)
     for last in (False, True):  # once, so that all is loaded and compiled, and then to be measured
         for number, data in enumerate(job.whole):
             path.write_bytes(data)
@@ -124,7 +124,7 @@ def _run(command: list[str]) -> tuple[str, Taken]:
 def _state(path: Path, good: Ticket) -> tuple[str, Taken]:
     with measured() as taken:
         try:
-            fit.read_state(path, good)
+            reading.read_state(path, good)
         except UserError as error:
             return _judged(f"{error}\n", True), taken
         except BaseException:

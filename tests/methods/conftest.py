@@ -4,8 +4,12 @@ import pytest
 import torch
 
 from mirl.methods.plan import Parent
+from mirl.networks import NetworkSection
 from mirl.sparsity.mask import Mask, State
+from mirl.sparsity.masks import Masks
 
+NETWORK = NetworkSection(name="nafnet")
+"""Methods do not look into it."""
 PRUNABLE = ("body.weight", "head.weight", "prompts")
 
 
@@ -33,6 +37,8 @@ def make_parent() -> Callable[[float], Parent]:
         origin, trained = _state(0), _state(7)
         draw = torch.Generator().manual_seed(1)
         mask = Mask({name: torch.rand(origin[name].shape, generator=draw) < density for name in PRUNABLE})
-        return Parent(weights=mask.apply(trained), mask=mask, origin=origin, origin_step=0)
+        return Parent(
+            network=NETWORK, state=mask.apply(trained), masks=Masks.one(mask), origin=origin, origin_step=0
+        )
 
     return make

@@ -54,7 +54,7 @@ def test_reinit_keeps_the_mask_and_begins_at_step_0(make_parent: Make, initialis
     parent = make_parent(0.4)
     plan = Reinit(ReinitArm(method="reinit", seed=5)).plan(parent, initialise)
     assert plan.mask == parent.mask and plan.start_step == 0
-    assert torch.equal(plan.start["temperature"], initialise(5)["temperature"])
+    assert torch.equal(plan.state["temperature"], initialise(5)["temperature"])
 
 
 def test_reinit_from_the_networks_own_seed_is_refused(make_parent: Make, initialise: Initialise) -> None:
@@ -66,8 +66,8 @@ def test_oneshot_cuts_straight_to_its_density(make_parent: Make, initialise: Ini
     parent = make_parent(1.1)
     plan = Oneshot(OneshotArm(method="oneshot", density=0.1)).plan(parent, initialise)
     assert plan.mask.kept == round(0.1 * parent.mask.total)
-    kept = torch.cat([parent.weights[name][plan.mask[name]].abs() for name in plan.mask])
-    assert kept.min() >= torch.cat([parent.weights[n][~plan.mask[n]].abs() for n in plan.mask]).max()
+    kept = torch.cat([parent.state[name][plan.mask[name]].abs() for name in plan.mask])
+    assert kept.min() >= torch.cat([parent.state[n][~plan.mask[n]].abs() for n in plan.mask]).max()
 
 
 def test_oneshot_cannot_grow_a_ticket(make_parent: Make, initialise: Initialise) -> None:

@@ -40,8 +40,8 @@ def test_a_round_starts_from_the_mask_times_what_it_goes_back_to_for_every_param
 ) -> None:
     parent, plan = _plan(method, make_parent, initialise)
     start, origin = initialise(STARTS.get(method, 0)), initialise(ORIGINS.get(method, 0))
-    assert plan.start.keys() == start.keys() == parent.weights.keys()
-    for name, tensor in plan.start.items():
+    assert plan.state.keys() == start.keys() == parent.state.keys()
+    for name, tensor in plan.state.items():
         expected = start[name] * plan.mask[name] if name in plan.mask else start[name]
         assert torch.equal(tensor, expected), name
     if plan.origin is not None:
@@ -59,15 +59,15 @@ def test_nothing_but_the_prunable_is_ever_masked(
 @pytest.mark.parametrize("method", METHODS)
 def test_training_in_place_reaches_no_parent(method: str, make_parent: Make, initialise: Initialise) -> None:
     parent, plan = _plan(method, make_parent, initialise)
-    before = {name: (parent.weights[name].clone(), parent.origin[name].clone()) for name in parent.weights}
+    before = {name: (parent.state[name].clone(), parent.origin[name].clone()) for name in parent.state}
     mask = {name: keep.clone() for name, keep in parent.mask.items()}
-    for tensor in [*plan.start.values(), *(plan.origin or {}).values()]:
+    for tensor in [*plan.state.values(), *(plan.origin or {}).values()]:
         tensor.fill_(9)
     for name, (weights, origin) in before.items():
-        assert torch.equal(parent.weights[name], weights) and torch.equal(parent.origin[name], origin), name
+        assert torch.equal(parent.state[name], weights) and torch.equal(parent.origin[name], origin), name
     assert all(torch.equal(parent.mask[name], keep) for name, keep in mask.items())
     if plan.origin:
-        plan.start["norm.weight"].fill_(5)
+        plan.state["norm.weight"].fill_(5)
         assert plan.origin["norm.weight"].eq(9).all()
 
 
@@ -80,7 +80,7 @@ def test_the_same_question_has_the_same_answer(
     torch.manual_seed(2)
     _, second = _plan(method, make_parent, initialise)
     assert first.mask == second.mask and first.start_step == second.start_step
-    assert all(torch.equal(first.start[name], second.start[name]) for name in first.start)
+    assert all(torch.equal(first.state[name], second.state[name]) for name in first.state)
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -95,7 +95,7 @@ def test_what_is_believed_is_the_plans_mask_and_copies_of_the_training(
     assert belief.mask == plan.mask and belief.origin_step == 4
     trained["temperature"].fill_(9)
     origin["temperature"].fill_(9)
-    assert not belief.weights["temperature"].eq(9).any() and not belief.origin["temperature"].eq(9).any()
+    assert not belief.state["temperature"].eq(9).any() and not belief.origin["temperature"].eq(9).any()
 
 
 @pytest.mark.parametrize("method", METHODS)

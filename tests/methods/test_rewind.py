@@ -10,7 +10,9 @@ from mirl.methods import remembered
 from mirl.methods.early_bird import EarlyBird
 from mirl.methods.plan import Parent, TrainToEnd
 from mirl.methods.rewind import Rewind, RewindArm
+from mirl.networks import NetworkSection
 from mirl.sparsity.mask import Mask, State
+from mirl.sparsity.masks import Masks
 from mirl.sparsity.schedule import keep_after
 
 Make = Callable[[float], Parent]
@@ -37,8 +39,8 @@ def test_rounds_take_exactly_their_fraction_of_the_survivors(
 def test_the_smallest_over_all_layers_go(make_parent: Make, initialise: Initialise) -> None:
     parent = make_parent(1.1)
     plan = _arm(fraction=0.4).plan(parent, initialise)
-    dropped = torch.cat([parent.weights[name][~plan.mask[name]].abs() for name in plan.mask])
-    stayed = torch.cat([parent.weights[name][plan.mask[name]].abs() for name in plan.mask])
+    dropped = torch.cat([parent.state[name][~plan.mask[name]].abs() for name in plan.mask])
+    stayed = torch.cat([parent.state[name][plan.mask[name]].abs() for name in plan.mask])
     assert dropped.max() <= stayed.min()
 
 
@@ -50,16 +52,28 @@ def test_a_kept_weight_that_is_exactly_zero_is_a_survivor(initialise: Initialise
     mask = Mask({"w": torch.tensor([True, False, True, True, False])})
     origin = {"w": torch.arange(1.0, 6.0)}
     weights = {"w": torch.tensor([0.0, 0.0, 0.0, 5.0, 0.0])}
-    parent = Parent(weights=weights, mask=mask, origin=origin, origin_step=0)
+    parent = Parent(
+        network=NetworkSection(name="nafnet"),
+        state=weights,
+        masks=Masks.one(mask),
+        origin=origin,
+        origin_step=0,
+    )
     plan = _arm(fraction=0.3).plan(parent, initialise)
     assert plan.mask["w"].tolist() == [True, False, False, True, False]
-    assert plan.start["w"].tolist() == [1, 0, 0, 4, 0]
+    assert plan.state["w"].tolist() == [1, 0, 0, 4, 0]
 
 
 def test_every_layer_is_treated_alike_whatever_its_name(make_parent: Make, initialise: Initialise) -> None:
     generator = torch.Generator().manual_seed(0)
     weights = {name: torch.randn(40, generator=generator) for name in ("body", "output")}
-    parent = Parent(weights=weights, mask=Mask.full(weights), origin=weights, origin_step=0)
+    parent = Parent(
+        network=NetworkSection(name="nafnet"),
+        state=weights,
+        masks=Masks.one(Mask.full(weights)),
+        origin=weights,
+        origin_step=0,
+    )
     assert _arm(scope="layerwise", fraction=0.5).plan(parent, initialise).mask.layer_kept() == {
         "body": 20,
         "output": 20,
@@ -68,7 +82,7 @@ def test_every_layer_is_treated_alike_whatever_its_name(make_parent: Make, initi
 
 def test_a_floor_keeps_a_layer_alive(make_parent: Make, initialise: Initialise) -> None:
     parent = make_parent(1.1)
-    parent.weights["head.weight"].mul_(1e-4)
+    parent.state["head.weight"].mul_(1e-4)
     assert _arm(fraction=0.9).plan(parent, initialise).mask.layer_kept()["head.weight"] == 0
     assert _arm(fraction=0.9, floor=0.05).plan(parent, initialise).mask.layer_kept()["head.weight"] == 4
 
@@ -125,8 +139,8 @@ def test_only_the_learning_rate_goes_back_where_that_is_asked(
     parent = replace(make_parent(0.5), origin_step=40)
     plan = _arm(rewind="learning_rate").plan(parent, initialise)
     assert plan.mask == _arm().plan(parent, initialise).mask
-    assert torch.equal(plan.start["norm.weight"], parent.weights["norm.weight"])
-    assert plan.start_step == 40 and plan.new_samples and not _arm().plan(parent, initialise).new_samples
+    assert torch.equal(plan.state["norm.weight"], parent.state["norm.weight"])
+    assert plan.start_step == 40 and plan.samples.new and not _arm().plan(parent, initialise).samples.new
     assert plan.origin is not None and torch.equal(plan.origin["body.weight"], parent.origin["body.weight"])
 
 
@@ -161,8 +175,8 @@ def test_a_plan_with_a_stopping_rule_travels_to_other_processes(
 ) -> None:
     parent = make_parent(1.1)
     plan = _arm(fraction=0.5, target=0.2, settled={"every_steps": 1, "looks": 1}).plan(parent, initialise)
-    seen, _ = pickle.loads(pickle.dumps(plan)).stopping_rule.check(parent.weights, {})
-    assert torch.equal(seen["masks"], plan.stopping_rule.check(parent.weights, {})[0]["masks"])
+    seen, _ = pickle.loads(pickle.dumps(plan)).stopping_rule.check(parent.state, {})
+    assert torch.equal(seen["masks"], plan.stopping_rule.check(parent.state, {})[0]["masks"])
 
 
 def test_a_key_that_is_given_goes_before_the_schedules() -> None:

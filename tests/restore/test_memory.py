@@ -12,7 +12,7 @@ from torch import nn
 from mirl.networks import NETWORKS, NetworkSection, build
 from mirl.restore.memory import ALLOWANCE, bytes_per_pixel, least_memory, pixels_in
 from mirl.restore.photograph import bytes_held
-from mirl.tickets import format as ticket_format
+from mirl.tickets import writing
 
 THIN = {"width": 2, "encoder": [1], "middle": 1, "decoder": [1], "shuffle": 8}
 
@@ -74,7 +74,7 @@ def test_the_least_memory_is_enough(
 @pytest.mark.skipif(sys.platform != "linux", reason="the kernel's high-water mark is read from /proc")
 def test_a_photograph_of_24_megapixels_stays_within_the_budget(make_ticket: Any, tmp_path: Path) -> None:
     ticket, root = tmp_path / "ticket.safetensors", Path(__file__).parents[2]
-    ticket_format.write(make_ticket("nafnet", options=THIN), ticket)
+    writing.write(make_ticket("nafnet", options=THIN), ticket)
     command = [sys.executable, "-m", "benchmarks.memory", str(ticket), "--memory", "400M"]
     done = subprocess.run(command, cwd=root, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mirl.tickets import format as ticket_format
+from mirl.tickets import writing
 
 STOPPED = (-signal.SIGTERM, -signal.SIGKILL)
 
@@ -85,7 +85,7 @@ class Server:
 def nothing(does_nothing: Callable[[], Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A ticket file whose output is its input."""
     path = tmp_path_factory.mktemp("ticket") / "ticket.safetensors"
-    ticket_format.write(does_nothing(), path)
+    writing.write(does_nothing(), path)
     return path
 
 

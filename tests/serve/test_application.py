@@ -14,7 +14,7 @@ from PIL import Image
 
 from mirl.serve.formats import MEDIA_TYPES
 from mirl.serve.refusal import STATUS
-from mirl.tickets.format import read
+from mirl.tickets.reading import read
 from tests.documented import run_against
 from tests.serve.conftest import Server, decoded, encoded, noise
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mirl.tickets import format as ticket_format
+from mirl.tickets import writing
 from tests.serve.conftest import Server, encoded, noise, post, resident_kib, restoring_process, wait_until
 
 MIB = 1024
@@ -195,7 +195,7 @@ def test_another_ticket_than_at_the_start_is_refused(
     shutil.copy(nothing, kept)
     with (tmp_path / "log").open("w") as file:
         server = start(ticket=ticket, log=file)
-    ticket_format.write(make_ticket(), tmp_path / "other")
+    writing.write(make_ticket(), tmp_path / "other")
     (tmp_path / "other").replace(ticket)
     os.kill(restoring_process(server), signal.SIGKILL)
     wait_until(lambda: json.loads(server.ask("/ready").body)["status"] == "failing", 60)

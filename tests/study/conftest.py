@@ -10,7 +10,7 @@ import yaml
 from PIL import Image
 
 from mirl.study.params import Params
-from mirl.study.stages import Study
+from mirl.study.study import Study
 
 VALUES: dict[str, Any] = {
     "study": "tiny",

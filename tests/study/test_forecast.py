@@ -10,7 +10,8 @@ from mirl.config import UserError
 from mirl.methods import METHODS
 from mirl.study.forecast import forecast, together
 from mirl.study.params import Params, read_params
-from mirl.study.stages import STAGES, Study
+from mirl.study.stages import STAGES
+from mirl.study.study import Study
 
 STUDIES = Path(__file__).parents[2] / "studies"
 

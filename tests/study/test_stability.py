@@ -11,7 +11,8 @@ from mirl.command.main import main
 from mirl.config import Stopped, UserError
 from mirl.data.batches import Batch
 from mirl.study.stability import POINTS, Stability, line, stabilities
-from mirl.study.stages import STAGES, Study
+from mirl.study.stages import STAGES
+from mirl.study.study import Study
 
 ZEROS_BCHW = torch.zeros(2, 3, 4, 4)
 GREYS = Batch(degraded_BCHW=ZEROS_BCHW, clean_BCHW=ZEROS_BCHW + 1, tasks=[], images=[])

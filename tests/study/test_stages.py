@@ -10,10 +10,13 @@ import torch
 import yaml
 
 from mirl.config import Stopped, UserError
+from mirl.study.held_out import held_out_images
 from mirl.study.params import Params
-from mirl.study.stages import STAGES, Study, held_out_images, round_settings
+from mirl.study.round_training import round_settings
+from mirl.study.stages import STAGES
+from mirl.study.study import Study
 from mirl.study.ticket_folder import TicketFolder
-from mirl.tickets import format as ticket_format
+from mirl.tickets import reading
 from mirl.tickets.container import sha256_of as sha256
 
 
@@ -216,7 +219,7 @@ def test_a_study_whose_loss_explodes_says_so(study):
 def test_tickets_carry_their_lineage(study):
     _make(study, "prepare", "init", "round@dense", "round@global-r1")
     dense, first = (
-        ticket_format.read(study.files.ticket(name) / "ticket.safetensors") for name in ("dense", "global-r1")
+        reading.read(study.files.ticket(name) / "ticket.safetensors") for name in ("dense", "global-r1")
     )
     assert (first.lineage.name, first.lineage.arm, first.lineage.method, first.lineage.round) == (
         "global-r1", "global", "imp", 2,

@@ -8,10 +8,12 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
+from mirl.networks import NetworkSection
 from mirl.sparsity.mask import Mask, State
+from mirl.sparsity.masks import Masks
 from mirl.tickets.container import seal
-from mirl.tickets.routing import Routing
-from mirl.tickets.ticket import Lineage, Ticket
+from mirl.tickets.lineage import Lineage
+from mirl.tickets.ticket import Ticket
 
 NAMES = ("body.weight", "body.bias", "head.weight", "gone.weight", "temperature", "batches_seen")
 
@@ -39,13 +41,10 @@ def ticket() -> Ticket:
         name="global-r1", arm="global", method="imp", round=2, parent="1" * 64, fingerprint="2" * 64, seed=3,
         steps=1400, origin_step=50, data="4" * 64, settings={"train": {"steps": 1400}, "arm": {"fraction": 0.3}},
     )  # fmt: skip
-    network = {
-        "name": "nafnet",
-        "options": {"width": 8, "encoder": [1, 1]},
-        "seed": 0,
-        "prune_prompts": False,
-    }
-    return Ticket(network=network, state=mask.apply(state), mask=mask, routing=Routing(), lineage=lineage)
+    network = NetworkSection(
+        name="nafnet", options={"width": 8, "encoder": [1, 1]}
+    )  # the weights are not its own
+    return Ticket(network=network, state=mask.apply(state), masks=Masks.one(mask), lineage=lineage)
 
 
 @pytest.fixture

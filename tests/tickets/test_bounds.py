@@ -15,8 +15,10 @@ from mirl.config import UserError
 from mirl.sparsity.mask import State
 from mirl.tickets import bits, container
 from mirl.tickets.container import DEPTH, KEY
-from mirl.tickets.format import read, read_state, write, write_state
 from mirl.tickets.header import ELEMENTS_PER_BYTE
+from mirl.tickets.reading import read_state
+from mirl.tickets.writing import write, write_state
+from tests.tickets.unfitted import read
 
 Header = dict[str, Any]
 Forge = Callable[[Path, Callable[[Header, State], None]], None]

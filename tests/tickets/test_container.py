@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from mirl.config import UserError
-from mirl.tickets.container import FileKind, load_header, load_tensors, save_sealed, sha256_of
+from mirl.tickets.container import FileKind, opened, save_sealed, sha256_of
 
 KIND = FileKind(format="mirl-test", version=2)
 TENSORS = {
@@ -17,12 +17,19 @@ TENSORS = {
 }
 
 
+def _header(path: Path) -> None:
+    with opened(path, KIND):
+        pass
+
+
 def test_what_is_written_comes_back_and_shares_nothing_with_the_file(tmp_path: Path) -> None:
     path = tmp_path / "x.safetensors"
     digest = save_sealed(path, KIND, {"n": 1}, TENSORS)
-    header, shapes = load_header(path, KIND)
-    assert header["n"] == 1 and shapes == {"a": ("BOOL", [2]), "b": ("F32", [3]), "c": ("BF16", [])}
-    tensors = load_tensors(path, header)
+    with opened(path, KIND) as file:
+        assert file.header["n"] == 1
+        assert file.shapes == {"a": ("BOOL", [2]), "b": ("F32", [3]), "c": ("BF16", [])}
+        tensors = file.tensors()
+        assert file.sha256() == digest
     assert all(torch.equal(tensors[name], tensor) for name, tensor in TENSORS.items())
     assert sha256_of(path) == digest and list(tmp_path.iterdir()) == [path]
     with path.open("r+b") as file:  # safetensors maps the file: without a copy, this would reach the weights
@@ -63,7 +70,7 @@ def test_a_truncated_file_is_refused(tmp_path: Path, cut: int) -> None:
     save_sealed(path, KIND, {"n": 1}, TENSORS)
     path.write_bytes(path.read_bytes()[:cut])
     with pytest.raises(UserError, match=r"x\.safetensors"):
-        load_header(path, KIND)
+        _header(path)
 
 
 def test_any_changed_byte_is_refused(tmp_path: Path) -> None:
@@ -73,8 +80,8 @@ def test_any_changed_byte_is_refused(tmp_path: Path) -> None:
     for at in range(len(data)):
         path.write_bytes(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
         try:
-            header, _ = load_header(path, KIND)
-            tensors = load_tensors(path, header)
+            with opened(path, KIND) as file:
+                header, tensors = file.header, file.tensors()
         except UserError:
             continue
         # what reads all the same says the same: a changed space in safetensors' padding
@@ -95,7 +102,7 @@ def test_any_changed_byte_is_refused(tmp_path: Path) -> None:
 def test_another_kind_or_version_is_refused(tmp_path: Path, kind: FileKind, sentence: str) -> None:
     save_sealed(tmp_path / "x", kind, {}, TENSORS)
     with pytest.raises(UserError, match=sentence):
-        load_header(tmp_path / "x", KIND)
+        _header(tmp_path / "x")
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{", "NaN", '{"format": "mirl-test", "x": 1e999}', "[" * 100_000])
@@ -104,10 +111,10 @@ def test_a_header_that_is_not_ours_is_refused(tmp_path: Path, text: str) -> None
 
     save_file(TENSORS, tmp_path / "x", {"mirl": text})
     with pytest.raises(UserError, match="is not a mirl-test file"):
-        load_header(tmp_path / "x", KIND)
+        _header(tmp_path / "x")
 
 
 def test_a_missing_file_and_a_folder_are_named(tmp_path: Path) -> None:
     for path in (tmp_path / "no.safetensors", tmp_path):
         with pytest.raises(UserError, match=str(path)):
-            load_header(path, KIND)
+            _header(path)

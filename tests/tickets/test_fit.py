@@ -11,8 +11,10 @@ import torch
 from mirl.config import UserError
 from mirl.networks import NETWORKS, NetworkSection, build, outline
 from mirl.sparsity.mask import Mask, State
-from mirl.tickets import container, fit
-from mirl.tickets.format import write, write_state
+from mirl.sparsity.masks import Masks
+from mirl.tickets import reading
+from mirl.tickets.container import SealedFile
+from mirl.tickets.writing import write, write_state
 
 Forge = Callable[[Path, Callable[[dict[str, Any], State], None]], None]
 
@@ -28,8 +30,8 @@ def test_what_is_built_is_what_building_and_loading_gives(
     name: str, make_ticket: Any, tmp_path: Path
 ) -> None:
     write(make_ticket(name), tmp_path / "t")
-    ticket = fit.read(tmp_path / "t")
-    network, expected = fit.built(ticket), build(NetworkSection.read(ticket.network, "t"))
+    ticket = reading.read(tmp_path / "t")
+    network, expected = ticket.built(), build(ticket.network)
     expected.load_state_dict(ticket.state)
     for key, wanted in expected.state_dict().items():
         tensor = network.state_dict()[key]
@@ -80,28 +82,28 @@ def test_a_ticket_of_another_network_is_refused_before_a_tensor_is_read(
     change: Any, sentence: str, file: Path, forge: Forge, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     forge(file, change)
-    monkeypatch.setattr(container, "load_tensors", lambda *_: pytest.fail("tensors are read"))
+    monkeypatch.setattr(SealedFile, "tensors", lambda *_: pytest.fail("tensors are read"))
     with pytest.raises(UserError, match=sentence):
-        fit.read(file)
+        reading.read(file)
 
 
 def test_a_mask_of_what_is_not_prunable_is_refused(make_ticket: Any) -> None:
     ticket = make_ticket()
     keep = {**ticket.mask, "head.bias": torch.ones(4, dtype=torch.bool)}
     with pytest.raises(UserError, match="head.bias is masked, but not prunable"):
-        fit.network_of(replace(ticket, mask=Mask(keep)))
+        replace(ticket, masks=Masks.one(Mask(keep))).outline()
 
 
 def test_a_state_of_another_network_is_refused_before_a_tensor_is_read(
     make_ticket: Any, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ticket = fit.read(file)
+    ticket = reading.read(file)
     write_state(ticket.state, tmp_path / "own", 5)
     write_state(make_ticket("restormer").state, tmp_path / "other", 5)
-    assert fit.read_state(tmp_path / "own", ticket)[1] == 5
-    monkeypatch.setattr(container, "load_tensors", lambda *_: pytest.fail("tensors are read"))
+    assert reading.read_state(tmp_path / "own", ticket)[1] == 5
+    monkeypatch.setattr(SealedFile, "tensors", lambda *_: pytest.fail("tensors are read"))
     with pytest.raises(UserError, match="other: the ticket's weights do not fit its network"):
-        fit.read_state(tmp_path / "other", ticket)
+        reading.read_state(tmp_path / "other", ticket)
 
 
 def test_building_stops_where_there_are_no_more_parameters(monkeypatch: pytest.MonkeyPatch) -> None:

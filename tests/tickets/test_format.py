@@ -13,9 +13,12 @@ from hypothesis import strategies as st
 
 from mirl.config import UserError
 from mirl.sparsity.mask import Mask
+from mirl.sparsity.masks import Masks
 from mirl.tickets.container import sha256_of
-from mirl.tickets.format import inspect, read, read_state, write, write_state
+from mirl.tickets.reading import inspect, read_state
 from mirl.tickets.ticket import Ticket
+from mirl.tickets.writing import write, write_state
+from tests.tickets.unfitted import read
 
 GOLDEN = Path(__file__).with_name("golden.safetensors")
 FIRST = Path(__file__).with_name("golden-1.safetensors")
@@ -87,7 +90,7 @@ def test_any_shape_and_density_comes_back(
     mask = Mask({"w": torch.rand(shape, generator=draw) < density})
     state = mask.apply({"w": torch.randn(shape, generator=draw), "bias": torch.randn(2, generator=draw)})
     path = tmp_path_factory.mktemp("ticket") / "t.safetensors"
-    write(replace(read(GOLDEN), state=state, mask=mask), path)
+    write(replace(read(GOLDEN), state=state, masks=Masks.one(mask)), path)
     back = read(path)
     assert back.mask == mask and all(torch.equal(back.state[name], state[name]) for name in state)
 
@@ -102,7 +105,8 @@ def test_the_memory_format_does_not_show(ticket: Ticket, tmp_path: Path) -> None
 def test_a_sparse_file_is_small(ticket: Ticket, tmp_path: Path) -> None:
     mask = Mask({"w": torch.arange(100_000) % 10 == 0})
     write(
-        replace(ticket, state=mask.apply({"w": torch.ones(100_000)}), mask=mask), tmp_path / "t.safetensors"
+        replace(ticket, state=mask.apply({"w": torch.ones(100_000)}), masks=Masks.one(mask)),
+        tmp_path / "t.safetensors",
     )
     assert (tmp_path / "t.safetensors").stat().st_size < 5 * 10_000 + 2000
 

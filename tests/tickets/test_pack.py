@@ -5,10 +5,12 @@ import pytest
 import torch
 
 from mirl.config import UserError
-from mirl.tickets.format import inspect, read, write
 from mirl.tickets.pack import packed
+from mirl.tickets.reading import inspect
 from mirl.tickets.ticket import Ticket
 from mirl.tickets.values import ValueKind, Values
+from mirl.tickets.writing import write
+from tests.tickets.unfitted import read
 
 
 @pytest.fixture

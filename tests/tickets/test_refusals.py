@@ -9,8 +9,8 @@ import torch
 
 from mirl.config import UserError
 from mirl.sparsity.mask import State
-from mirl.tickets.format import read
 from mirl.tickets.header import MOST_ELEMENTS
+from tests.tickets.unfitted import read
 
 Header = dict[str, Any]
 Change = Callable[[Header, State], None]
@@ -116,7 +116,7 @@ def _lineage(header: Header, tensors: State) -> None:
 
 
 def _newer(header: Header, tensors: State) -> None:
-    header["version"] = 3
+    header["version"] = 4
     header["stuff"] = {}
 
 
@@ -145,7 +145,7 @@ def _newer(header: Header, tensors: State) -> None:
         (_density, "claims the densities"),
         (_unknown, "`note` is not a known key"),
         (_lineage, "`lineage.seed` is missing"),
-        (_newer, "version 3, but this mirl reads up to 2; install a newer mirl"),
+        (_newer, "version 4, but this mirl reads up to 3; install a newer mirl"),
     ],
 )
 def test_what_the_format_does_not_allow_is_refused_in_one_sentence(

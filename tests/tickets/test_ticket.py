@@ -4,7 +4,8 @@ import pytest
 from pydantic import ValidationError
 
 from mirl.config import UserError
-from mirl.tickets.ticket import Lineage, Ticket
+from mirl.tickets.lineage import Lineage
+from mirl.tickets.ticket import Ticket
 
 
 def test_densities_over_prunable_and_over_all(ticket: Ticket) -> None:

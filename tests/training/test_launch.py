@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from mirl.config import Stopped, UserError
+from mirl.data.batches import Batch
 from mirl.records import NullSink, TrainRecord
 from mirl.training import checkpoint, launch
 from mirl.training.launch import train
@@ -24,7 +25,6 @@ from mirl.training.section import MachineSection
 from tests.training.processes import ROOT, in_session
 from tests.training.tiny import (
     BATCH,
-    FakeBatch,
     FakeStream,
     make_context,
     make_network,
@@ -54,7 +54,7 @@ class Tight(torch.nn.Sequential):
 class SlowStream(FakeStream):
     """Slow enough to be stopped in the middle."""
 
-    def samples(self, numbers: range) -> FakeBatch:
+    def samples(self, numbers: range) -> Batch:
         time.sleep(0.05)
         return super().samples(numbers)
 
@@ -62,7 +62,7 @@ class SlowStream(FakeStream):
 class BrokenStream(SlowStream):
     """Fails in the second process at its third step."""
 
-    def samples(self, numbers: range) -> FakeBatch:
+    def samples(self, numbers: range) -> Batch:
         if numbers[0] // BATCH == 2 and _rank() == "rank 1":
             raise ArithmeticError("the sixth sample does not add up")
         return super().samples(numbers)

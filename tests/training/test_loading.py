@@ -53,8 +53,9 @@ def test_the_batches_are_the_same_whoever_draws_them_and_signals_are_for_the_tra
         os.kill(loader, signal.SIGTERM)
         os.kill(loader, signal.SIGINT)
         for ours, theirs in zip(at_once, [first, *drawn], strict=True):
-            assert all(torch.equal(one, other) for one, other in zip(ours, theirs))
-            assert theirs[0].is_contiguous(memory_format=torch.channels_last)
+            assert torch.equal(ours.clean_BCHW, theirs.clean_BCHW) and ours.tasks == theirs.tasks
+            assert torch.equal(ours.degraded_BCHW, theirs.degraded_BCHW) and ours.images == theirs.images
+            assert theirs.degraded_BCHW.is_contiguous(memory_format=torch.channels_last)
     assert not _children()
 
 
@@ -62,14 +63,14 @@ def test_several_loaders_keep_the_order(stream):
     source = BatchSource(stream=stream, batch=BATCH, group=ProcessGroup())
     with closing(batches(source, range(1 << 40), MachineSection(loaders=2), CPU)) as drawn:
         for step in range(40):
-            assert torch.equal(next(drawn)[1], stream.batch(step).clean_BCHW)
+            assert torch.equal(next(drawn).clean_BCHW, stream.batch(step).clean_BCHW)
     assert not _children()
 
 
 def test_the_processes_of_a_world_draw_a_whole_batch_between_them(stream):
     def part(rank: int) -> torch.Tensor:
         source = BatchSource(stream=stream, batch=BATCH, group=ProcessGroup(rank=rank, size=2))
-        return next(batches(source, range(7, 8), MachineSection(), CPU))[0]
+        return next(batches(source, range(7, 8), MachineSection(), CPU)).degraded_BCHW
 
     assert torch.equal(torch.cat([part(0), part(1)]), stream.batch(7).degraded_BCHW)
 
@@ -93,7 +94,7 @@ def test_a_loader_that_is_killed_in_the_middle_of_a_batch_is_not_waited_for(stre
     """A batch is larger than what a pipe holds, so the loader stands in the middle of its third one."""
     source = BatchSource(stream=stream, batch=64, group=ProcessGroup())
     with closing(batches(source, range(100), MachineSection(loaders=1), CPU)) as drawn:
-        assert next(drawn)[0].numel() * 4 > 2**16
+        assert next(drawn).degraded_BCHW.numel() * 4 > 2**16
         (loader,) = _children()
         time.sleep(0.5)
         os.kill(loader, signal.SIGKILL)

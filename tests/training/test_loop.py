@@ -18,7 +18,7 @@ def test_the_mask_holds_and_everything_else_learns(tmp_path):
     plan = make_plan()
     trained = train_tiny(tmp_path, plan, make_section())
     assert (trained.weights["0.weight"][~plan.mask["0.weight"]] == 0).all()
-    for name, start in plan.start.items():
+    for name, start in plan.state.items():
         assert not torch.equal(trained.weights[name], start)
     assert trained.history[-1]["loss"] < trained.history[0]["loss"]
 
@@ -51,7 +51,7 @@ def test_stopped_anywhere_it_resumes_to_the_same_bytes(tmp_path, stop_after):
 
 def test_the_origin_is_the_complete_state_at_the_rewind_step(tmp_path):
     at_start = train_tiny(tmp_path / "a", make_plan(), make_section())
-    assert same(at_start.origin, make_plan().start)
+    assert same(at_start.origin, make_plan().state)
     later = train_tiny(tmp_path / "b", make_plan(), make_section(rewind_step=4))
     assert later.origin.keys() == later.weights.keys()
     assert not same(later.origin, at_start.origin)
@@ -75,7 +75,7 @@ def test_frozen_parameters_do_not_move(tmp_path):
     plan = make_plan(frozen=frozen)
     trained = train_tiny(tmp_path, plan, make_section())
     for name in frozen:
-        assert torch.equal(trained.weights[name], plan.start[name])
+        assert torch.equal(trained.weights[name], plan.state[name])
 
 
 def test_a_loss_that_is_not_finite_names_the_step_the_images_and_the_checkpoint(tmp_path):
@@ -154,7 +154,7 @@ def test_records_go_to_the_sink_as_they_come(tmp_path):
     sink = Kept()
     trained = train_tiny(tmp_path, make_plan(), make_section(), sink=sink)
     assert [record.step for record in sink.records] == [5, 10, 12]
-    assert [vars(record) for record in sink.records] == trained.history
+    assert [record.row() for record in sink.records] == trained.history
 
 
 def test_the_callers_threads_and_generator_are_put_back(tmp_path):

@@ -1,28 +1,24 @@
 """A training of milliseconds."""
 
 import math
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
 
+from mirl.data.batches import Batch
 from mirl.data.sections import BatchSection
 from mirl.methods.plan import Plan
+from mirl.networks import NetworkSection
 from mirl.records import NullSink
 from mirl.sparsity.mask import Mask, State
+from mirl.sparsity.masks import Masks
 from mirl.training.context import TrainingContext
 from mirl.training.loop import Trained, train
 from mirl.training.section import MachineSection, TrainSection
 
 BATCH = 4
-
-
-@dataclass(frozen=True)
-class FakeBatch:
-    degraded_BCHW: torch.Tensor
-    clean_BCHW: torch.Tensor
-    images: list[str]
 
 
 class FakeStream:
@@ -33,14 +29,19 @@ class FakeStream:
         self.asked: list[int] = []
         """The steps whose batches were drawn."""
 
-    def samples(self, numbers: range) -> FakeBatch:
+    def samples(self, numbers: range) -> Batch:
         step = numbers[0] // BATCH
         self.asked.append(step)
         clean_BCHW = torch.stack(
             [torch.rand(3, 8, 8, generator=torch.Generator().manual_seed(n)) for n in numbers]
         )
         degraded_BCHW = clean_BCHW + (math.nan if step == self.poisoned else 0.1)
-        return FakeBatch(degraded_BCHW, clean_BCHW, [f"photo-{n}" for n in numbers])
+        return Batch(
+            degraded_BCHW=degraded_BCHW,
+            clean_BCHW=clean_BCHW,
+            tasks=["denoise_25"] * len(numbers),
+            images=[f"photo-{n}" for n in numbers],
+        )
 
 
 def make_network() -> nn.Module:
@@ -56,7 +57,8 @@ def make_state() -> State:
 def make_plan(start_step: int = 0, origin: State | None = None, **more: object) -> Plan:
     keep = torch.rand(6, 3, 3, 3, generator=torch.Generator().manual_seed(1)) > 0.5
     mask = Mask({"0.weight": keep})
-    return Plan(start=mask.apply(make_state()), mask=mask, start_step=start_step, origin=origin, **more)
+    values: dict[str, Any] = {"masks": Masks.one(mask), "start_step": start_step, "origin": origin}
+    return Plan(network=NetworkSection(name="nafnet"), state=mask.apply(make_state()), **(values | more))
 
 
 def make_section(**values: object) -> TrainSection:

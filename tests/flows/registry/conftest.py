@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from mirl.restore.restorer import Restorer
-from mirl.tickets.format import read
+from mirl.tickets.reading import read
 from tests.flows.registry.tiny import scored
 
 Make = Callable[..., Path]

@@ -18,7 +18,7 @@ from flows.tracking.store import Store
 from mirl.config import UserError
 from mirl.evaluation.scoring import Restore
 from mirl.restore.restorer import Restorer
-from mirl.tickets.format import read
+from mirl.tickets.reading import read
 from tests.flows.registry.tiny import CHAMPION, alias, scored
 
 Make = Callable[..., Path]

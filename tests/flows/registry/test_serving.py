@@ -19,7 +19,7 @@ from flows.tracking.importing import sync
 from flows.tracking.store import Store
 from mirl.restore.image_file import decode
 from mirl.restore.restorer import Restorer
-from mirl.tickets.format import read
+from mirl.tickets.reading import read
 from tests.documented import documented, environment, run_against
 from tests.flows.registry.tiny import answers
 

@@ -1,0 +1,36 @@
+"""The held-out images of a study."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+
+from mirl.config import UserError
+from mirl.data.degradations import TASKS
+from mirl.data.packed import PackedImages
+from mirl.evaluation.scoring import TestImage
+from mirl.study.workspace import Workspace
+
+
+def held_out_images(root: Path) -> Iterator[TestImage]:
+    """The held-out images of the prepared data below `root`, by task and name."""
+    packed = PackedImages(Workspace(root).prepared)
+    for task in TASKS:
+        for item in packed.items("test", task):
+            degraded = None if item.degraded is None else packed.image(item.degraded)
+            yield TestImage(
+                image=item.image, task=task, clean_HWC=packed.image(item.clean), degraded_HWC=degraded
+            )
+
+
+@contextmanager
+def memory_in_words(device: str) -> Iterator[None]:
+    """Photographs are scored whole, as they are published: tiles would change the numbers."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise UserError(
+            f"the memory of {device} does not hold a whole test photograph ({str(error).splitlines()[0]}); end what "
+            "else uses it, or score with `machine: {device: cpu}`, which retrains nothing"
+        ) from None

@@ -1,0 +1,46 @@
+"""The training of one round of a study: what it is called, what it draws, and where its records go."""
+
+from typing import Any
+
+from mirl import networks
+from mirl.config import non_default_values
+from mirl.data.batches import BatchStream
+from mirl.data.packed import PackedImages
+from mirl.methods.plan import Plan
+from mirl.study.params import Params
+from mirl.study.study import Study
+from mirl.study.ticket_folder import TicketFolder
+from mirl.training.context import TrainingContext
+from mirl.training.launch import train
+from mirl.training.loop import Trained
+
+
+def round_settings(params: Params, key: str) -> dict[str, Any]:
+    """The parameters of one round, without defaults: with its inputs' digests they make its fingerprint."""
+    arm = params.arms[params.round(key).arm]
+    return {
+        "train": non_default_values(params.train),
+        "arm": non_default_values(arm) | {"method": arm.method},
+    }
+
+
+def train_round(
+    study: Study, key: str, fingerprint: str, plan: Plan, given: tuple[TicketFolder, PackedImages]
+) -> Trained:
+    """Train the network of `plan` on the samples that it asks for; `given` is what the round comes after, and the data."""
+    section = study.params.train
+    before, packed = given
+    part = before.ticket.lineage.round if plan.samples.new else 0
+    stream = BatchStream(packed, section.batches.only(plan.samples.tasks), section.seed, part)
+    sink = study.open_sink(fingerprint, key, study.params.study)
+    context = TrainingContext(
+        checkpoint=study.files.checkpoint(fingerprint),
+        sink=sink,
+        should_stop=study.should_stop,
+        title=key,
+        machine=study.params.machine,
+    )
+    try:
+        return train(networks.build(plan.network), plan, stream, section, context)
+    finally:
+        sink.close()

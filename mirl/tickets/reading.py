@@ -1,0 +1,98 @@
+"""Reads tickets and states, each in one pass, and whatever is wrong with one is said before its tensors are read."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mirl.config import UserError
+from mirl.sparsity.mask import Mask, State
+from mirl.sparsity.masks import ONE, Masks
+from mirl.tickets import bits, fit, header, masked
+from mirl.tickets.container import MENDING, Shapes, opened
+from mirl.tickets.header import Header
+from mirl.tickets.model import SparseModel
+from mirl.tickets.ticket import Ticket
+from mirl.tickets.writing import STATE, TICKET, refuse_not_finite
+
+Check = Callable[[Path, Header, Shapes], object]
+"""Sees a header and which tensors the file holds before any of them is read; what it raises keeps them from that."""
+
+
+def fits_network(path: Path, found: Header, held: Shapes) -> None:
+    """Raises UserError if the weights are not those of the network that the header names."""
+    prunables = {name: (torch.float32, tuple(shape)) for name, shape in found.shapes.items()}
+    fit.checked(found.network, {**prunables, **fit.whole(held)}, found.shapes, str(path))
+
+
+def read(path: Path | str, check: Check = fits_network) -> Ticket:
+    """The ticket in the file at `path`, checked from end to end.
+
+    Raises UserError if it is missing, truncated, changed, newer than this reader, not what the format allows, or not of the
+    network that it names.
+    """
+    path = Path(path)
+    with opened(path, TICKET) as file:
+        found = header.checked(path, file.header, file.shapes)
+        check(path, found, file.shapes)
+        tensors, sha256 = file.tensors(), file.sha256()
+    refuse_not_finite(tensors, path)
+    state, masks = _unpacked(path, found, tensors)
+    try:
+        ticket = Ticket(
+            network=found.network, state=state, masks=masks, routing=found.routing,
+            lineage=found.raw.lineage, values=found.values, sha256=sha256,
+        )  # fmt: skip
+    except ValueError as error:
+        raise UserError(f"{path} cannot be run: {error}; {MENDING}") from None
+    if ticket.densities._asdict() != found.raw.density.model_dump():
+        raise UserError(
+            f"{path} claims the densities {found.raw.density.model_dump()}, but holds {ticket.densities}; {MENDING}"
+        )
+    return ticket
+
+
+def inspect(path: Path | str) -> dict[str, Any]:
+    """The header of a ticket file as plain data, and `kept`: how many weights of each layer stay.
+
+    Reads no weights, so it does not notice changed ones. Raises UserError otherwise as `read`, but for the network.
+    """
+    path = Path(path)
+    with opened(path, TICKET) as file:
+        found = header.checked(path, file.header, file.shapes)
+        return found.plain() | {"kept": {name: file.shapes[f"kept.{name}"][1][0] for name in found.shapes}}
+
+
+def read_state(path: Path | str, model: SparseModel | None = None) -> tuple[State, int]:
+    """A complete state and its step, of the network of `model` if that is given. Raises UserError as `read`."""
+    path = Path(path)
+    with opened(path, STATE) as file:
+        step = file.header.get("step")
+        keys = {"format", "version", "step", "content"}
+        if file.header.keys() != keys or type(step) is not int or step < 0:
+            raise UserError(f"{path} has no valid step in its header; {MENDING}")
+        header.check_tensors(path, file.shapes)
+        header.check_whole(path, file.shapes, set(file.shapes))
+        if model:
+            fit.compare(fit.whole(file.shapes), fit.described(model.state), str(path))
+        tensors = file.tensors()
+    refuse_not_finite(tensors, path)
+    return {name.removeprefix("full."): tensor for name, tensor in tensors.items()}, step
+
+
+def _unpacked(path: Path, found: Header, tensors: State) -> tuple[State, Masks]:
+    """The complete state and the masks."""
+    decode = bits.decode_plain if found.raw.version == 1 else bits.decode
+    state = {name.removeprefix("full."): tensors[name] for name in tensors if name.startswith("full.")}
+    keeps: dict[str, State] = {mask.name: {} for mask in found.masks} or {ONE: {}}
+    for name, shape in found.shapes.items():
+        try:
+            state[name], union = masked.unpack(name, shape, tensors, found.values.kind, decode)
+            subs = masked.unpack_submasks(name, union, found.submasks(name), tensors)
+        except ValueError as error:
+            raise UserError(f"{path} holds {name} in a way that cannot be: {error}; {MENDING}") from None
+        for keep, sub in zip(keeps.values(), subs or [union], strict=True):
+            keep[name] = sub
+    masks = Masks({mask: Mask(keep) for mask, keep in keeps.items()})
+    return {name: state[name] for name in sorted(state)}, masks

@@ -1,0 +1,34 @@
+"""The network that is being trained, as an objective sees it.
+
+Dimensions in names: B images, C channels, H height, W width.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from mirl.objectives import Subnetworks
+from mirl.sparsity.masks import ONE, Masks
+
+
+class TrainedSubnetworks(Subnetworks):
+    """Runs the sub-network of a mask, in the precision of the training."""
+
+    def __init__(self, network: nn.Module, masks: Masks, autocast: torch.autocast, compiled: bool) -> None:
+        """`network` is on its device, with every weight that no mask keeps at zero."""
+        self.network = network
+        self._autocast = autocast
+        self._whole = torch.compile(network) if compiled else network
+        device = next(network.parameters()).device
+        self._keeps = {
+            mask: {name: keep.to(device) for name, keep in own.items()} for mask, own in masks.items()
+        }
+
+    def __call__(self, image_BCHW: Tensor, mask: str = ONE) -> Tensor:
+        keeps = self._keeps[mask]
+        with self._autocast:
+            if len(self._keeps) == 1:  # whose weights are masked already
+                return self._whole(image_BCHW).float()
+            weights = {name: self.network.get_parameter(name) * keep for name, keep in keeps.items()}
+            found: Tensor = functional_call(self.network, weights, (image_BCHW,))
+            return found.float()
