@@ -21,7 +21,7 @@ from torch import nn
 
 from benchmarks.restore import machine, pruned
 from mirl.runtime.convolution import SparseConv
-from mirl.runtime.engine import quicken
+from mirl.runtime.engine import accelerate
 from mirl.runtime.naf import SparseNafBlock
 from mirl.runtime.products import make_blocks, multiply
 from mirl.runtime.transformer import SparseAttention, SparseFeedForward
@@ -47,7 +47,7 @@ def main() -> int:
     print(
         f"{machine()}, {wanted.threads} threads; copies {copying:.1f} GB/s, multiplies {multiplying:.0f} GMAC/s\n"
     )
-    watch = Watch(quicken(pruned(wanted.network, wanted.scope, wanted.density), wanted.threads))
+    watch = Watch(accelerate(pruned(wanted.network, wanted.scope, wanted.density), wanted.threads))
     rows, total = watch.run(torch.rand(1, 3, wanted.side, wanted.side), wanted.repeats)
     print(
         f"{wanted.network}, {wanted.scope} mask, density {wanted.density}, {wanted.side} x {wanted.side}: {total:.3f} s\n"

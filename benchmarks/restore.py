@@ -159,11 +159,11 @@ def prepare(wanted: argparse.Namespace, side: int) -> tuple[Run, str]:
         return _onnxruntime(wanted.onnx, wanted.threads), ""
     if kind == "openvino":
         return _openvino(wanted.onnx, wanted.threads, "f32" if rest else ""), ""
-    from mirl.runtime.engine import quicken
+    from mirl.runtime.engine import accelerate
 
     torch.set_num_threads(1)  # as `Restorer` does: the kernels have threads of their own
     network = pruned(wanted.network, rest[0], float(rest[1]))
-    return _torch(quicken(network, wanted.threads)), _gmac(network, side)
+    return _torch(accelerate(network, wanted.threads)), _gmac(network, side)
 
 
 def dense(name: str) -> Network:

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mirl.networks.whole import WholeImage
+from mirl.networks.global_statistics import GlobalStatistic
 
 
 class ChannelNorm(nn.Module):
@@ -36,7 +36,7 @@ class ChannelAttention(nn.Module):
         assert channels % heads == 0, f"{channels} channels do not divide into {heads} heads"
         wide = 3 * channels
         self.heads = heads
-        self.whole = WholeImage()
+        self.statistic = GlobalStatistic()
         self.temperature = nn.Parameter(torch.ones(heads, 1, 1))
         self.project_in = nn.Conv2d(channels, wide, 1, bias=False)
         self.depthwise = nn.Conv2d(wide, wide, 3, padding=1, groups=wide, bias=False)
@@ -45,7 +45,7 @@ class ChannelAttention(nn.Module):
     def forward(self, x_BCHW: Tensor) -> Tensor:
         B, C, H, W = x_BCHW.shape
         qkv_BCHW = self.depthwise(self.project_in(x_BCHW))
-        cosine_BhDD = cosine(self.whole(self.products, qkv_BCHW))
+        cosine_BhDD = cosine(self.statistic(self.products, qkv_BCHW))
         weight_BhDD = torch.softmax(cosine_BhDD * self.temperature, dim=-1)
         y_BhND = self._heads(qkv_BCHW)[2].mT @ weight_BhDD.mT
         y_BHWC = y_BhND.transpose(1, 2).reshape(B, H, W, C)

@@ -12,9 +12,9 @@ from pydantic import Field, ValidationInfo, field_validator
 from torch import Tensor, nn
 
 from mirl.config import Section
+from mirl.networks.global_statistics import GlobalStatistic, mean
 from mirl.networks.layers import ChannelNorm
 from mirl.networks.network import LEVELS, Blocks, Channels, Network
-from mirl.networks.whole import WholeImage, mean
 
 BRANCH_SCALE = 0.1
 NORM_EPSILON = 1e-6
@@ -90,7 +90,7 @@ class NafBlock(nn.Module):
         self.mix_norm = ChannelNorm(channels, NORM_EPSILON)
         self.mix_in = nn.Conv2d(channels, wide, 1)
         self.mix_depthwise = nn.Conv2d(wide, wide, 3, padding=1, groups=wide)
-        self.mix_whole = WholeImage()
+        self.mix_statistic = GlobalStatistic()
         self.mix_attention = nn.Conv2d(channels, channels, 1)
         self.mix_out = nn.Conv2d(channels, channels, 1)
         self.mix_scale = nn.Parameter(torch.full((1, channels, 1, 1), BRANCH_SCALE))
@@ -101,7 +101,7 @@ class NafBlock(nn.Module):
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
         y_BCHW = _gate(self.mix_depthwise(self.mix_in(self.mix_norm(x_BCHW))))
-        y_BCHW = y_BCHW * self.mix_attention(self.mix_whole(mean, y_BCHW)[..., None, None])
+        y_BCHW = y_BCHW * self.mix_attention(self.mix_statistic(mean, y_BCHW)[..., None, None])
         x_BCHW = x_BCHW + self.mix_out(y_BCHW) * self.mix_scale
         y_BCHW = _gate(self.feed_in(self.feed_norm(x_BCHW)))
         return x_BCHW + self.feed_out(y_BCHW) * self.feed_scale

@@ -9,10 +9,10 @@ import torch
 from pydantic import Field, ValidationInfo, field_validator
 from torch import Tensor, nn
 
+from mirl.networks.global_statistics import GlobalStatistic, StretchedPlane, mean
 from mirl.networks.layers import TransformerBlock
 from mirl.networks.network import Channels, Side
 from mirl.networks.restormer import TransformerOptions, TransformerU, arriving_channels
-from mirl.networks.whole import Spread, WholeImage, mean
 
 
 class PromptIROptions(TransformerOptions):
@@ -68,16 +68,16 @@ class PromptBlock(nn.Module):
     def __init__(self, channels: int, components: int, prompt_channels: int, size: int) -> None:
         super().__init__()
         self.prompts = nn.Parameter(torch.rand(components, prompt_channels, size, size))
-        self.whole, self.spread = WholeImage(), Spread()
+        self.statistic, self.stretched = GlobalStatistic(), StretchedPlane()
         self.mixer = nn.Linear(channels, components)
         self.smooth = nn.Conv2d(prompt_channels, prompt_channels, 3, padding=1, bias=False)
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
         """Prompt for the features `x_BCHW`: (B, P, H, W)."""
-        weight_BK = torch.softmax(self.mixer(self.whole(mean, x_BCHW)), dim=1)
+        weight_BK = torch.softmax(self.mixer(self.statistic(mean, x_BCHW)), dim=1)
         prompt_BPSS = torch.einsum("bk,kpst->bpst", weight_BK, self.prompts)
         prompt_BPSS = prompt_BPSS.contiguous(memory_format=torch.channels_last)
-        return self.smooth(self.spread(prompt_BPSS, x_BCHW))
+        return self.smooth(self.stretched(prompt_BPSS, x_BCHW))
 
 
 class PromptGuide(nn.Module):

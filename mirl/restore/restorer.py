@@ -11,13 +11,20 @@ import torch
 from torch import Tensor, nn
 
 from mirl.config import UserError
+from mirl.restore.global_context import (
+    GlobalContext,
+    Statistics,
+    TileContext,
+    area,
+    gather_statistics,
+    passes,
+)
 from mirl.restore.memory import bytes_per_pixel, least_memory, pixels_in
 from mirl.restore.pad import pad, round_up
 from mirl.restore.photograph import MEMORY
 from mirl.restore.threads import outside, torch_threads
-from mirl.restore.tile import Place, Span, Tiles, cut, smallest, spans
+from mirl.restore.tile import Span, TilePosition, Tiles, cut, smallest, spans
 from mirl.restore.tiled_image import TiledImage
-from mirl.restore.whole import Known, Look, Onlooker, area, learn, looks
 from mirl.tickets.ticket import Ticket
 
 MIB = 2**20
@@ -46,7 +53,7 @@ class Restorer:
     ) -> None:
         self.network = ticket.built()
         self.network.to(device).eval()
-        self._onlooker = Onlooker(self.network)
+        self._global_context = GlobalContext(self.network)
         self._threads = threads
         self._memory = memory
         self._held = 0
@@ -58,9 +65,9 @@ class Restorer:
         self._forward: nn.Module = self.network
         if skip_zeros and device == "cpu":
             # With a compiler, which an evaluation need not wait for.
-            from mirl.runtime.engine import bytes_held, quicken
+            from mirl.runtime.engine import accelerate, bytes_held
 
-            self._forward = quicken(self.network, threads or outside())
+            self._forward = accelerate(self.network, threads or outside())
             self._held = bytes_held(self.network)
             self._threads = 1  # of torch: others would wait busily where the kernels' threads work
             self._warm_up()
@@ -75,7 +82,7 @@ class Restorer:
         pixels = self.pixels(picture.height, picture.width, image_HWC.itemsize)
         tiles = cut(picture.height, picture.width, self.network.multiple, pixels)
         with torch.no_grad(), torch_threads(self._threads):
-            if len(tiles.places()) == 1:
+            if len(tiles.positions()) == 1:
                 out_BCHW = self._run(picture.tile(tiles.rows[0], tiles.columns[0]))
                 picture.write(0, out_BCHW[..., : picture.height, : picture.width])
                 advance(1.0)
@@ -115,25 +122,27 @@ class Restorer:
         return round_up(height, self.network.multiple), round_up(width, self.network.multiple)
 
     def _restore_tiles(self, picture: TiledImage, tiles: Tiles, pixels: int, advance: Advance) -> None:
-        """Looks at the whole image first, where the network asks about it."""
-        times = looks(tiles, self.network.multiple, pixels) if self._onlooker.questions else []
-        places = [place for batches in times for batch in batches for place in batch]
-        tiled = sum(map(area, tiles.places()))
-        work, shares = sum(map(area, places)) + tiled, list[float]()
+        """Gathers the statistics of the whole image first, if the network takes any."""
+        all_passes = passes(tiles, self.network.multiple, pixels) if self._global_context.count else []
+        positions = [position for batches in all_passes for batch in batches for position in batch]
+        tiled = sum(map(area, tiles.positions()))
+        work, shares = sum(map(area, positions)) + tiled, list[float]()
 
-        def see(places: Sequence[Place], known: Known, found: Known | None) -> Tensor:
-            tiles_BChw = torch.cat([picture.tile(*place) for place in places])
-            with self._onlooker.looking(Look(size=tiles.size, places=places, known=known, found=found)):
+        def show(positions: Sequence[TilePosition], known: Statistics, found: Statistics | None) -> Tensor:
+            tiles_BChw = torch.cat([picture.tile(*position) for position in positions])
+            with self._global_context.showing(
+                TileContext(size=tiles.size, positions=positions, known=known, found=found)
+            ):
                 out_BChw = self._run(tiles_BChw)
-            shares.append(sum(map(area, places)) / work)
+            shares.append(sum(map(area, positions)) / work)
             advance(shares[-1])
             return out_BChw
 
-        known = learn(times, see)
-        advance(max(0.0, 1 - sum(shares) - tiled / work))  # where it has learned enough sooner
+        known = gather_statistics(all_passes, show)
+        advance(max(0.0, 1 - sum(shares) - tiled / work))  # if the statistics were steady sooner
 
         def run(row: Span, column: Span) -> Tensor:
-            return see([(row, column)], known, None)
+            return show([(row, column)], known, None)
 
         for top, part_BChW in tiles.bands(run, (picture.height, picture.width)):
             picture.write(top, part_BChW)
@@ -143,11 +152,11 @@ class Restorer:
         side = self.network.multiple
         self.pixels(side, side, itemsize=1)  # the smallest picture takes as much
         (span,) = spans(side, side, side)
-        look = Look(size=(side, side), places=[(span, span)], known={}, found={})
-        with torch.no_grad(), torch_threads(self._threads), self._onlooker.looking(look):
+        context = TileContext(size=(side, side), positions=[(span, span)], known={}, found={})
+        with torch.no_grad(), torch_threads(self._threads), self._global_context.showing(context):
             self._run(torch.zeros(1, 3, side, side))
-        assert len(look.found or {}) == self._onlooker.questions, (
-            "kernels leave a question about the whole unasked"
+        assert len(context.found or {}) == self._global_context.count, (
+            "kernels leave out a statistic of the whole image"
         )
 
     def _pass(self, image_BCHW: Tensor) -> Tensor:

@@ -38,7 +38,7 @@ class Span:
         return weight
 
 
-Place = tuple[Span, Span]
+TilePosition = tuple[Span, Span]
 """Rows and columns of a tile."""
 Run = Callable[[Span, Span], Tensor]
 """Restores the tile of these rows and columns: float32 BChw."""
@@ -61,7 +61,7 @@ class Tiles:
         row, column = self.rows[-1], self.columns[-1]
         return row.start + row.core[1], column.start + column.core[1]
 
-    def places(self) -> list[Place]:
+    def positions(self) -> list[TilePosition]:
         """All tiles, row by row."""
         return [(row, column) for row in self.rows for column in self.columns]
 

@@ -20,7 +20,7 @@ config: Any = numba.config
 def compiled(function: Callable[..., Any]) -> Any:
     """`function` as machine code that lets go of the interpreter; kept in `FOLDER`, where that can be written."""
     before = getattr(config, "CACHE_LOCATOR_CLASSES", "")
-    config.CACHE_LOCATOR_CLASSES = f"{__name__}.{Place.__name__}"
+    config.CACHE_LOCATOR_CLASSES = f"{__name__}.{CacheLocator.__name__}"
     try:
         # Where a division by 0 is an exception, the compiler makes no vectors of it.
         compiler = numba.njit(nogil=True, fastmath=True, error_model="numpy", cache=KEPT)
@@ -29,14 +29,14 @@ def compiled(function: Callable[..., Any]) -> Any:
         config.CACHE_LOCATOR_CLASSES = before
 
 
-class Place:
+class CacheLocator:
     """Where numba keeps the machine code of one function."""
 
     def __init__(self, line: int) -> None:
         self._line = line
 
     @classmethod
-    def from_function(cls, function: Any, file: str) -> "Place":
+    def from_function(cls, function: Any, file: str) -> "CacheLocator":
         """Of a function of this package."""
         return cls(function.__code__.co_firstlineno)
 

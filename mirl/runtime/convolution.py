@@ -13,10 +13,10 @@ from torch import Tensor, nn
 
 from mirl.networks.layers import ChannelNorm
 from mirl.runtime import kernels
-from mirl.runtime.crew import Crew
 from mirl.runtime.kernels import BATCH
 from mirl.runtime.planes import Norm, Tiles
 from mirl.runtime.rows import DENSE, Rows, make_rows
+from mirl.runtime.thread_pool import ThreadPool
 from mirl.runtime.tiles import Grid, cut
 
 SIZES = 2
@@ -26,9 +26,9 @@ SIZES = 2
 class SparseConv(nn.Module):
     """A convolution of stride 1, 1x1 or 3x3, with zero padding."""
 
-    def __init__(self, conv: nn.Conv2d, crew: Crew) -> None:
+    def __init__(self, conv: nn.Conv2d, pool: ThreadPool) -> None:
         super().__init__()
-        self._conv, self._crew, self._border = conv, crew, conv.kernel_size[0] // 2
+        self._conv, self._pool, self._border = conv, pool, conv.kernel_size[0] // 2
         self._rows = lru_cache(SIZES)(lambda grid: rows_of(conv, grid))
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
@@ -45,7 +45,7 @@ class SparseConv(nn.Module):
         def work(part: int, tiles: Tiles, memory: np.ndarray) -> None:
             kernels.convolve(x_CHW, tiles, rows, out_OHW, memory)
 
-        self._crew.run(work, grid, len(x_CHW) + BATCH)
+        self._pool.run(work, grid, len(x_CHW) + BATCH)
 
 
 def rows_of(

@@ -1,4 +1,4 @@
-"""A network made ready for the CPU: its layers are exchanged for ours, which skip zeros and are faster also without any."""
+"""A network accelerated on the CPU: its layers are replaced by ours, which skip zeros and are faster also without any."""
 
 import copy
 from collections.abc import Callable
@@ -10,12 +10,12 @@ from torch import nn
 from mirl.networks.layers import TransformerBlock
 from mirl.networks.nafnet import NafBlock
 from mirl.runtime.convolution import SIZES, SparseConv
-from mirl.runtime.crew import Crew
 from mirl.runtime.naf import SparseNafBlock
 from mirl.runtime.rows import DENSE
+from mirl.runtime.thread_pool import ThreadPool
 from mirl.runtime.transformer import SparseTransformerBlock
 
-QUICK: dict[type[nn.Module], Callable[[Any, Crew], nn.Module]] = {
+ACCELERATED: dict[type[nn.Module], Callable[[Any, ThreadPool], nn.Module]] = {
     TransformerBlock: SparseTransformerBlock,
     NafBlock: SparseNafBlock,
     nn.Conv2d: SparseConv,
@@ -23,15 +23,15 @@ QUICK: dict[type[nn.Module], Callable[[Any, Crew], nn.Module]] = {
 """Kind of layer -> what makes one of it that skips zeros."""
 
 
-def quicken(network: nn.Module, threads: int) -> nn.Module:
+def accelerate(network: nn.Module, threads: int) -> nn.Module:
     """A copy of `network` with the same result to 1e-4 that skips zeros; float32 on the CPU, BCHW in and out.
 
     What has no kernel here stays torch's, and its weights are shared with `network`. Give torch one thread while it runs:
     torch's others wait busily where those of the kernels work.
     """
-    quick = copy.copy(network)
-    _exchange(quick, Crew(threads))
-    return quick
+    accelerated = copy.copy(network)
+    _replace_layers(accelerated, ThreadPool(threads))
+    return accelerated
 
 
 def bytes_held(network: nn.Module) -> int:
@@ -41,14 +41,14 @@ def bytes_held(network: nn.Module) -> int:
     return SIZES * sum(8 * some if some <= DENSE * whole else 4 * whole for some, whole in kept)
 
 
-def _exchange(module: nn.Module, crew: Crew) -> None:
+def _replace_layers(module: nn.Module, pool: ThreadPool) -> None:
     module._modules = dict(module._modules)  # the copy's own, so that the network keeps its layers
     for name, child in module.named_children():
-        if type(child) not in QUICK:
+        if type(child) not in ACCELERATED:
             module._modules[name] = copied = copy.copy(child)
-            _exchange(copied, crew)
+            _replace_layers(copied, pool)
         elif _fits(child):
-            module._modules[name] = QUICK[type(child)](child, crew)
+            module._modules[name] = ACCELERATED[type(child)](child, pool)
 
 
 def _fits(layer: nn.Module) -> bool:

@@ -13,19 +13,19 @@ from torch import Tensor, nn
 from mirl.networks.nafnet import NafBlock
 from mirl.runtime import kernels
 from mirl.runtime.convolution import SIZES, any_of, empty, norm_of, pairs_of, rows_from, rows_of
-from mirl.runtime.crew import Crew
+from mirl.runtime.global_mean import mean_over
 from mirl.runtime.kernels import BATCH
 from mirl.runtime.planes import Part, Tiles
+from mirl.runtime.thread_pool import ThreadPool
 from mirl.runtime.tiles import Grid, cut
-from mirl.runtime.whole import mean_over
 
 
 class SparseNafBlock(nn.Module):
     """A `NafBlock` that skips zeros, and the hidden channels that the mask has silenced."""
 
-    def __init__(self, block: NafBlock, crew: Crew) -> None:
+    def __init__(self, block: NafBlock, pool: ThreadPool) -> None:
         super().__init__()
-        self._block, self._crew = block, crew
+        self._block, self._pool = block, pool
         self._gated, self._hidden = living_in_mix(block), living_in_feed(block)
         self._mixing = lru_cache(SIZES)(self._make_mixing)
         self._feeding = lru_cache(SIZES)(self._make_feeding)
@@ -38,7 +38,7 @@ class SparseNafBlock(nn.Module):
             each = zip(x_BCHW.numpy(), gated_BJHW.numpy(), counted, strict=True)
             return [self._gate(x, gated, part) for x, gated, part in each]
 
-        mean_BC = mean_over(self._block.mix_whole, x_BCHW.shape, sums)
+        mean_BC = mean_over(self._block.mix_statistic, x_BCHW.shape, sums)
         for x, gated, mean_C, out in zip(x_BCHW.numpy(), gated_BJHW.numpy(), mean_BC, out_BCHW.numpy()):
             self._feed(x, gated, self._weigh(mean_C), out)
         return out_BCHW
@@ -49,13 +49,13 @@ class SparseNafBlock(nn.Module):
         planes = C + 2 * BATCH
         grid = cut(H, W, planes, 1)
         layer = self._mixing(grid)
-        sums_PJ = np.zeros((self._crew.parts(grid), len(gated_JHW)), np.float32)
+        sums_PJ = np.zeros((self._pool.parts(grid), len(gated_JHW)), np.float32)
 
         def work(part: int, tiles: Tiles, memory: np.ndarray) -> None:
             total = kernels.Total(counted, sums_PJ[part])
             kernels.gate_neighbours(x_CHW, tiles, layer, gated_JHW, total, memory)
 
-        self._crew.run(work, grid, planes)
+        self._pool.run(work, grid, planes)
         return torch.zeros(C).index_put((self._gated,), torch.from_numpy(sums_PJ.sum(0)))
 
     def _weigh(self, mean_C: Tensor) -> Tensor:
@@ -75,7 +75,7 @@ class SparseNafBlock(nn.Module):
         def work(part: int, tiles: Tiles, memory: np.ndarray) -> None:
             kernels.feed_pixels(gated_JHW, tiles, layer, x_CHW, out_CHW, memory)
 
-        self._crew.run(work, grid, planes)
+        self._pool.run(work, grid, planes)
 
     def _make_mixing(self, grid: Grid) -> kernels.Mixing:
         block, pairs = self._block, pairs_of(self._gated, self._block.mix_in)

@@ -13,22 +13,22 @@ from torch import Tensor, nn
 from mirl.networks.layers import ChannelAttention, ChannelNorm, GatedFeedForward, TransformerBlock, cosine
 from mirl.runtime import kernels
 from mirl.runtime.convolution import SIZES, any_of, empty, norm_of, pairs_of, rows_of
-from mirl.runtime.crew import Crew
+from mirl.runtime.global_mean import mean_over
 from mirl.runtime.kernels import BATCH
 from mirl.runtime.planes import Part, Tiles
 from mirl.runtime.products import make_blocks
 from mirl.runtime.rows import DENSE
+from mirl.runtime.thread_pool import ThreadPool
 from mirl.runtime.tiles import cut
 from mirl.runtime.vectors import SIDE
-from mirl.runtime.whole import mean_over
 
 
 class SparseAttention(nn.Module):
     """x + attention(norm(x)) of a transformer block."""
 
-    def __init__(self, norm: ChannelNorm, attention: ChannelAttention, crew: Crew) -> None:
+    def __init__(self, norm: ChannelNorm, attention: ChannelAttention, pool: ThreadPool) -> None:
         super().__init__()
-        self._attention, self._crew = attention, crew
+        self._attention, self._pool = attention, pool
         deep = attention.project_out.in_channels // attention.heads
         dense = DENSE if deep % SIDE == 0 else 1.0  # rows of a head must begin with a block
         self._mixing = lru_cache(SIZES)(
@@ -46,7 +46,7 @@ class SparseAttention(nn.Module):
             each = zip(x_BCHW.numpy(), v_BCHW.numpy(), counted, strict=True)
             return [self._compare(x, v, part) for x, v, part in each]
 
-        products_BhDE = mean_over(self._attention.whole, x_BCHW.shape, products)
+        products_BhDE = mean_over(self._attention.statistic, x_BCHW.shape, products)
         weight_BhDD = torch.softmax(cosine(products_BhDE) * self._attention.temperature, dim=-1)
         for x, v, weight, out in zip(x_BCHW.numpy(), v_BCHW.numpy(), weight_BhDD, out_BCHW.numpy()):
             self._weigh(v, weight, out, x)
@@ -59,7 +59,7 @@ class SparseAttention(nn.Module):
         deep = C // heads
         planes = C + deep + 2 * BATCH
         grid = cut(H, W, planes, 1)
-        layer, parts = self._mixing(grid), self._crew.parts(grid)
+        layer, parts = self._mixing(grid), self._pool.parts(grid)
         dots_PhDD = np.zeros((parts, heads, deep, deep), np.float32)
         squares_P2hD = np.zeros((parts, 2, heads, deep), np.float32)
 
@@ -67,7 +67,7 @@ class SparseAttention(nn.Module):
             products = kernels.Products(counted, dots_PhDD[part], squares_P2hD[part])
             kernels.compare(x_CHW, tiles, layer, v_CHW, products, memory)
 
-        self._crew.run(work, grid, planes)
+        self._pool.run(work, grid, planes)
         squares_2hD, dots_hDD = torch.from_numpy(squares_P2hD.sum(0)), torch.from_numpy(dots_PhDD.sum(0))
         return torch.cat([dots_hDD, *squares_2hD[..., None]], dim=-1)
 
@@ -83,15 +83,15 @@ class SparseAttention(nn.Module):
         def work(part: int, tiles: Tiles, memory: np.ndarray) -> None:
             kernels.weigh(v_CHW, tiles, matrix, out_CHW, x_CHW, memory)
 
-        self._crew.run(work, grid, planes)
+        self._pool.run(work, grid, planes)
 
 
 class SparseFeedForward(nn.Module):
     """x + feed(norm(x)) of a transformer block, without the hidden channels that the mask has silenced."""
 
-    def __init__(self, norm: ChannelNorm, feed: GatedFeedForward, crew: Crew) -> None:
+    def __init__(self, norm: ChannelNorm, feed: GatedFeedForward, pool: ThreadPool) -> None:
         super().__init__()
-        self._crew = crew
+        self._pool = pool
         alive = living(feed)
         self._hidden = len(alive)
         pairs = pairs_of(alive, feed.project_in)
@@ -120,16 +120,16 @@ class SparseFeedForward(nn.Module):
         def work(part: int, tiles: Tiles, memory: np.ndarray) -> None:
             kernels.feed_forward(x_CHW, tiles, layer, out_CHW, memory)
 
-        self._crew.run(work, grid, planes)
+        self._pool.run(work, grid, planes)
 
 
 class SparseTransformerBlock(nn.Module):
     """A `TransformerBlock` that skips zeros."""
 
-    def __init__(self, block: TransformerBlock, crew: Crew) -> None:
+    def __init__(self, block: TransformerBlock, pool: ThreadPool) -> None:
         super().__init__()
-        self.attention = SparseAttention(block.attention_norm, block.attention, crew)
-        self.feed = SparseFeedForward(block.feed_norm, block.feed, crew)
+        self.attention = SparseAttention(block.attention_norm, block.attention, pool)
+        self.feed = SparseFeedForward(block.feed_norm, block.feed, pool)
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
         return self.feed(self.attention(x_BCHW.contiguous()))

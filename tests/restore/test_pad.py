@@ -7,7 +7,7 @@ from mirl.restore.pad import pad, reflected, round_up
 
 
 @pytest.mark.parametrize(
-    ("size", "multiple", "places"),
+    ("size", "multiple", "positions"),
     [
         (3, 8, [0, 1, 2, 1, 0, 1, 2, 1]),
         (1, 4, [0, 0, 0, 0]),
@@ -16,9 +16,9 @@ from mirl.restore.pad import pad, reflected, round_up
         (5, 4, [0, 1, 2, 3, 4, 3, 2, 1]),
     ],
 )
-def test_reflects_as_often_as_needed(size: int, multiple: int, places: list[int]) -> None:
-    assert reflected(size, 0, round_up(size, multiple)).tolist() == places
-    assert reflected(size, 1, 3).tolist() == places[1:3]
+def test_reflects_as_often_as_needed(size: int, multiple: int, positions: list[int]) -> None:
+    assert reflected(size, 0, round_up(size, multiple)).tolist() == positions
+    assert reflected(size, 1, 3).tolist() == positions[1:3]
 
 
 @settings(deadline=None)

@@ -81,8 +81,8 @@ def test_no_tile_is_larger_than_allowed(height: int, width: int, multiple: int, 
 
 
 def test_what_fits_is_not_cut() -> None:
-    assert len(cut(60, 64, 8, 64 * 64).places()) == 1
-    assert len(cut(60, 64, 8, 64 * 64 - 1).places()) > 1
+    assert len(cut(60, 64, 8, 64 * 64).positions()) == 1
+    assert len(cut(60, 64, 8, 64 * 64 - 1).positions()) > 1
 
 
 def test_a_seam_fades_from_one_tile_to_the_other() -> None:

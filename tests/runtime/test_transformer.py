@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from mirl.networks.layers import GatedFeedForward, TransformerBlock
-from mirl.runtime.crew import Crew
+from mirl.runtime.thread_pool import ThreadPool
 from mirl.runtime.transformer import SparseTransformerBlock, living
 from tests.runtime.conftest import SIZES, prune
 
@@ -21,7 +21,7 @@ def test_a_transformer_block(size: tuple[int, int], density: float, heads: int) 
     block.feed_norm.weight.normal_()
     x_BCHW = torch.randn(2, 8, *size)
     torch.testing.assert_close(
-        SparseTransformerBlock(block, Crew(2))(x_BCHW), block(x_BCHW), atol=2e-5, rtol=0
+        SparseTransformerBlock(block, ThreadPool(2))(x_BCHW), block(x_BCHW), atol=2e-5, rtol=0
     )
 
 

@@ -4,31 +4,31 @@ import pytest
 import torch
 
 from mirl.networks import NETWORKS, NetworkSection, build
+from mirl.restore.global_context import GlobalContext, Statistics, TileContext
 from mirl.restore.tile import grid
-from mirl.restore.whole import Known, Look, Onlooker
-from mirl.runtime.engine import quicken
+from mirl.runtime.engine import accelerate
+from mirl.runtime.global_mean import _parts
 from mirl.runtime.planes import Part
-from mirl.runtime.whole import _parts
 from tests.conftest import TINY
 
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_only_the_cores_of_tiles_count(name: str) -> None:
     network = build(NetworkSection(name=name, options=TINY[name], seed=1)).eval().requires_grad_(False)
-    onlooker, side = Onlooker(network), 8 * network.multiple
+    global_context, side = GlobalContext(network), 8 * network.multiple
     tiles = grid(3 * side, 2 * side, network.multiple, (side, side), even=True)
-    places = tiles.places()[:3]
-    assert any(span.core != (0, span.stop - span.start) for place in places for span in place)
+    positions = tiles.positions()[:3]
+    assert any(span.core != (0, span.stop - span.start) for position in positions for span in position)
     x_Bchw = torch.rand(
-        3, 3, *(span.stop - span.start for span in places[0]), generator=torch.Generator().manual_seed(0)
+        3, 3, *(span.stop - span.start for span in positions[0]), generator=torch.Generator().manual_seed(0)
     )
-    told: list[Known] = []
-    for form in (network, quicken(network, threads=1)):
-        found: Known = {}
-        with onlooker.looking(Look(size=tiles.size, places=places, known={}, found=found)):
+    told: list[Statistics] = []
+    for form in (network, accelerate(network, threads=1)):
+        found: Statistics = {}
+        with global_context.showing(TileContext(size=tiles.size, positions=positions, known={}, found=found)):
             form(x_Bchw)
         told.append(found)
-    assert len(told[0]) == onlooker.questions > 0
+    assert len(told[0]) == global_context.count > 0
     torch.testing.assert_close(told[1], told[0], atol=1e-5, rtol=1e-4)
 
 
@@ -40,13 +40,15 @@ def test_cores_that_together_are_as_large_as_an_image_are_not_one() -> None:
 @pytest.mark.parametrize("name", NETWORKS)
 def test_a_tile_that_is_told_gives_what_the_network_gives(name: str) -> None:
     network = build(NetworkSection(name=name, options=TINY[name], seed=1)).eval().requires_grad_(False)
-    onlooker, side = Onlooker(network), 4 * network.multiple
+    global_context, side = GlobalContext(network), 4 * network.multiple
     tiles = grid(2 * side, 2 * side, network.multiple, (2 * side, 2 * side), even=True)
-    known: Known = {}
-    with onlooker.looking(Look(size=tiles.size, places=tiles.places(), known={}, found=known)):
+    known: Statistics = {}
+    with global_context.showing(
+        TileContext(size=tiles.size, positions=tiles.positions(), known={}, found=known)
+    ):
         network(torch.rand(1, 3, 2 * side, 2 * side))
     part = grid(2 * side, 2 * side, network.multiple, (side, side), even=True)
-    look = Look(size=part.size, places=part.places()[:1], known=known)
-    x_Bchw = torch.rand(1, 3, *(span.stop - span.start for span in look.places[0]))
-    with onlooker.looking(look):
-        torch.testing.assert_close(quicken(network, 1)(x_Bchw), network(x_Bchw), atol=1e-5, rtol=0)
+    context = TileContext(size=part.size, positions=part.positions()[:1], known=known)
+    x_Bchw = torch.rand(1, 3, *(span.stop - span.start for span in context.positions[0]))
+    with global_context.showing(context):
+        torch.testing.assert_close(accelerate(network, 1)(x_Bchw), network(x_Bchw), atol=1e-5, rtol=0)

@@ -1,4 +1,4 @@
-"""Threads that share the tiles of a layer."""
+"""A thread pool that shares the tiles of a layer."""
 
 import itertools
 import threading
@@ -17,7 +17,7 @@ Work = Callable[[int, Tiles, np.ndarray], None]
 """Does a part: its number, its tiles, the memory it may use."""
 
 
-class Crew:
+class ThreadPool:
     """`threads` of them, each with scratch memory of its own that stays from layer to layer. Any thread may call it."""
 
     def __init__(self, threads: int) -> None:
