@@ -185,10 +185,10 @@ def _restore(wanted: argparse.Namespace) -> int:
     from mirl.command import address, restore
 
     ticket = wanted.ticket or address.CHAMPION
-    wish = restore.Wish(
+    options = restore.RestoreOptions(
         memory=wanted.memory, force=wanted.force, threads=wanted.threads, format=wanted.format
     )
-    return restore.run(wanted.inputs, wanted.out, ticket, wish)
+    return restore.run(wanted.inputs, wanted.out, ticket, options)
 
 
 def _serve(wanted: argparse.Namespace) -> int:

@@ -20,7 +20,7 @@ BAR = "{desc}: {percentage:3.0f}%|{bar}| {elapsed} gone, {remaining} left"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wish:
+class RestoreOptions:
     """How photographs are restored and written."""
 
     memory: int
@@ -31,23 +31,23 @@ class Wish:
     """Of what goes to standard output; None: that of the input."""
 
 
-def run(inputs: Sequence[str], out: str, ticket: str, wish: Wish) -> int:
+def run(inputs: Sequence[str], out: str, ticket: str, options: RestoreOptions) -> int:
     """Exit code 0, or 1 where some of several failed; UserError where the only one did.
 
-    What is in a folder already stays as it is, unless by `wish.force`.
+    What is in a folder already stays as it is, unless by `options.force`.
     """
     planned = plan(inputs, out)
     jobs = planned.restore
     to_pipe = jobs[0].target == PIPE
-    if wish.format and not to_pipe:
+    if options.format and not to_pipe:
         raise UserError(
             "--format is for standard output (-o -); else the ending of the file chooses the format"
         )
     if to_pipe and sys.stdout.isatty():
         raise UserError("a picture would be written to the terminal; send it on, as in `-o - > restored.png`")
     if not planned.to_folder and not to_pipe:
-        image_file.check_target(jobs[0].target, wish.force)  # before the ticket is fetched
-    if planned.to_folder and not wish.force:
+        image_file.check_target(jobs[0].target, options.force)  # before the ticket is fetched
+    if planned.to_folder and not options.force:
         jobs = [job for job in jobs if not _is_there(job)]
     of_all = f"of {len(planned.restore)} photographs"
     there = len(planned.restore) - len(jobs)
@@ -56,9 +56,9 @@ def run(inputs: Sequence[str], out: str, ticket: str, wish: Wish) -> int:
         print(stay)
         return _told(planned.empty)
     loaded = reading.read(ticket_file(ticket))
-    restorer = Restorer(loaded, threads=wish.threads, memory=wish.memory)
+    restorer = Restorer(loaded, threads=options.threads, memory=options.memory)
     started = time.monotonic()
-    failures = restore_all(restorer, jobs, wish, alone=len(planned.restore) + len(planned.empty) == 1)
+    failures = restore_all(restorer, jobs, options, alone=len(planned.restore) + len(planned.empty) == 1)
     seconds = time.monotonic() - started
     name = f"the ticket {loaded.lineage.name} ({loaded.densities.prunable:.1%} of the weights)"
     done = len(jobs) - len(failures)
@@ -90,7 +90,7 @@ def _told(failures: Sequence[str]) -> int:
     return 1 if failures else 0
 
 
-def restore_all(restorer: Restorer, jobs: Sequence[Job], wish: Wish, alone: bool) -> list[str]:
+def restore_all(restorer: Restorer, jobs: Sequence[Job], options: RestoreOptions, alone: bool) -> list[str]:
     """Restore every job that can be; a sentence for each that cannot. OSError: a full disk stops it all.
 
     Where the one job is `alone` all that was asked for, its error is raised.
@@ -100,7 +100,7 @@ def restore_all(restorer: Restorer, jobs: Sequence[Job], wish: Wish, alone: bool
         for number, job in enumerate(jobs):
             bar.set_description_str(f"{number + 1} of {len(jobs)}")
             try:
-                restore(restorer, job, wish, bar.update)
+                restore(restorer, job, options, bar.update)
             except (UserError, OSError) as error:
                 if alone or _is_full(error):
                     raise
@@ -109,21 +109,21 @@ def restore_all(restorer: Restorer, jobs: Sequence[Job], wish: Wish, alone: bool
     return failures
 
 
-def restore(restorer: Restorer, job: Job, wish: Wish, advance: Advance) -> None:
+def restore(restorer: Restorer, job: Job, options: RestoreOptions, advance: Advance) -> None:
     """Read, restore and write one photograph."""
     if job.source == PIPE:
-        photograph = image_file.read_stream(sys.stdin.buffer, "standard input", wish.memory)
+        photograph = image_file.read_stream(sys.stdin.buffer, "standard input", options.memory)
     else:
-        photograph = image_file.read(job.source, wish.memory)
+        photograph = image_file.read(job.source, options.memory)
     if job.target != PIPE:
-        image_file.check_target(job.target, wish.force)
+        image_file.check_target(job.target, options.force)
     photograph = photograph.with_pixels(restorer(photograph.rgb_HWC, advance))
     if job.target == PIPE:
-        format = image_file.FORMATS[f".{wish.format}"] if wish.format else photograph.format
+        format = image_file.FORMATS[f".{options.format}"] if options.format else photograph.format
         sys.stdout.buffer.write(image_file.encode(photograph, format, "standard output"))
     else:
         job.target.parent.mkdir(parents=True, exist_ok=True)
-        image_file.write(photograph, job.target, wish.force)
+        image_file.write(photograph, job.target, options.force)
 
 
 def _is_full(error: Exception) -> bool:

@@ -10,9 +10,9 @@ def run(ticket: str, address: Address, threads: int | None, memory: int, limits:
     """Serve until stopped; exit code 0. UserError where the extra, the ticket or the address is not to be had."""
     try:
         from mirl.serve import server
-        from mirl.serve.messages import Means
+        from mirl.serve.messages import WorkerOptions
     except ModuleNotFoundError as error:
         raise UserError(f"a server needs {error.name}; install mirl with its extra `serve`") from None
-    means = Means(ticket=ticket_file(ticket), threads=threads, memory=memory, pixels=limits.pixels)
-    server.run(means, limits, address)
+    options = WorkerOptions(ticket=ticket_file(ticket), threads=threads, memory=memory, pixels=limits.pixels)
+    server.run(options, limits, address)
     return 0

@@ -22,7 +22,7 @@ SENTENCES = {
 
 def prepare(app: FastAPI, metrics: Metrics) -> None:
     """Give `app` the headers and the sentences; every request to restore that is refused is counted."""
-    app.add_middleware(_Alike)
+    app.add_middleware(_CommonHeaders)
 
     @app.exception_handler(Refusal)
     async def _refused(request: Request, refusal: Refusal) -> JSONResponse:
@@ -53,7 +53,7 @@ def refused(refusal: Refusal) -> JSONResponse:
     return JSONResponse({"error": refusal.sentence}, refusal.status, refusal.headers)
 
 
-class _Alike:
+class _CommonHeaders:
     """Middleware: every answer has the headers, and HEAD is GET whose body uvicorn leaves out."""
 
     def __init__(self, app: ASGIApp) -> None:

@@ -15,22 +15,22 @@ from mirl.serve import answers, body, formats
 from mirl.serve.guard import Guard
 from mirl.serve.hosts import Hosts
 from mirl.serve.limits import Limits
-from mirl.serve.messages import Restored, Wanted
+from mirl.serve.messages import Restored, RestoreRequest
 from mirl.serve.metrics import Metrics
 from mirl.serve.openapi import RESTORE
 from mirl.serve.page import page
 from mirl.serve.queue import FAILING, Queue
 from mirl.serve.refusal import RESTORED
-from mirl.serve.workshop import Workshop
+from mirl.serve.worker import Worker
 
 PIECE = 256 * 2**10
 """Bytes of an answer that are handed over at a time: the next ones once these have nearly been fetched."""
 
 
-def application(workshop: Workshop, ticket: dict[str, Any], limits: Limits, hosts: Hosts) -> FastAPI:
-    """Serves the open `workshop`, whose facts are `ticket`, to those who ask for one of the `hosts`."""
+def application(worker: Worker, ticket: dict[str, Any], limits: Limits, hosts: Hosts) -> FastAPI:
+    """Serves the open `worker`, whose facts are `ticket`, to those who ask for one of the `hosts`."""
     metrics = Metrics(ticket)
-    queue = Queue(workshop, limits, metrics)
+    queue = Queue(worker, limits, metrics)
 
     @contextlib.asynccontextmanager
     async def life(app: FastAPI) -> AsyncIterator[None]:
@@ -39,7 +39,7 @@ def application(workshop: Workshop, ticket: dict[str, Any], limits: Limits, host
             yield
         finally:
             restoring.cancel()
-            workshop.stop()
+            worker.stop()
 
     app = FastAPI(
         title="mirl",
@@ -53,7 +53,7 @@ def application(workshop: Workshop, ticket: dict[str, Any], limits: Limits, host
     app.add_middleware(Guard, hosts=hosts, metrics=metrics)
     answers.prepare(app, metrics)
     app.include_router(_restore(queue, limits, metrics, ticket))
-    app.include_router(_look(queue, limits, metrics, ticket))
+    app.include_router(_status_routes(queue, limits, metrics, ticket))
     app.include_router(page())
     return app
 
@@ -78,7 +78,7 @@ def _restore(queue: Queue, limits: Limits, metrics: Metrics, ticket: dict[str, A
     @router.post("/restore", dependencies=[Depends(place)], response_class=Response, **RESTORE)
     async def restore(request: Request) -> Response:
         """Restore the picture that is the body; it comes back in its own format, unless `Accept` leaves that out."""
-        wanted = Wanted(
+        wanted = RestoreRequest(
             data=await body.read(request, limits), accept=", ".join(request.headers.getlist("accept"))
         )
         restored = await body.unless_gone(request, queue.restored(wanted))
@@ -98,7 +98,7 @@ async def _pieces(restored: Restored) -> AsyncIterator[bytes]:
         yield restored.data[start : start + PIECE]
 
 
-def _look(queue: Queue, limits: Limits, metrics: Metrics, ticket: dict[str, Any]) -> APIRouter:
+def _status_routes(queue: Queue, limits: Limits, metrics: Metrics, ticket: dict[str, Any]) -> APIRouter:
     router = APIRouter()
 
     @router.get("/ticket")

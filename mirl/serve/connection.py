@@ -7,7 +7,7 @@ from typing import Any
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from mirl.serve.crowd import Crowd
+from mirl.serve.connection_limit import ConnectionLimit
 from mirl.serve.headers import HEADERS
 from mirl.serve.strict import StrictConnection
 
@@ -20,15 +20,15 @@ BEHIND_SECONDS = 0.5
 
 
 class Connection(H11Protocol):
-    """uvicorn's, within a crowd and with two clocks of `seconds`.
+    """uvicorn's, within a connection limit and with two clocks of `seconds`.
 
     One runs while no request is answered, the other from when an answer is first not fetched until it is sent.
     """
 
-    def __init__(self, *given: Any, crowd: Crowd, seconds: float, **named: Any) -> None:
+    def __init__(self, *given: Any, connection_limit: ConnectionLimit, seconds: float, **named: Any) -> None:
         super().__init__(*given, **named)
         self.conn = StrictConnection()
-        self._crowd, self._seconds = crowd, seconds
+        self._connection_limit, self._seconds = connection_limit, seconds
         self._asking: asyncio.TimerHandle | None = None
         self._fetching: asyncio.TimerHandle | None = None
         self._answered = False
@@ -43,11 +43,11 @@ class Connection(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self._wait()
-        self._crowd.come(self)
+        self._connection_limit.add(self)
 
     def connection_lost(self, error: Exception | None) -> None:
         super().connection_lost(error)
-        self._crowd.gone(self)
+        self._connection_limit.remove(self)
         for clock in (self._asking, self._fetching):
             if clock:
                 clock.cancel()
@@ -56,7 +56,7 @@ class Connection(H11Protocol):
         before = self.cycle
         super().handle_events()
         if self.cycle is not before and not self.transport.is_closing():
-            self._crowd.heard_from(self)
+            self._connection_limit.touch(self)
         if self._asking and self.cycle and not self.cycle.response_complete:
             self._asking.cancel()
             self._asking = None

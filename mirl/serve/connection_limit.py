@@ -12,8 +12,8 @@ OWN_FILES = 64
 """Of them are no connections."""
 
 
-class Member(Protocol):
-    """A connection of a crowd."""
+class OpenConnection(Protocol):
+    """A connection that a limit counts."""
 
     transport: asyncio.Transport
 
@@ -22,32 +22,32 @@ class Member(Protocol):
         """Whether a picture of it arrives, waits, is restored or fetched: it is never cut for another."""
 
 
-class Crowd:
+class ConnectionLimit:
     """The open connections, at most `most`; when it is full, a newcomer replaces the one that has been silent longest."""
 
     def __init__(self, most: int) -> None:
         self._most = most
         self._closed = False
-        self._members: dict[Member, None] = {}  # the order is that of their last requests
+        self._connections: dict[OpenConnection, None] = {}  # the order is that of their last requests
 
-    def come(self, member: Member) -> None:
+    def add(self, connection: OpenConnection) -> None:
         """One more is open."""
-        self.heard_from(member)
+        self.touch(connection)
         if self._closed:
-            member.transport.abort()
-        elif len(self._members) > self._most:
-            silent = next((one for one in self._members if not one.has_place), member)
-            self.gone(silent)
+            connection.transport.abort()
+        elif len(self._connections) > self._most:
+            silent = next((one for one in self._connections if not one.has_place), connection)
+            self.remove(silent)
             silent.transport.abort()
 
-    def heard_from(self, member: Member) -> None:
+    def touch(self, connection: OpenConnection) -> None:
         """One asks for something."""
-        self._members.pop(member, None)
-        self._members[member] = None
+        self._connections.pop(connection, None)
+        self._connections[connection] = None
 
-    def gone(self, member: Member) -> None:
+    def remove(self, connection: OpenConnection) -> None:
         """One has been closed."""
-        self._members.pop(member, None)
+        self._connections.pop(connection, None)
 
     def close(self) -> None:
         """Who comes from now on is cut at once."""

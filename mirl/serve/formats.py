@@ -26,9 +26,9 @@ def refuse_other(content_type: str) -> None:
 def chosen(own: str, accept: str) -> str:
     """The format of the answer: `own`, unless the Accept header leaves it out; Refusal where it leaves no other."""
     ranges = _ranges(accept) or {"*/*": 1.0}
-    wish = {format: _wish(media_type, ranges) for format, media_type in MEDIA_TYPES.items()}
-    best = own if wish[own] > 0 else max(wish, key=lambda format: wish[format])
-    if wish[best] <= 0:
+    preference = {format: _preference(media_type, ranges) for format, media_type in MEDIA_TYPES.items()}
+    best = own if preference[own] > 0 else max(preference, key=lambda format: preference[format])
+    if preference[best] <= 0:
         raise Refusal("no_such_format", f"the answer can be {KNOWN}, but Accept asks for {accept[:100]}")
     return best
 
@@ -43,7 +43,7 @@ def _ranges(accept: str) -> dict[str, float]:
     return ranges
 
 
-def _wish(media_type: str, ranges: dict[str, float]) -> float:
+def _preference(media_type: str, ranges: dict[str, float]) -> float:
     for media_range in (media_type, "image/*", "*/*"):  # the most exact counts
         if media_range in ranges:
             return ranges[media_range]

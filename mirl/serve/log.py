@@ -4,7 +4,7 @@ import logging
 import time
 
 
-class Sparse(logging.Filter):
+class RateLimitFilter(logging.Filter):
     """Of a logger lets pass `most` records in `seconds`, and says with the next one how many it has left out."""
 
     def __init__(self, most: int = 10, seconds: float = 60) -> None:
@@ -26,7 +26,7 @@ class Sparse(logging.Filter):
         return True
 
 
-def bound() -> None:
+def limit_records() -> None:
     """Bound what is written of connections and pictures that go wrong."""
     for name in ("asyncio", "uvicorn.error", "mirl.serve"):
-        logging.getLogger(name).addFilter(Sparse())
+        logging.getLogger(name).addFilter(RateLimitFilter())

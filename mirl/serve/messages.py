@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 @dataclass(frozen=True, kw_only=True)
-class Means:
+class WorkerOptions:
     """What the process restores with."""
 
     ticket: Path
@@ -19,7 +19,7 @@ class Means:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wanted:
+class RestoreRequest:
     """A picture to restore."""
 
     data: bytes
@@ -38,7 +38,7 @@ class Restored:
     """To decode, restore and encode it, waiting left out."""
 
 
-class Pulse(ctypes.Structure):
+class Heartbeat(ctypes.Structure):
     """Memory that both see, without a lock: one that holds a lock may be stopped."""
 
     _fields_ = [("beats", ctypes.c_uint64), ("abandoned", ctypes.c_bool)]

@@ -11,10 +11,10 @@ from logging import getLogger
 from mirl import terminal
 from mirl.config import UserError
 from mirl.serve.limits import Limits
-from mirl.serve.messages import Restored, Wanted
+from mirl.serve.messages import Restored, RestoreRequest
 from mirl.serve.metrics import Metrics
 from mirl.serve.refusal import Refusal
-from mirl.serve.workshop import Workshop
+from mirl.serve.worker import Worker
 
 LOG = getLogger("mirl.serve")
 PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 1, 30
@@ -28,7 +28,7 @@ FAILING = "the ticket that the server began with cannot be loaded again, so noth
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Waiting:
-    wanted: Wanted
+    wanted: RestoreRequest
     since: float
     deadline: float
     """Both by the loop's clock, seconds."""
@@ -38,10 +38,10 @@ class _Waiting:
 
 
 class Queue:
-    """A line of at most `limits.queue` pictures before a workshop; for the thread of one event loop."""
+    """A line of at most `limits.queue` pictures before a worker; for the thread of one event loop."""
 
-    def __init__(self, workshop: Workshop, limits: Limits, metrics: Metrics) -> None:
-        self._workshop, self._limits, self._metrics = workshop, limits, metrics
+    def __init__(self, worker: Worker, limits: Limits, metrics: Metrics) -> None:
+        self._worker, self._limits, self._metrics = worker, limits, metrics
         self._line: deque[_Waiting] = deque()  # bounded by the places: who goes is taken out
         self._arrived = asyncio.Event()
         self._failing = False
@@ -54,7 +54,7 @@ class Queue:
     @property
     def status(self) -> str:
         """`ready`, `starting` (the process is begun again) or `failing` (that has not succeeded)."""
-        return "ready" if self._workshop.ready else "failing" if self._failing else "starting"
+        return "ready" if self._worker.ready else "failing" if self._failing else "starting"
 
     @contextlib.contextmanager
     def place(self) -> Iterator[None]:
@@ -76,7 +76,7 @@ class Queue:
         finally:
             self._taken -= 1
 
-    async def restored(self, wanted: Wanted) -> Restored:
+    async def restored(self, wanted: RestoreRequest) -> Restored:
         """The picture, restored when its turn has come. Refusal also where the time is up, waiting or not.
 
         Where this is cancelled, the picture is let go at once, or given up by the process.
@@ -103,7 +103,7 @@ class Queue:
     async def run(self) -> None:
         """Restore what waits, one after the other, until cancelled; the process is begun again whenever it is gone."""
         while True:
-            if not self._workshop.ready:
+            if not self._worker.ready:
                 await self._reopen()
             elif self._line:
                 await self._restore(self._line.popleft())
@@ -116,15 +116,15 @@ class Queue:
         began = asyncio.get_running_loop().time()
         self._metrics.wait_seconds.observe(began - waiting.since)
         self._current = waiting
-        self._workshop.abandon(False)
+        self._worker.abandon(False)
         waiting.answer.add_done_callback(lambda answer: self._abandon(waiting))
         seconds = waiting.deadline - began + GRACE_SECONDS
         try:
-            restored = await asyncio.to_thread(self._workshop.restore, waiting.wanted, seconds)
+            restored = await asyncio.to_thread(self._worker.restore, waiting.wanted, seconds)
         except Exception as error:
             if not isinstance(error, Refusal):  # such as no memory for the answer: the others go on
                 LOG.exception("a picture could not be restored")
-                await asyncio.to_thread(self._workshop.close)  # what it may still say belongs to nobody
+                await asyncio.to_thread(self._worker.close)  # what it may still say belongs to nobody
                 error = Refusal("crashed", "the picture could not be restored; the server's log says why")
             if not waiting.answer.done():
                 waiting.answer.set_exception(error)
@@ -139,14 +139,14 @@ class Queue:
     def _abandon(self, waiting: _Waiting) -> None:
         # Else it is the answer that is there, or the process has begun with the next picture.
         if waiting.answer.cancelled() and waiting is self._current:
-            self._workshop.abandon()
+            self._worker.abandon()
 
     async def _reopen(self) -> None:
         pause = PAUSE_SECONDS
-        while not self._workshop.ready:
+        while not self._worker.ready:
             self._metrics.restarts.inc()
             try:
-                await asyncio.to_thread(self._workshop.open)
+                await asyncio.to_thread(self._worker.open)
                 self._failing = False
             except Exception as error:  # whatever it is, the next attempt may succeed
                 if not isinstance(error, UserError | OSError):

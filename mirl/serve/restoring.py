@@ -20,7 +20,7 @@ from mirl.restore.codec import decode, encode, format_of, size_of
 from mirl.restore.restorer import Restorer
 from mirl.serve import log
 from mirl.serve.formats import KNOWN, MEDIA_TYPES, chosen
-from mirl.serve.messages import BEAT_SECONDS, Means, Pulse, Restored, Wanted
+from mirl.serve.messages import BEAT_SECONDS, Heartbeat, Restored, RestoreRequest, WorkerOptions
 from mirl.serve.refusal import Refusal
 from mirl.tickets import reading
 from mirl.tickets.ticket import Ticket
@@ -29,24 +29,24 @@ MOST_SIDE = 2**16 - 1
 """Pixels, as in JPEG: a thread of a picture has more tiles than an even one of as many pixels."""
 
 
-def serve(means: Means, pulse: Pulse, pipe: Connection) -> None:
+def serve(options: WorkerOptions, heartbeat: Heartbeat, pipe: Connection) -> None:
     """Answer on `pipe` until it is closed: first the ticket's facts (or a UserError), then an answer for each wanted."""
-    log.bound()
+    log.limit_records()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the parent ends this one
-    threading.Thread(target=_live_with_parent, args=(pulse,), daemon=True).start()
+    threading.Thread(target=_live_with_parent, args=(heartbeat,), daemon=True).start()
     try:
-        ticket = reading.read(means.ticket)
-        restorer = Restorer(ticket, threads=means.threads, memory=means.memory)
-        side = math.isqrt(means.pixels)
+        ticket = reading.read(options.ticket)
+        restorer = Restorer(ticket, threads=options.threads, memory=options.memory)
+        side = math.isqrt(options.pixels)
         restorer.pixels(side, side, itemsize=2)  # the largest picture: told now, and not who sends it
     except (UserError, OSError) as error:
         pipe.send(error)
         return
-    pipe.send(facts(ticket, means.ticket))
+    pipe.send(facts(ticket, options.ticket))
     while True:
         try:
             wanted = pipe.recv()
-            pipe.send(answer(restorer, wanted, means, pulse))
+            pipe.send(answer(restorer, wanted, options, heartbeat))
         except (EOFError, BrokenPipeError):
             return
 
@@ -64,19 +64,21 @@ def facts(ticket: Ticket, path: Path) -> dict[str, Any]:
     }
 
 
-def answer(restorer: Restorer, wanted: Wanted, means: Means, pulse: Pulse) -> Restored | Refusal:
+def answer(
+    restorer: Restorer, wanted: RestoreRequest, options: WorkerOptions, heartbeat: Heartbeat
+) -> Restored | Refusal:
     """The restored picture, or why there is none; an abandoned one is given up after the tile that is being restored."""
     started = time.perf_counter()
 
     def go_on(share: float = 0.0) -> None:
-        if pulse.abandoned:
+        if heartbeat.abandoned:
             raise Refusal("gone", "nobody waits for the picture any more")
 
     try:
-        own = header(wanted.data, means.pixels)
+        own = header(wanted.data, options.pixels)
         target = chosen(own, wanted.accept)
         go_on()
-        photograph = decode(wanted.data, "the picture", means.memory)
+        photograph = decode(wanted.data, "the picture", options.memory)
         go_on()
         restored = photograph.with_pixels(restorer(photograph.rgb_HWC, go_on))
         encoded = encode(restored, target, "the picture")
@@ -113,10 +115,10 @@ def header(data: bytes, most_pixels: int) -> str:
     return format
 
 
-def _live_with_parent(pulse: Pulse) -> None:
+def _live_with_parent(heartbeat: Heartbeat) -> None:
     """Beat until the parent ends. Where it was killed, nobody else ends a process that is busy."""
     parent = multiprocessing.parent_process()
-    assert parent, "the restoring process is begun by a workshop"
+    assert parent, "the restoring process is begun by a `Worker`"
     while not wait([parent.sentinel], BEAT_SECONDS):
-        pulse.beats += 1
+        heartbeat.beats += 1
     os._exit(1)

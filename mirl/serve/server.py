@@ -12,11 +12,11 @@ from mirl.config import UserError
 from mirl.serve import log
 from mirl.serve.application import application
 from mirl.serve.connection import Connection
-from mirl.serve.crowd import Crowd, most_connections
+from mirl.serve.connection_limit import ConnectionLimit, most_connections
 from mirl.serve.hosts import Address, Hosts
 from mirl.serve.limits import Limits
-from mirl.serve.messages import Means
-from mirl.serve.workshop import Workshop
+from mirl.serve.messages import WorkerOptions
+from mirl.serve.worker import Worker
 
 BUFFER_BYTES = 2**18
 """Of a connection in the system, for what is sent and what is received."""
@@ -24,7 +24,7 @@ BACKLOG = 1024
 """Connections that may wait to be accepted."""
 
 
-def run(means: Means, limits: Limits, address: Address) -> None:
+def run(options: WorkerOptions, limits: Limits, address: Address) -> None:
     """Serve until SIGTERM or SIGINT; what has been begun is finished first, within the time limit.
 
     The port 0 is a free one. UserError where the address cannot be had, the ticket does not restore, or more pictures
@@ -36,14 +36,14 @@ def run(means: Means, limits: Limits, address: Address) -> None:
             f"{limits.queue} pictures may wait, but {most} connections can be open, expected twice as many; "
             "raise `ulimit -n` or lower --queue"
         )
-    crowd = Crowd(most)
-    with listening(address) as listener, Workshop(means) as workshop:
-        ticket = workshop.open()
+    connection_limit = ConnectionLimit(most)
+    with listening(address) as listener, Worker(options) as worker:
+        ticket = worker.open()
         hosts = Hosts(address=address, bound=listener.getsockname()[0])
         _say(ticket, listener, hosts)
         config = uvicorn.Config(
-            application(workshop, ticket, limits, hosts),
-            http=partial(Connection, crowd=crowd, seconds=limits.seconds),  # type: ignore[arg-type]
+            application(worker, ticket, limits, hosts),
+            http=partial(Connection, connection_limit=connection_limit, seconds=limits.seconds),  # type: ignore[arg-type]
             ws="none",
             lifespan="on",
             log_level="error",  # a warning is what a client does
@@ -53,16 +53,16 @@ def run(means: Means, limits: Limits, address: Address) -> None:
             backlog=max(1, most // 5),
             timeout_graceful_shutdown=max(1, round(limits.seconds)),
         )
-        log.bound()
-        _Server(config, crowd).run(sockets=[listener])
+        log.limit_records()
+        _Server(config, connection_limit).run(sockets=[listener])
 
 
 class _Server(uvicorn.Server):
     """uvicorn's, at whose door more may wait than it lets in at a time; and that lets nobody in while it stops."""
 
-    def __init__(self, config: uvicorn.Config, crowd: Crowd) -> None:
+    def __init__(self, config: uvicorn.Config, connection_limit: ConnectionLimit) -> None:
         super().__init__(config)
-        self._crowd = crowd
+        self._connection_limit = connection_limit
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
@@ -70,7 +70,7 @@ class _Server(uvicorn.Server):
             listener.listen(BACKLOG)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        self._crowd.close()
+        self._connection_limit.close()
         await super().shutdown(sockets)
 
 

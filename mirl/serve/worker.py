@@ -10,7 +10,7 @@ from typing import Any, Self
 
 from mirl import terminal
 from mirl.config import UserError
-from mirl.serve.messages import BEAT_SECONDS, Means, Pulse, Restored, Wanted
+from mirl.serve.messages import BEAT_SECONDS, Heartbeat, Restored, RestoreRequest, WorkerOptions
 from mirl.serve.refusal import Refusal
 
 OPENING_SECONDS = 300
@@ -28,16 +28,16 @@ LOST = {
 """Outcome of a picture whose process is lost -> what is said of it."""
 
 
-class Workshop:
+class Worker:
     """One process that restores one picture at a time. For one thread at a time, but for `ready`, `abandon` and `stop`.
 
     Whoever talks to the process waits without a clock; a thread has the clocks and kills the process, which ends the wait.
     """
 
-    def __init__(self, means: Means) -> None:
-        self._means = means
+    def __init__(self, options: WorkerOptions) -> None:
+        self._options = options
         self._context = multiprocessing.get_context("spawn")  # a copy of a process with threads is none
-        self._pulse: Pulse = self._context.RawValue(Pulse)
+        self._heartbeat: Heartbeat = self._context.RawValue(Heartbeat)
         self._process: BaseProcess | None = None
         self._pipe: Connection | None = None
         self._deadline = math.inf
@@ -67,12 +67,12 @@ class Workshop:
         self.close()
         pipe, theirs = self._context.Pipe()
         process = self._context.Process(
-            target=_restore, args=(self._means, self._pulse, theirs), daemon=True, name="restoring"
+            target=_restore, args=(self._options, self._heartbeat, theirs), daemon=True, name="restoring"
         )
         self._deadline = time.monotonic() + OPENING_SECONDS
         process.start()
         self._process = process
-        threading.Thread(target=self._watch, args=(process,), daemon=True).start()
+        threading.Thread(target=self._supervise, args=(process,), daemon=True).start()
         theirs.close()
         self.openings += 1
         try:
@@ -93,7 +93,7 @@ class Workshop:
         self._pipe = pipe
         return dict(said)
 
-    def restore(self, wanted: Wanted, seconds: float) -> Restored:
+    def restore(self, wanted: RestoreRequest, seconds: float) -> Restored:
         """The restored picture; Refusal where there is none. After `seconds` the process is killed: `ready` is False."""
         assert self._pipe is not None, "open it first"
         self._deadline, self._lost = time.monotonic() + seconds, "crashed"
@@ -112,7 +112,7 @@ class Workshop:
 
     def abandon(self, abandoned: bool = True) -> None:
         """Have the picture given up that is being restored; False: before the next one. From any thread."""
-        self._pulse.abandoned = abandoned
+        self._heartbeat.abandoned = abandoned
 
     def stop(self) -> None:
         """Kill the process for good, from any thread: what it was restoring is refused."""
@@ -132,15 +132,15 @@ class Workshop:
         self._sha256 = self._sha256 or facts["sha256"]
         if facts["sha256"] != self._sha256:
             raise UserError(
-                f"{self._means.ticket} was replaced: its SHA-256 digest is {facts['sha256']}, expected {self._sha256} as "
+                f"{self._options.ticket} was replaced: its SHA-256 digest is {facts['sha256']}, expected {self._sha256} as "
                 "when the server began; put that ticket back, or start the server again"
             )
 
-    def _watch(self, process: BaseProcess) -> None:
+    def _supervise(self, process: BaseProcess) -> None:
         """Kill the process when it has missed its beats or a deadline, until it ends."""
-        beats, missed = self._pulse.beats, 0
+        beats, missed = self._heartbeat.beats, 0
         while not wait([process.sentinel], BEAT_SECONDS):
-            opened, before, beats = self._pipe is not None, beats, self._pulse.beats
+            opened, before, beats = self._pipe is not None, beats, self._heartbeat.beats
             missed = missed + 1 if opened and beats == before else 0
             if missed >= SILENT_BEATS or time.monotonic() > self._deadline or self._stopped:
                 self._lost = "unready" if missed >= SILENT_BEATS else "late"
@@ -161,8 +161,8 @@ class Workshop:
             self._process = None
 
 
-def _restore(means: Means, pulse: Pulse, pipe: Connection) -> None:
+def _restore(options: WorkerOptions, heartbeat: Heartbeat, pipe: Connection) -> None:
     terminal.guard()
     from mirl.serve.restoring import serve  # and with it torch, which the server itself does without
 
-    serve(means, pulse, pipe)
+    serve(options, heartbeat, pipe)

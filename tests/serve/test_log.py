@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from mirl.serve.log import Sparse
+from mirl.serve.log import RateLimitFilter
 
 
 def test_so_many_records_pass_and_the_next_says_how_many_did_not(
@@ -12,8 +12,8 @@ def test_so_many_records_pass_and_the_next_says_how_many_did_not(
 ) -> None:
     now = 1000.0
     monkeypatch.setattr("mirl.serve.log.time.monotonic", lambda: now)
-    logger, sparse = logging.getLogger("tests.sparse"), Sparse(most=2, seconds=60)
-    logger.addFilter(sparse)
+    logger, limited = logging.getLogger("tests.limited"), RateLimitFilter(most=2, seconds=60)
+    logger.addFilter(limited)
     try:
         for number in range(100):
             logger.error("failure %d", number)
@@ -22,4 +22,4 @@ def test_so_many_records_pass_and_the_next_says_how_many_did_not(
         logger.error("failure %d", 100)
         assert caplog.messages[2:] == ["failure 100 (98 messages left out before)"]
     finally:
-        logger.removeFilter(sparse)
+        logger.removeFilter(limited)

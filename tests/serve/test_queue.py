@@ -7,25 +7,25 @@ from typing import Any, cast
 import pytest
 
 from mirl.serve.limits import Limits
-from mirl.serve.messages import Restored, Wanted
+from mirl.serve.messages import Restored, RestoreRequest
 from mirl.serve.metrics import Metrics
 from mirl.serve.queue import Queue
 from mirl.serve.refusal import Refusal
-from mirl.serve.workshop import Workshop
+from mirl.serve.worker import Worker
 
 TICKET = {"name": "tiny", "sha256": "0" * 64}
 RESTORED = Restored(data=b"", media_type="", pixels=1, seconds=1)
 
 
 class Process:
-    """Stands for a workshop: remembers what it is told to give up."""
+    """Stands for a worker: remembers what it is told to give up."""
 
     ready, abandoned = True, False
 
     def abandon(self, abandoned: bool = True) -> None:
         self.abandoned = abandoned
 
-    def restore(self, wanted: Wanted, seconds: float) -> Restored:
+    def restore(self, wanted: RestoreRequest, seconds: float) -> Restored:
         raise AssertionError("the test answers")
 
 
@@ -47,9 +47,9 @@ def test_only_the_picture_of_who_has_gone_is_given_up(
 
     async def scene() -> bool:
         process = Process()
-        queue = Queue(cast(Workshop, process), Limits(), Metrics(TICKET))
+        queue = Queue(cast(Worker, process), Limits(), Metrics(TICKET))
         running = asyncio.create_task(queue.run())
-        first, second = (asyncio.create_task(queue.restored(Wanted(data=b""))) for _ in range(2))
+        first, second = (asyncio.create_task(queue.restored(RestoreRequest(data=b""))) for _ in range(2))
         await until(lambda: len(begun) == 1)
         if answered:  # in the same turn of the loop in which its client goes
             begun[0].set_result(RESTORED)
@@ -70,9 +70,9 @@ def test_who_waited_for_a_process_that_is_begun_is_told_so(ready: bool, outcome:
     async def scene() -> str:
         process = Process()
         process.ready = ready
-        queue = Queue(cast(Workshop, process), Limits(seconds=0.01), Metrics(TICKET))
+        queue = Queue(cast(Worker, process), Limits(seconds=0.01), Metrics(TICKET))
         with pytest.raises(Refusal) as refused:
-            await queue.restored(Wanted(data=b""))
+            await queue.restored(RestoreRequest(data=b""))
         return refused.value.outcome
 
     assert asyncio.run(scene()) == outcome
