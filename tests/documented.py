@@ -19,9 +19,10 @@ def documented(title: str) -> str:
 
 
 def commands(tool: str) -> list[str]:
-    """Every line of README.md that runs `tool`, in its blocks and between its words, without what is said beside it."""
-    lines = re.findall(rf"(?:^|`)({tool} [^`\n]*)", (ROOT / "README.md").read_text(), re.MULTILINE)
-    return [re.split(r"\s{2,}#", line)[0].strip() for line in lines]
+    """Every command that runs `tool` in README.md and docs/running.md, without what is said beside it; each once."""
+    text = "\n".join((ROOT / page).read_text() for page in ("README.md", "docs/running.md"))
+    lines = re.findall(rf"(?:^|`)({tool} [^`\n]*)", text, re.MULTILINE)
+    return list(dict.fromkeys(re.split(r"\s{2,}#", line)[0].strip() for line in lines))
 
 
 def environment(**more: str) -> dict[str, str]:

@@ -76,3 +76,9 @@ def test_what_a_line_belongs_in_exists() -> None:
     named = set(re.findall(r"`((?:mirl|flows|infra|benchmarks|tests|docs)/[\w./]*)`", text))
     assert len(named) > 20
     assert [name for name in sorted(named) if not (ROOT / name).exists()] == []
+
+
+def test_the_readme_is_short() -> None:
+    lines = (ROOT / "README.md").read_text().splitlines()
+    assert len(lines) < 130
+    assert [number for number, line in enumerate(lines, 1) if len(line) > 120] == []

@@ -48,7 +48,7 @@ def command_lines() -> Iterator[tuple[str, str]]:
             r"<<(\w+)\n.*?^\1$", "", path.read_text(), flags=re.DOTALL | re.MULTILINE
         )  # what is read
         yield from ((path.name, line) for line in text.splitlines() if not line.startswith("#"))
-    for page in (INFRA / "README.md", ROOT / "README.md"):
+    for page in (INFRA / "README.md", ROOT / "README.md", ROOT / "docs" / "running.md"):
         for block in re.findall(r"^```\w*\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE):
             yield from ((page.name, line) for line in block.splitlines())
 
