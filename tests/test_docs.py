@@ -78,6 +78,21 @@ def test_what_a_line_belongs_in_exists() -> None:
     assert [name for name in sorted(named) if not (ROOT / name).exists()] == []
 
 
+def test_the_index_names_every_page_of_docs() -> None:
+    linked = {
+        (DOCS / link).resolve() for link in re.findall(r"]\(([^)#]+)\)", (DOCS / "README.md").read_text())
+    }
+    missing = [page for page in DOCS.rglob("*.md") if page != DOCS / "README.md" and page not in linked]
+    assert missing == []
+
+
+def test_the_index_gives_decisions_their_titles() -> None:
+    index = (DOCS / "README.md").read_text()
+    for page in sorted((DOCS / "adr").glob("*.md")):
+        number, title = page.read_text().splitlines()[0].removeprefix("# ").split(". ", 1)
+        assert f"\n{number}. [{title}](adr/{page.name})\n" in index
+
+
 def test_the_readme_is_short() -> None:
     lines = (ROOT / "README.md").read_text().splitlines()
     assert len(lines) < 130
