@@ -17,6 +17,12 @@ from mirl.sparsity.masks import Masks
 from mirl.tickets import writing
 from mirl.tickets.lineage import Lineage
 from mirl.tickets.ticket import Ticket
+from tests.skips import (  # noqa: F401  # hooks of pytest
+    pytest_collectreport,
+    pytest_runtest_logreport,
+    pytest_sessionfinish,
+    pytest_terminal_summary,
+)
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
