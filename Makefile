@@ -6,7 +6,7 @@ BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help demo test check format same ui lock clean show-kill server worker deploy results test-cluster
+.PHONY: help demo test check format same coverage ui lock clean show-kill server worker deploy results test-cluster
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -41,6 +41,9 @@ demo: .venv/done ## train, prove, promote and use a winning ticket (about 5 minu
 
 test: .venv/done ## run the tests
 	python -m pytest -n 2 --dist loadfile
+
+coverage: .venv/done ## run the tests, and say which lines of mirl and flows they run
+	python -m pytest -n 2 --dist loadfile --cov --cov-report=term
 
 test-cluster: .venv/cluster ## two worker hosts, PostgreSQL and sshd in network namespaces (root; Debian packages; a quarter of an hour)
 	python -m pytest -m cluster tests/cluster tests/flows/lottery/test_lost.py
