@@ -11,6 +11,7 @@ from mirl.methods.rewind import Rewind, RewindArm
 from mirl.networks import NetworkSection, build, prunable
 from mirl.records import NullSink
 from mirl.sparsity.mask import Mask
+from mirl.sparsity.masks import Masks
 from mirl.training import malloc
 from mirl.training.context import TrainingContext
 from mirl.training.device import reproducibly
@@ -25,11 +26,14 @@ class Ours:
 
     def __init__(self, blocks: list[int], refinement: int, device: torch.device) -> None:
         options = {"blocks": blocks, "refinement": refinement}
-        self.network = build(NetworkSection(name="promptir", options=options)).to(device)
+        section = NetworkSection(name="promptir", options=options)
+        self.network = build(section).to(device)
         origin = copied(self.network.state_dict())
         mask = Mask.full({name: origin[name] for name in prunable(self.network, prompts=False)})
         trained = {name: moved(tensor) for name, tensor in origin.items()}
-        self.parent = Parent(weights=trained, mask=mask, origin=origin, origin_step=0)
+        self.parent = Parent(
+            network=section, state=trained, masks=Masks.one(mask), origin=origin, origin_step=0
+        )
 
     def prune(self, scope: str) -> None:
         """From the trained network to the origin under a mask of four fifths."""
@@ -49,7 +53,7 @@ class Ours:
         self.run = TrainingRun(self.network.train(), self.plan, source, section, context)
 
     def step(self, batch: Batch) -> None:
-        self.run.take_step((batch.degraded_BCHW, batch.clean_BCHW))
+        self.run.take_step(batch)
 
     def steps(self, batch: Batch, count: int, threads: int) -> None:
         """As many, as reproducibly and with freed memory kept as `train` does; the first of them pays for its pages."""

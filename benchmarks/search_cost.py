@@ -23,7 +23,7 @@ from scipy.stats import t as student
 from benchmarks.rounds import score_missing, train_missing
 from mirl.config import read_yaml
 from mirl.evaluation.winning import Difference, RuleSection, difference
-from mirl.networks import NetworkSection, build
+from mirl.networks import build
 from mirl.sparsity.accounting import macs, training_flops
 from mirl.study.params import ROOT_TICKET, Params
 from mirl.study.study import Study
@@ -147,7 +147,7 @@ def search(study: Study, seed: int, name: str, last: str) -> Search:
     steps, dense, kept = 0, 0.0, 0.0
     for key in chain:
         ticket = read(study.files.ticket(key) / "ticket.safetensors")
-        network = build(NetworkSection.read(ticket.network, key))
+        network = build(ticket.network)
         work = macs(network, ticket.mask, batches.patch, batches.patch)
         flops = training_flops(work, ticket.lineage.steps * batches.batch)
         steps, dense, kept = steps + ticket.lineage.steps, dense + flops.dense, kept + flops.kept
