@@ -1,7 +1,8 @@
 """The registered model as code: MLflow copies this file beside the ticket file, and runs it to load both.
 
 One column `image`. Each value is an encoded picture (bytes, or base64 text) or a uint8 array of height, width
-and red, green, blue; it comes back restored, of the same size: as PNG bytes, or as an array.
+and red, green, blue; it comes back restored, of the same size: as PNG bytes, or as an array. The parameter `task` says what
+to undo, for a ticket that has to be told.
 """
 
 import base64
@@ -33,22 +34,25 @@ class TicketModel(PythonModel):
     def predict(
         self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None
     ) -> pd.DataFrame:
-        """Restore the column `image`; UserError at a value that is no picture."""
-        return pd.DataFrame(
-            {"image": pd.Series([self._restored(value) for value in model_input["image"]], dtype=object)}
-        )
+        """Restore the column `image`. Raises UserError at a value that is no picture, or if there is no such task."""
+        task = str((params or {}).get("task", ""))
+        restored = [self._restored(value, task) for value in model_input["image"]]
+        return pd.DataFrame({"image": pd.Series(restored, dtype=object)})
 
-    def _restored(self, value: Any) -> Any:
-        return self.restorer(value) if isinstance(value, np.ndarray) else self._restored_file(value)
+    def _restored(self, value: Any, task: str) -> Any:
+        if isinstance(value, np.ndarray):
+            return self.restorer(value, task=task)
+        return self._restored_file(value, task)
 
-    def _restored_file(self, value: Any) -> bytes:
+    def _restored_file(self, value: Any, task: str) -> bytes:
         """PNG bytes of the picture that `value` encodes, by the rules of `mirl restore`: grey stays grey."""
         try:
             data = base64.b64decode(value, validate=True) if isinstance(value, str) else bytes(value)
         except (binascii.Error, TypeError) as error:
             raise UserError(f"an image is neither bytes, base64 nor uint8 values ({error})") from None
         photograph = image_file.decode(data, "an image")
-        return image_file.encode(photograph.with_pixels(self.restorer(photograph.rgb_HWC)), "PNG", "an image")
+        restored = photograph.with_pixels(self.restorer(photograph.rgb_HWC, task=task))
+        return image_file.encode(restored, "PNG", "an image")
 
 
 mlflow.models.set_model(TicketModel())

@@ -11,7 +11,7 @@ from pathlib import Path
 import mlflow.pyfunc
 from mlflow.models import Model, ModelSignature
 from mlflow.models.model import MLMODEL_FILE_NAME
-from mlflow.types.schema import ColSpec, Schema
+from mlflow.types.schema import ColSpec, DataType, ParamSchema, ParamSpec, Schema
 from packaging.requirements import Requirement
 
 import mirl
@@ -22,7 +22,9 @@ TICKET_PLACE = "artifacts/ticket.safetensors"
 """Where the ticket file lies in a model's folder."""
 
 SIGNATURE = ModelSignature(
-    inputs=Schema([ColSpec("binary", "image")]), outputs=Schema([ColSpec("binary", "image")])
+    inputs=Schema([ColSpec("binary", "image")]),
+    outputs=Schema([ColSpec("binary", "image")]),
+    params=ParamSchema([ParamSpec("task", DataType.string, "")]),
 )
 
 

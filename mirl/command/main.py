@@ -106,6 +106,10 @@ def _add_restore_command(commands: Any) -> None:
         help="of what goes to standard output (default: that of the input)",
     )
     restore.add_argument(
+        "--task", default="", metavar="TASK",
+        help="what to undo, such as derain, for a ticket that has to be told (`mirl inspect` shows its routing)",
+    )  # fmt: skip
+    restore.add_argument(
         "--force",
         action="store_true",
         help="write over files that exist (else those in a folder stay, and a single one is refused)",
@@ -186,7 +190,11 @@ def _restore(wanted: argparse.Namespace) -> int:
 
     ticket = wanted.ticket or address.CHAMPION
     options = restore.RestoreOptions(
-        memory=wanted.memory, force=wanted.force, threads=wanted.threads, format=wanted.format
+        memory=wanted.memory,
+        force=wanted.force,
+        threads=wanted.threads,
+        format=wanted.format,
+        task=wanted.task,
     )
     return restore.run(wanted.inputs, wanted.out, ticket, options)
 

@@ -29,6 +29,8 @@ class RestoreOptions:
     """Of the CPU; None: one for each core."""
     format: str | None = None
     """Of what goes to standard output; None: that of the input."""
+    task: str = ""
+    """What to undo, for a ticket that has to be told."""
 
 
 def run(inputs: Sequence[str], out: str, ticket: str, options: RestoreOptions) -> int:
@@ -56,7 +58,12 @@ def run(inputs: Sequence[str], out: str, ticket: str, options: RestoreOptions) -
         print(stay)
         return _told(planned.empty)
     loaded = reading.read(ticket_file(ticket))
+    if options.task and len(loaded.masks) == 1:
+        print(
+            f"mirl: --task has no effect: {loaded.lineage.name} restores every image alike", file=sys.stderr
+        )
     restorer = Restorer(loaded, threads=options.threads, memory=options.memory)
+    restorer.refuse(options.task)  # once, and not for each photograph
     started = time.monotonic()
     failures = restore_all(restorer, jobs, options, alone=len(planned.restore) + len(planned.empty) == 1)
     seconds = time.monotonic() - started
@@ -117,7 +124,7 @@ def restore(restorer: Restorer, job: Job, options: RestoreOptions, advance: Adva
         photograph = image_file.read(job.source, options.memory)
     if job.target != PIPE:
         image_file.check_target(job.target, options.force)
-    photograph = photograph.with_pixels(restorer(photograph.rgb_HWC, advance))
+    photograph = photograph.with_pixels(restorer(photograph.rgb_HWC, advance, options.task))
     if job.target == PIPE:
         format = image_file.FORMATS[f".{options.format}"] if options.format else photograph.format
         sys.stdout.buffer.write(image_file.encode(photograph, format, "standard output"))

@@ -17,8 +17,9 @@ from torch import Tensor
 from mirl.config import Section
 from mirl.evaluation.protocols import PROTOCOLS, Protocol, prepare
 
-Restore = Callable[[Tensor], Tensor]
-"""Float BCHW in about [0, 1], any height and width, to the same shape; pads and picks its device itself."""
+Restore = Callable[[Tensor, str], Tensor]
+"""Float BCHW in about [0, 1], any height and width, and the restoration task, which a blind restorer ignores, to the same
+shape; it pads and picks its device itself."""
 
 Progress = Callable[[int, int], None]
 """Takes (rows done, rows in all)."""
@@ -105,7 +106,7 @@ def pictures(restore: Restore, items: Iterable[TestImage], section: EvaluateSect
     with torch.inference_mode():
         for item in _chosen(items, section.pictures):
             degraded, clean = prepare(protocol, item.image, item.task, item.clean_HWC, item.degraded_HWC)
-            trio = (degraded, _restored(restore, degraded), clean)
+            trio = (degraded, _restored(restore, degraded, item.task), clean)
             found.append(
                 ExamplePicture(
                     item.image,
@@ -129,7 +130,7 @@ def summary(frame: pd.DataFrame, protocol: str) -> dict[str, float]:
 def _row(restore: Restore, protocol: Protocol, item: TestImage) -> dict[str, object]:
     degraded, clean = prepare(protocol, item.image, item.task, item.clean_HWC, item.degraded_HWC)
     start = time.perf_counter()
-    output = _restored(restore, degraded)
+    output = _restored(restore, degraded, item.task)
     seconds = time.perf_counter() - start
     measured = protocol.measure(protocol.finish(output), clean)
     before = protocol.measure(protocol.finish(degraded), clean)
@@ -145,9 +146,9 @@ def _row(restore: Restore, protocol: Protocol, item: TestImage) -> dict[str, obj
     }
 
 
-def _restored(restore: Restore, degraded_HWC: np.ndarray) -> np.ndarray:
+def _restored(restore: Restore, degraded_HWC: np.ndarray, task: str) -> np.ndarray:
     degraded_BCHW = torch.from_numpy(degraded_HWC).permute(2, 0, 1)[None]
-    output_BCHW = restore(degraded_BCHW)
+    output_BCHW = restore(degraded_BCHW, task)
     if output_BCHW.shape != degraded_BCHW.shape:
         raise ValueError(f"restorer made {tuple(output_BCHW.shape)} of {tuple(degraded_BCHW.shape)}")
     output_HWC: np.ndarray = output_BCHW[0].permute(1, 2, 0).float().cpu().contiguous().numpy()

@@ -76,10 +76,15 @@ def _restore(queue: Queue, limits: Limits, metrics: Metrics, ticket: dict[str, A
                 request.state.has_place = False
 
     @router.post("/restore", dependencies=[Depends(place)], response_class=Response, **RESTORE)
-    async def restore(request: Request) -> Response:
-        """Restore the picture that is the body; it comes back in its own format, unless `Accept` leaves that out."""
+    async def restore(request: Request, task: str = "") -> Response:
+        """Restore the picture that is the body; it comes back in its own format, unless `Accept` leaves that out.
+
+        `task`: what to undo, for a ticket that has to be told (`/ticket` shows its routing); others restore all alike.
+        """
         wanted = RestoreRequest(
-            data=await body.read(request, limits), accept=", ".join(request.headers.getlist("accept"))
+            data=await body.read(request, limits),
+            accept=", ".join(request.headers.getlist("accept")),
+            task=task,
         )
         restored = await body.unless_gone(request, queue.restored(wanted))
         metrics.count(RESTORED)
@@ -103,7 +108,7 @@ def _status_routes(queue: Queue, limits: Limits, metrics: Metrics, ticket: dict[
 
     @router.get("/ticket")
     async def _ticket() -> dict[str, Any]:
-        """The ticket that restores: name, arm, method, densities, network, sha256 and size of its file."""
+        """The ticket that restores: name, arm, method, densities, network, routing, sha256 and size of its file."""
         return ticket
 
     @router.get("/limits")

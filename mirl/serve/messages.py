@@ -25,6 +25,8 @@ class RestoreRequest:
     data: bytes
     accept: str = ""
     """As the header of that name; empty: anything."""
+    task: str = ""
+    """What to undo, for a ticket that has to be told."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -59,6 +59,7 @@ def facts(ticket: Ticket, path: Path) -> dict[str, Any]:
         "method": ticket.lineage.method,
         "density": ticket.densities._asdict(),
         "network": ticket.network.spec(),
+        "routing": ticket.routing.model_dump(mode="json"),
         "sha256": ticket.sha256,
         "bytes": path.stat().st_size,
     }
@@ -77,10 +78,11 @@ def answer(
     try:
         own = header(wanted.data, options.pixels)
         target = chosen(own, wanted.accept)
+        restorer.refuse(wanted.task)
         go_on()
         photograph = decode(wanted.data, "the picture", options.memory)
         go_on()
-        restored = photograph.with_pixels(restorer(photograph.rgb_HWC, go_on))
+        restored = photograph.with_pixels(restorer(photograph.rgb_HWC, go_on, wanted.task))
         encoded = encode(restored, target, "the picture")
     except Refusal as refusal:
         return refusal

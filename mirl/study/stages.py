@@ -96,7 +96,7 @@ def evaluate(study: Study, key: str) -> None:
     shutil.rmtree(
         files.checkpoint(ticket.lineage.fingerprint).parent, ignore_errors=True
     )  # DVC has the ticket
-    images = list(held_out_images(study.root))
+    images = [image for image in held_out_images(study.root) if ticket.routing.serves(image.task)]
     bar = ImageBar(f"evaluate {key}", study.should_stop)
     with files.making(files.scores(key)) as draft, memory_in_words(device), bar:
         frame = score(restorer.run, images, section, bar)
@@ -105,7 +105,7 @@ def evaluate(study: Study, key: str) -> None:
         write_json(draft / "metrics.json", ticket_folder.metrics(ticket) | summary(frame, decisive))
         probe_BCHW = torch.rand(1, 3, PROBE_SIDE, PROBE_SIDE, generator=torch.Generator().manual_seed(0))
         found = collapse.findings(
-            restorer.network, ticket.mask, probe_BCHW.to(device_of(machine)), frame, decisive
+            ticket.built().to(device), ticket.mask, probe_BCHW.to(device_of(machine)), frame, decisive
         )
         write_json(draft / "findings.json", [finding.plain() for finding in found])
         write_pictures(pictures(restorer.run, images, section), draft / "pictures")

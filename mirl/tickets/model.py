@@ -42,13 +42,14 @@ class SparseModel:
         """Kept fractions of the union. Every floating-point tensor of the state counts as trainable."""
         return densities(self.mask, sum(t.numel() for t in self.state.values() if torch.is_floating_point(t)))
 
-    def built(self) -> Network:
-        """The network with its weights, on the CPU, channels-last. Raises UserError as `outline`.
+    def built(self, mask: str = "") -> Network:
+        """The network with the weights that one of the masks keeps, or any of them, on the CPU, channels-last.
 
-        Shares the memory of weights that lie alike: nobody writes into them.
+        Shares the memory of weights that lie alike: nobody writes into them. Raises UserError as `outline`.
         """
         network = self.outline()
-        laid = {name: _laid_as(like, self.state[name]) for name, like in network.state_dict().items()}
+        state = self.masks[mask].apply(self.state) if mask and len(self.masks) > 1 else self.state
+        laid = {name: _laid_as(like, state[name]) for name, like in network.state_dict().items()}
         network.load_state_dict(laid, assign=True)
         return network
 

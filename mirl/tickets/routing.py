@@ -18,6 +18,10 @@ class Static(Section):
         """The masks that it chooses among, of those that the model has."""
         return known
 
+    def serves(self, task: str) -> bool:
+        """Whether there is a mask for that restoration task."""
+        return True
+
 
 class ByTask(Section):
     """The mask of the restoration task that is asked for: who restores says which it is."""
@@ -29,6 +33,10 @@ class ByTask(Section):
     def masks(self, known: Sequence[str]) -> Sequence[str]:
         """The masks that it chooses among, of those that the model has."""
         return list(dict.fromkeys(self.tasks.values()))
+
+    def serves(self, task: str) -> bool:
+        """Whether there is a mask for that restoration task."""
+        return task in self.tasks
 
 
 Routing = Annotated[Static | ByTask, Field(discriminator="kind")]

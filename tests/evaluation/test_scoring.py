@@ -26,11 +26,11 @@ def items(count: int = 3) -> list[TestImage]:
     return found
 
 
-def identity(x: Tensor) -> Tensor:
+def identity(x: Tensor, task: str) -> Tensor:
     return x
 
 
-def unhaze(x: Tensor) -> Tensor:
+def unhaze(x: Tensor, task: str) -> Tensor:
     return (x - 100 / 255) * 2
 
 
@@ -86,7 +86,7 @@ def test_progress_counts_to_the_end() -> None:
 def test_a_restorer_gets_whole_images_of_any_size_under_strict() -> None:
     shapes = []
 
-    def restore(x: Tensor) -> Tensor:
+    def restore(x: Tensor, task: str) -> Tensor:
         shapes.append(tuple(x.shape))
         return x
 
@@ -95,14 +95,14 @@ def test_a_restorer_gets_whole_images_of_any_size_under_strict() -> None:
 
 
 def test_values_that_are_not_finite_count_as_black() -> None:
-    broken = score(lambda x: torch.full_like(x, float("nan")), items(1), EvaluateSection())
-    black = score(torch.zeros_like, items(1), EvaluateSection())
+    broken = score(lambda x, task: torch.full_like(x, float("nan")), items(1), EvaluateSection())
+    black = score(lambda x, task: torch.zeros_like(x), items(1), EvaluateSection())
     assert broken["psnr_db"].tolist() == black["psnr_db"].tolist()
 
 
 def test_a_restorer_that_changes_the_size_is_our_mistake() -> None:
     with pytest.raises(ValueError, match="restorer made"):
-        score(lambda x: x[..., 1:], items(1), EvaluateSection())
+        score(lambda x, task: x[..., 1:], items(1), EvaluateSection())
 
 
 def test_the_mean_is_over_tasks_not_images() -> None:
@@ -143,3 +143,15 @@ def test_pictures_are_8_bit_crops_of_one_place() -> None:
 def test_a_section_that_cannot_be_is_refused(values: dict[str, object], message: str) -> None:
     with pytest.raises(UserError, match=message):
         EvaluateSection.read(values, "params.yaml")
+
+
+def test_the_restorer_is_told_the_task_of_each_image() -> None:
+    told: list[str] = []
+
+    def restore(x: Tensor, task: str) -> Tensor:
+        told.append(task)
+        return x
+
+    score(restore, items(2), EvaluateSection())
+    pictures(restore, items(1), EvaluateSection(pictures=1))
+    assert told == ["dehaze", "dehaze", "denoise_25", "denoise_25", "dehaze", "denoise_25"]

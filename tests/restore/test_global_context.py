@@ -95,8 +95,8 @@ def test_every_network_is_told(name: str, make_ticket: Any) -> None:
     memory = whole.memory_for(112 * 112, image_HWC.shape[:2], 1)
     expected_HWC, told = whole(image_HWC), Restorer(ticket, memory=memory)
     untold = Restorer(ticket, memory=memory)
-    untold._global_context.showing = lambda context: torch.no_grad()  # type: ignore[assignment, return-value]
-    untold._global_context.count = 0
+    untold._first.global_context.showing = lambda context: torch.no_grad()  # type: ignore[assignment, return-value]
+    untold._first.global_context.count = 0
     error, before = (
         np.abs(restorer(image_HWC).astype(int) - expected_HWC).mean() for restorer in (told, untold)
     )

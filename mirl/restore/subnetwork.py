@@ -1,0 +1,71 @@
+"""One sub-network of a model, ready to run.
+
+Dimensions: B batch, C channels, H height, W width; h and w those of a tile.
+"""
+
+from contextlib import AbstractContextManager
+
+import torch
+from torch import Tensor, nn
+
+from mirl.networks import Network
+from mirl.restore.global_context import GlobalContext, TileContext
+from mirl.restore.memory import bytes_per_pixel
+from mirl.restore.pad import pad
+from mirl.restore.threads import outside, torch_threads
+from mirl.restore.tile import spans
+
+
+class Subnetwork:
+    """Runs a network, on a CPU without its zeros if `skip_zeros` says so. The arguments are those of `Restorer`."""
+
+    def __init__(self, network: Network, threads: int | None, device: str, skip_zeros: bool) -> None:
+        self.network = network.to(device).eval()
+        self.multiple = network.multiple
+        """What the height and width of a tile are multiples of, in pixels."""
+        self.global_context = GlobalContext(self.network)
+        # Now, while nobody restores: it puts other weights into the network for a moment.
+        self.bytes_per_pixel = bytes_per_pixel(self.network, self.multiple)
+        """Memory that the network takes for each pixel of the image or tile that it works on."""
+        self.held = 0
+        """Bytes that the kernels keep."""
+        self._threads, self._device = threads, device
+        self._forward: nn.Module = self.network
+        self.is_accelerated = skip_zeros and device == "cpu"
+        if self.is_accelerated:
+            # With a compiler, which an evaluation need not wait for.
+            from mirl.runtime.engine import accelerate, bytes_held
+
+            self._forward = accelerate(self.network, threads or outside())
+            self.held = bytes_held(self.network)
+            self._threads = 1  # of torch: others would wait busily where the kernels' threads work
+
+    @property
+    def weight_bytes(self) -> int:
+        """Bytes of its weights."""
+        return sum(tensor.nbytes for tensor in self.network.state_dict().values())
+
+    def at_work(self) -> AbstractContextManager[object]:
+        """Within, torch works with the threads that suit this sub-network."""
+        return torch_threads(self._threads)
+
+    def warm_up(self) -> None:
+        """What is compiled or loaded once is so now: it is no part of what restoring takes."""
+        side = self.multiple
+        (span,) = spans(side, side, side)
+        context = TileContext(size=(side, side), positions=[(span, span)], known={}, found={})
+        with torch.no_grad(), self.at_work(), self.global_context.showing(context):
+            self.run(torch.zeros(1, 3, side, side))
+        assert len(context.found or {}) == self.global_context.count, (
+            "kernels leave out a statistic of the whole image"
+        )
+
+    def run_any_size(self, image_BCHW: Tensor) -> Tensor:
+        """A whole image through the network: padded, run, cropped."""
+        height, width = image_BCHW.shape[2:]
+        return self.run(pad(image_BCHW, self.multiple))[..., :height, :width]
+
+    def run(self, x_BCHW: Tensor) -> Tensor:
+        """What the network makes of tiles, float32 and not clamped; they come back to the device that they are on."""
+        moved_BCHW = x_BCHW.to(self._device).contiguous(memory_format=torch.channels_last)
+        return self._forward(moved_BCHW).to(x_BCHW.device)

@@ -1,0 +1,96 @@
+"""What chooses the sub-network, and restorers of several."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from mirl.config import UserError
+from mirl.restore.restorer import Restorer
+from mirl.restore.routers import ROUTERS, chosen
+from mirl.sparsity.mask import Mask
+from mirl.sparsity.masks import Masks
+from mirl.tickets.routing import ROUTINGS, ByTask, Static
+from mirl.tickets.ticket import Ticket
+
+IMAGE_HWC = np.random.default_rng(0).integers(0, 256, (24, 40, 3), np.uint8)
+TILES = 66 * 2**20
+"""Memory in which that image is restored in tiles."""
+
+
+@pytest.fixture(scope="module")
+def of_two(make_ticket: Any) -> Ticket:
+    """A ticket with a sub-network of its own for each of two tasks, and weights that both use."""
+    whole = make_ticket("nafnet")
+    draw = torch.Generator().manual_seed(4)
+    masks = Masks(
+        {
+            name: Mask(
+                {key: torch.rand(keep.shape, generator=draw) < 0.7 for key, keep in whole.mask.items()}
+            )
+            for name in ("light", "heavy")
+        }
+    )
+    routing = ByTask(kind="task", tasks={"denoise_25": "light", "derain": "heavy", "dehaze": "heavy"})
+    return replace(whole, state=masks.union.apply(whole.state), masks=masks, routing=routing)
+
+
+def _alone(ticket: Ticket, mask: str) -> Ticket:
+    """The sub-network of a mask as a ticket with nothing else in it."""
+    own = ticket.masks[mask]
+    return replace(ticket, state=own.apply(ticket.state), masks=Masks.one(own), routing=Static())
+
+
+def test_every_routing_has_a_router() -> None:
+    assert ROUTERS.keys() == ROUTINGS.keys()
+
+
+def test_the_only_sub_network_restores_whatever_is_asked_for() -> None:
+    assert chosen(Static(), ["one"], "") == chosen(Static(), ["one"], "derain") == "one"
+
+
+def test_a_routing_by_task_has_to_be_told_one_of_its_tasks(of_two: Ticket) -> None:
+    assert chosen(of_two.routing, list(of_two.masks), "dehaze") == "heavy"
+    with pytest.raises(
+        UserError, match="has to be told what to undo; name a task: denoise_25, derain, dehaze"
+    ):
+        chosen(of_two.routing, list(of_two.masks), "")
+    with pytest.raises(UserError, match="does not undo 'jpeg'; its tasks are denoise_25, derain, dehaze"):
+        chosen(of_two.routing, list(of_two.masks), "jpeg")
+
+
+@pytest.mark.parametrize("skip_zeros", [True, False])
+def test_each_task_is_restored_by_its_own_sub_network_to_the_last_bit(
+    of_two: Ticket, skip_zeros: bool
+) -> None:
+    several = Restorer(of_two, threads=1, skip_zeros=skip_zeros)
+    found = {task: several(IMAGE_HWC, task=task) for task in ("derain", "denoise_25", "dehaze")}
+    for task, mask in (("derain", "heavy"), ("denoise_25", "light"), ("dehaze", "heavy")):
+        alone = Restorer(_alone(of_two, mask), threads=1, skip_zeros=skip_zeros)
+        assert np.array_equal(found[task], alone(IMAGE_HWC))
+        image_BCHW = torch.rand(1, 3, 9, 13, generator=torch.Generator().manual_seed(1))
+        assert torch.equal(several.run(image_BCHW, task), alone.run(image_BCHW))
+    assert not np.array_equal(found["derain"], found["denoise_25"])
+
+
+def test_what_cannot_be_restored_is_refused_before_anything_is_done(of_two: Ticket) -> None:
+    restorer = Restorer(of_two, threads=1, skip_zeros=False)
+    for restore in (
+        lambda: restorer(IMAGE_HWC),
+        lambda: restorer.refuse(""),
+        lambda: restorer.run(torch.zeros(1, 3, 8, 8)),
+    ):
+        with pytest.raises(UserError, match="has to be told"):
+            restore()
+
+
+def test_a_further_sub_network_is_made_when_it_is_needed_and_counts_in_the_memory(of_two: Ticket) -> None:
+    restorer = Restorer(of_two, threads=1)
+    before = restorer.memory_for(10_000, (200, 200), 1)
+    restorer(IMAGE_HWC, task="denoise_25")  # the first, which is there
+    assert restorer.memory_for(10_000, (200, 200), 1) == before
+    restorer(IMAGE_HWC, task="derain")
+    weights = sum(tensor.nbytes for tensor in of_two.state.values())
+    assert restorer.memory_for(10_000, (200, 200), 1) >= before + weights
