@@ -96,3 +96,28 @@ def test_restored_moments_continue_to_the_same_bytes(layer):
     _steps(layer, resumed, 3, seed=2)
     assert torch.equal(layer.weight.detach(), expected)
     assert not torch.equal(expected, start["weight"])
+
+
+def test_rates_go_by_the_longest_beginning_of_a_name(layer):
+    before = {name: p.detach().clone() for name, p in layer.named_parameters()}
+    parameters = dict(layer.named_parameters())
+    optimiser = MaskedAdamW(parameters, Mask({}), {}, weight_decay=0.0, rates={"": 0.5, "weight": 0.0})
+    _steps(layer, optimiser, 1)
+    assert torch.equal(layer.weight.detach(), before["weight"])
+    moved = (layer.bias.detach() - before["bias"]).abs()
+    plain = torch.nn.Linear(4, 3)
+    plain.load_state_dict(before)
+    _steps(plain, MaskedAdamW(dict(plain.named_parameters()), Mask({}), {}, weight_decay=0.0), 1)
+    assert torch.allclose(moved, (plain.bias.detach() - before["bias"]).abs() / 2)
+
+
+def test_a_prunable_parameter_without_a_gradient_is_a_mistake_unless_it_is_frozen_whole(layer):
+    parameters, mask = dict(layer.named_parameters()), Mask.full({"weight": layer.weight})
+    layer.weight.grad, layer.bias.grad = None, torch.ones(3)
+    with pytest.raises(AssertionError, match="no gradient"):
+        MaskedAdamW(parameters, mask, {}, weight_decay=0.1).step(LOSS, 0.01, 1.0)
+    before = layer.weight.detach().clone()
+    layer.bias.grad = torch.ones(3)
+    frozen = {"weight": torch.ones(3, 4, dtype=torch.bool)}
+    MaskedAdamW(parameters, mask, frozen, weight_decay=0.1).step(LOSS, 0.01, 1.0)
+    assert torch.equal(layer.weight.detach(), before)
