@@ -4,6 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
+CURVES = ("loss", "learning_rate", "gradient_norm")
+"""Numbers that every record has beside its step."""
+TERM = "loss/"
+"""Beginning of the column of a term of the loss."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrainRecord:
@@ -19,10 +24,19 @@ class TrainRecord:
     terms: Mapping[str, float] = field(default_factory=dict)
     """The means of the loss's terms by name, over the same steps; empty if the loss has only one."""
 
+    @classmethod
+    def of_row(cls, row: Mapping[str, float]) -> "TrainRecord":
+        """The record that `row` made that row of."""
+        numbers = {curve: float(row[curve]) for curve in CURVES}
+        terms = {
+            name.removeprefix(TERM): float(value) for name, value in row.items() if name.startswith(TERM)
+        }
+        return cls(step=int(row["step"]), terms=terms, **numbers)
+
     def row(self) -> dict[str, float]:
         """The record as one row of numbers, a term of the loss as `loss/<name>`."""
         numbers = {name: value for name, value in vars(self).items() if name != "terms"}
-        return numbers | {f"loss/{name}": value for name, value in self.terms.items()}
+        return numbers | {f"{TERM}{name}": value for name, value in self.terms.items()}
 
 
 class Sink(Protocol):

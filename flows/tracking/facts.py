@@ -69,13 +69,8 @@ class TicketFacts:
         """The training curve."""
         if self.history is None:
             return []
-        frame = pd.read_parquet(self.history, columns=["step", "loss", "learning_rate", "gradient_norm"])
-        return [
-            TrainRecord(
-                step=int(step), loss=float(loss), learning_rate=float(rate), gradient_norm=float(norm)
-            )
-            for step, loss, rate, norm in frame.itertuples(index=False)
-        ]
+        rows = pd.read_parquet(self.history).to_dict("records")
+        return [TrainRecord.of_row({str(name): value for name, value in row.items()}) for row in rows]
 
     def strips(self) -> Iterator[tuple[str, np.ndarray]]:
         """Each `<task>/<image>` with its pictures side by side: uint8 HWC."""

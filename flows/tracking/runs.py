@@ -11,12 +11,11 @@ from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME
 from flows.tracking.store import Store
 from mirl.config import UserError
 from mirl.names import named
-from mirl.records import TrainRecord
+from mirl.records import CURVES, TrainRecord
 
 FINGERPRINT = "mirl.fingerprint"
 STUDY = "mirl.study"
 FLOW_RUN = "flow_run"
-CURVES = ("loss", "learning_rate", "gradient_norm")
 _METRICS_AT_ONCE = 900  # MLflow takes up to 1000 in one request
 
 
@@ -121,11 +120,11 @@ class TicketRun:
         """Add the points of the curves that are missing; `moments` in milliseconds since 1970, else now."""
         now = int(time.time() * 1000)
         points = [
-            Metric(f"train/{curve}", getattr(record, curve), moment, record.step)
+            Metric(f"train/{curve}", value, moment, record.step)
             for record, moment in zip(records, moments or [now] * len(records), strict=True)
             if record.step not in self._logged
-            for curve in CURVES
-            if math.isfinite(getattr(record, curve))
+            for curve, value in record.row().items()
+            if curve != "step" and math.isfinite(value)
         ]
         for start in range(0, len(points), _METRICS_AT_ONCE):
             self.store.client.log_batch(

@@ -13,6 +13,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
+from mirl.records import TERM
+
 PALETTE = 6
 """Colours of arms that the page defines; more arms start again."""
 
@@ -76,7 +78,10 @@ def against_density(title: str, curves: Sequence[Curve], dense: float, degraded:
 
 
 def training(title: str, curves: Sequence[tuple[str, pd.DataFrame]], colour: int | None) -> str:
-    """Training loss (L1, log axis) against steps of one arm's tickets; later rounds in stronger colour."""
+    """Training loss (log axis) against steps of one arm's tickets; later rounds in stronger colour.
+
+    The terms of a loss that has several are dashed, the first in dots, as far as they are above 0.
+    """
     with mpl.rc_context(_STYLE):
         figure = Figure(figsize=(4.0, 2.5), layout="constrained")
         axes = figure.add_subplot()
@@ -86,6 +91,11 @@ def training(title: str, curves: Sequence[tuple[str, pd.DataFrame]], colour: int
             smooth = history["loss"].rolling(max(len(history) // 40, 1), min_periods=1, center=True).mean()
             line_colour = _DENSE if colour is None else _ARMS[colour]
             axes.plot(history["step"], smooth, color=line_colour, alpha=strength, linewidth=1.2, label=name)
+            for number, term in enumerate(column for column in history.columns if column.startswith(TERM)):
+                dashes = (0, (1 + number, 2))
+                label = f"{name}: {term.removeprefix(TERM)}"
+                axes.plot(history["step"], history[term].where(history[term] > 0), color=line_colour,
+                          alpha=strength, linewidth=0.9, linestyle=dashes, label=label)  # fmt: skip
         axes.set_yscale("log")
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axes.yaxis.set_minor_formatter(

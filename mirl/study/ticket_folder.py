@@ -7,6 +7,7 @@ import pandas as pd
 
 from mirl import networks
 from mirl.methods.plan import Parent, Plan, copied
+from mirl.records import CURVES
 from mirl.sparsity.accounting import densities, macs
 from mirl.sparsity.mask import State
 from mirl.study.workspace import read_json, write_json
@@ -71,9 +72,8 @@ def write(
     path = folder / "ticket.safetensors"
     writing.write(ticket, path)
     writing.write_state(origin, folder / "origin.safetensors", ticket.lineage.origin_step)
-    pd.DataFrame(history, columns=["step", "loss", "learning_rate", "gradient_norm"]).to_parquet(
-        folder / "history.parquet", index=False
-    )
+    columns = list(history[0]) if history else ["step", *CURVES]
+    pd.DataFrame(history, columns=columns).to_parquet(folder / "history.parquet", index=False)
     write_json(folder / "metrics.json", metrics(ticket) | {"ticket_mb": path.stat().st_size / 1e6} | spent)
 
 

@@ -1,7 +1,9 @@
 import warnings
 
+import pandas as pd
 import pytest
 
+from mirl.evaluation import figures
 from mirl.evaluation.figures import Curve, against_density
 
 
@@ -16,3 +18,12 @@ def test_an_input_far_below_or_above_is_an_arrow(degraded_db: float, said: str) 
         warnings.simplefilter("error", UserWarning)  # a label far outside leaves no room for the axes
         drawn = against_density("mean", [curve], 30.0, degraded_db)
     assert f">{said}<" in drawn
+
+
+def test_the_terms_of_a_loss_are_drawn_beside_it() -> None:
+    history = pd.DataFrame(
+        {"step": [10, 20], "loss": [0.5, 0.4], "loss/l1": [0.3, 0.3], "loss/balance": [0.2, 0.1]}
+    )
+    plain = figures.training("arm", [("r1", history[["step", "loss"]])], 0)
+    several = figures.training("arm", [("r1", history)], 0)
+    assert several.count("stroke-dasharray") == plain.count("stroke-dasharray") + 2
