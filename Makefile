@@ -46,7 +46,7 @@ coverage: .venv/done ## run the tests, and say which lines of mirl and flows the
 	python -m pytest -n 2 --dist loadfile --cov --cov-report=term
 
 test-cluster: .venv/cluster ## two worker hosts, PostgreSQL and sshd in network namespaces (root; Debian packages; a quarter of an hour)
-	python -m pytest -m cluster tests/cluster tests/flows/lottery/test_lost.py
+	python -m pytest -m cluster tests/cluster tests/flows/orchestration/test_lost.py
 
 check: .venv/done ## ruff, types, layering
 	ruff check .
@@ -71,16 +71,16 @@ server worker: export MIRL_CACHE ?= $(CURDIR)/.dvc/cache
 
 HOST ?= 127.0.0.1
 server: .venv/done ## Prefect, MLflow and the worker that runs lotteries: make server HOST=10.0.0.5 (default 127.0.0.1)
-	python -m flows.lottery.servers --host $(HOST)
+	python -m flows.orchestration.servers --host $(HOST)
 
 worker: .venv/done ## a worker on this machine: make worker POOL=gpu (or cpu)
-	python -m flows.lottery.deployments worker $(POOL)
+	python -m flows.orchestration.deployments worker $(POOL)
 
 deploy: .venv/done ## tell Prefect's server what there is to run: make deploy REPOSITORY=... REVISION=... (default: origin, HEAD)
-	python -m flows.lottery.deployments register $(if $(REPOSITORY),--repository $(REPOSITORY)) $(if $(REVISION),--revision $(REVISION))
+	python -m flows.orchestration.deployments register $(if $(REPOSITORY),--repository $(REPOSITORY)) $(if $(REVISION),--revision $(REVISION))
 
 results: .venv/done ## bring what the last lottery on workers has made into this folder
-	python -m flows.lottery.results
+	python -m flows.orchestration.results
 
 show-kill: .venv/done ## kill a training three times at random, and compare its ticket with an undisturbed one
 	python benchmarks/kill_and_resume.py

@@ -97,7 +97,7 @@ def measure_ways(folder: Path, study: str, threads: int, changes: list[str]) -> 
                 _said(
                     sys.executable,
                     "-m",
-                    "flows.lottery.results",
+                    "flows.orchestration.results",
                     folder=place / "clone",
                     environment=environment,
                 )
@@ -117,7 +117,7 @@ def measure_cached(folder: Path, counts: list[int], repeats: int) -> int:
     times: dict[int, list[float]] = {count: [] for count in counts}
     for _ in range(repeats):  # in turn, so that a slow minute falls on all
         for count, place in places.items():
-            times[count].append(_timed(sys.executable, "-m", "flows.lottery", folder=place))
+            times[count].append(_timed(sys.executable, "-m", "flows.orchestration", folder=place))
     for count, seconds in times.items():
         medians[count] = statistics.median(seconds)
         each = " ".join(f"{value:.1f}" for value in sorted(seconds))
@@ -176,7 +176,7 @@ def _made(place: Path, count: int) -> Path:
         for key in keys:
             STAGES[stage](study, key)  # as DVC would, in one process: seconds instead of minutes
     _said("dvc", "commit", "--force", "--quiet", folder=repository)
-    _timed(sys.executable, "-m", "flows.lottery", folder=repository)  # brings the tickets into MLflow
+    _timed(sys.executable, "-m", "flows.orchestration", folder=repository)  # brings the tickets into MLflow
     return repository
 
 
@@ -207,14 +207,14 @@ def _cluster(repository: Path, place: Path, workers: int) -> Iterator[dict[str, 
     }  # fmt: skip
     environment.pop("MLFLOW_TRACKING_URI", None)
     with ExitStack() as stack:
-        servers = stack.enter_context(_begun("flows.lottery.servers", place / "clone", environment))
+        servers = stack.enter_context(_begun("flows.orchestration.servers", place / "clone", environment))
         _await_start(servers)  # the last to start is the worker that runs lotteries
         environment |= login.kept(place / "clone")
-        registered = ["-m", "flows.lottery.deployments", "register", "--repository", str(repository)]
+        registered = ["-m", "flows.orchestration.deployments", "register", "--repository", str(repository)]
         _said(sys.executable, *registered, folder=place / "clone", environment=environment)
         for _ in range(workers):
             log = stack.enter_context(
-                _begun("flows.lottery.deployments worker cpu", place / "clone", environment)
+                _begun("flows.orchestration.deployments worker cpu", place / "clone", environment)
             )
             _await_start(log)
         yield environment

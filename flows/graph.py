@@ -61,19 +61,19 @@ def read_graph(root: Path, targets: Sequence[str] = ()) -> dict[str, Node]:
     UserError where dvc.yaml or params.yaml is wrong, a target is no stage, or a stage reads what is not there.
     """
     with _opened(root) as repo:
-        graph, ground = repo.index.graph, _Ground(repo)
+        graph, external = repo.index.graph, _ExternalInputs(repo)
         nodes: dict[str, Node] = {}
         for stage in _needed(graph, targets):
             before = _before(graph, stage)
             made = [out for other in before for out in other.outs]
             after = tuple(sorted(other.name for other in before))
-            own = _own(stage, made, ground)
+            own = _own(stage, made, external)
             nodes[stage.name] = Node(
                 name=stage.name,
                 after=after,
                 gpu=bool((stage.meta or {}).get("gpu", False)),
                 own=own,
-                sources=ground.files(stage),
+                sources=external.files(stage),
                 metrics=tuple(out.def_path for out in stage.outs if out.metric),
                 current=all(nodes[name].current for name in after) and _holds(stage, made, own),
             )
@@ -159,7 +159,7 @@ def _before(graph: "networkx.DiGraph[Stage]", stage: PipelineStage) -> list[Pipe
     return [other for other in graph.successors(stage) if isinstance(other, PipelineStage)]
 
 
-class _Ground:
+class _ExternalInputs:
     """What stages read that no stage makes; each is looked at once, however many read it."""
 
     def __init__(self, repo: Repo) -> None:
@@ -198,11 +198,11 @@ def _is_source(dep: Output, made: list[Output]) -> bool:
     return not _is_params(dep) and not _overlapping(dep, made)
 
 
-def _own(stage: PipelineStage, made: list[Output], ground: _Ground) -> dict[str, Any]:
+def _own(stage: PipelineStage, made: list[Output], external: _ExternalInputs) -> dict[str, Any]:
     return {
         "cmd": stage.cmd,
         "params": {dep.def_path: dep.read_params() for dep in stage.deps if _is_params(dep)},
-        "reads": {dep.def_path: ground.digest(stage, dep) for dep in stage.deps if _is_source(dep, made)},
+        "reads": {dep.def_path: external.digest(stage, dep) for dep in stage.deps if _is_source(dep, made)},
         "outs": sorted(out.def_path for out in stage.outs),
     }
 

@@ -36,7 +36,7 @@ FORBIDDEN_IN_MIRL = TOOLS | {"flows"}
 DOORS = {
     "mlflow": ("flows.tracking", "flows.registry"),
     "dvc": ("flows.graph", "flows.remote"),
-    "prefect": ("flows.lottery",),
+    "prefect": ("flows.orchestration",),
 }
 """The rooms of flows/ in which a tool may be imported."""
 

@@ -30,7 +30,7 @@ ENVIRONMENT = (
     | {f"GIT_{who}_{what}": f"a@{SERVERS}" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
 )
 PYTHON = (sys.executable, "-m")
-WORKER = "(flows.lottery.deployments worker|prefect worker start --pool)"
+WORKER = "(flows.orchestration.deployments worker|prefect worker start --pool)"
 
 Run = dict[str, Any]
 """A flow run or an MLflow run, as its server tells it."""
@@ -48,7 +48,7 @@ class Cluster:
         self.user = self._boot("user")
         study.write_repository(self.user, CLONE, GIT, DVC)
         self._serve(serve_databases(self.servers))
-        self.user.run(*PYTHON, "flows.lottery.deployments", "register", folder=CLONE)
+        self.user.run(*PYTHON, "flows.orchestration.deployments", "register", folder=CLONE)
 
     def man(self, name: str) -> Host:
         """The worker host of that name, up, with a worker of each pool."""
@@ -57,7 +57,7 @@ class Cluster:
             host = self._boot(name)
         for pool in ("gpu", "cpu"):
             if not workers(host, pool):
-                host.start(pool, *PYTHON, "flows.lottery.deployments", "worker", pool)
+                host.start(pool, *PYTHON, "flows.orchestration.deployments", "worker", pool)
         return host
 
     def begin_plain(self, name: str, *targets: str, **changes: Any) -> Callable[[], dict[str, str]]:
@@ -153,7 +153,7 @@ class Cluster:
             "PREFECT_SERVER_API_AUTH_STRING": LOGIN["PREFECT_API_AUTH_STRING"],
             "MLFLOW_AUTH_ADMIN_PASSWORD": PASSWORD,
         }
-        command = (*PYTHON, "flows.lottery.servers", "--host", SERVERS)
+        command = (*PYTHON, "flows.orchestration.servers", "--host", SERVERS)
         # MLFLOW_TRACKING_URI is for those who use a server, not for the one who begins it
         serving = self.servers.start("all", *command, folder=folder, MLFLOW_TRACKING_URI="", **stores)
         log = self._logs / "servers-all.log"

@@ -26,7 +26,7 @@ LOST = (
 FIRST, BOTH = ("round@global-r1", "round@layerwise-r1"), ("round@global-r2", "round@layerwise-r2")
 LOCK = """
 from flows.locks import lock_text
-from flows.lottery.memory import LockArtifact
+from flows.orchestration.lock_store import LockArtifact
 print(lock_text(LockArtifact({!r}).load()))
 """
 

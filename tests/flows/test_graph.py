@@ -10,7 +10,7 @@ from dvc.utils.serialize import load_yaml
 from flows.graph import Node, cache_folder, has_remote, read_graph
 from flows.locks import lock_text, parse_lock
 from mirl.config import UserError
-from tests.flows.lottery.pipelines import make_repository, run
+from tests.flows.orchestration.pipelines import make_repository, run
 
 
 @pytest.fixture(scope="module")

@@ -13,8 +13,8 @@ import asyncssh
 import pytest
 
 from flows.graph import refuse_closed_remote
-from flows.lottery.checkout import git
-from flows.lottery.runner import Dvc
+from flows.orchestration.checkout import git
+from flows.orchestration.runner import Dvc
 from mirl.config import UserError
 
 

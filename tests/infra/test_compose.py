@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from flows.lottery.deployments import POOLS
-from flows.lottery.runner import GRACE_SECONDS
+from flows.orchestration.deployments import POOLS
+from flows.orchestration.runner import GRACE_SECONDS
 from tests.infra.conftest import INFRA, SECRETS, Service
 
 Services = dict[str, Service]
@@ -106,7 +106,7 @@ def test_each_pool_has_a_worker_of_its_own(services: Services) -> None:
     served = {}
     for name in WORKERS:
         *command, pool = services[name]["command"]
-        assert command == ["python", "-m", "flows.lottery.deployments", "worker"]
+        assert command == ["python", "-m", "flows.orchestration.deployments", "worker"]
         assert services[name]["healthcheck"]["test"][-2:] == ["worker", pool]
         assert float(services[name]["stop_grace_period"].removesuffix("s")) > GRACE_SECONDS
         served[name] = pool

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from flows.lottery.runner import GRACE_SECONDS
+from flows.orchestration.runner import GRACE_SECONDS
 from tests.infra.conftest import INFRA, Service
 
 ENTRYPOINT = INFRA / "container" / "entrypoint.py"

@@ -12,7 +12,7 @@ import pytest
 import yaml
 from prefect.cli._app import _app as prefect_cli
 
-from flows.lottery import deployments, servers
+from flows.orchestration import deployments, servers
 from tests.infra.conftest import INFRA, ROOT, Service, env_file, manifests, unit
 
 OF_OTHERS = {
@@ -62,11 +62,11 @@ def test_commands_are_taken(command: list[str], monkeypatch: pytest.MonkeyPatch)
         while hasattr(group, "commands"):
             group = group.commands[arguments.pop(0)]
         group.make_context("mlflow", arguments)
-    elif arguments[:2] == ["-m", "flows.lottery.deployments"]:
+    elif arguments[:2] == ["-m", "flows.orchestration.deployments"]:
         with pytest.raises(Begun) as begun:
             deployments.main(arguments[2:])
         assert begun.value.args[0] in deployments.POOLS
-    elif arguments[:2] == ["-m", "flows.lottery.servers"]:
+    elif arguments[:2] == ["-m", "flows.orchestration.servers"]:
         monkeypatch.setattr(sys, "argv", ["servers", *arguments[2:]])
         with pytest.raises(Begun):
             servers.main()

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
-from flows.lottery.deployments import POOLS
-from flows.lottery.runner import GRACE_SECONDS
+from flows.orchestration.deployments import POOLS
+from flows.orchestration.runner import GRACE_SECONDS
 from tests.infra.conftest import INFRA, SECRETS, Service
 
 Documents = list[dict[str, Any]]
@@ -157,7 +157,7 @@ def test_each_pool_is_served_and_homes_stay(documents: Documents) -> None:
     served = {}
     for name, pod in pods(documents).items():
         arguments = pod["containers"][0].get("args", [])
-        if "flows.lottery.deployments" in arguments:
+        if "flows.orchestration.deployments" in arguments:
             served[name] = arguments[-1]
             mounts = {mount["mountPath"]: mount["name"] for mount in pod["containers"][0]["volumeMounts"]}
             templates = everything(workloads[name]["spec"].get("volumeClaimTemplates", []), "name")

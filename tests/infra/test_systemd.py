@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from flows.lottery.deployments import POOLS
-from flows.lottery.runner import GRACE_SECONDS
+from flows.orchestration.deployments import POOLS
+from flows.orchestration.runner import GRACE_SECONDS
 from tests.infra.conftest import INFRA, env_file, unit
 
 UNITS = sorted(path.name for path in (INFRA / "systemd").glob("*.service"))

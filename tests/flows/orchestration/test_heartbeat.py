@@ -14,8 +14,14 @@ from prefect.exceptions import ObjectNotFound
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Cancelled, Cancelling, Completed, Crashed, Failed, Running, State
 
-from flows.lottery import life
-from flows.lottery.life import FORGOTTEN_SECONDS, LOOK_SECONDS, SILENCE_SECONDS, Life, Vigil
+from flows.orchestration import heartbeat
+from flows.orchestration.heartbeat import (
+    FORGOTTEN_SECONDS,
+    HEARTBEAT_SECONDS,
+    SILENCE_SECONDS,
+    Heartbeat,
+    SilenceMonitor,
+)
 
 DEAD, LIVING = uuid4(), uuid4()
 
@@ -25,36 +31,36 @@ class Server:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.seconds, self.events, self.given = 1000.0, list[dict[str, Any]](), list[UUID]()
-        monkeypatch.setattr(life.time, "monotonic", lambda: self.seconds)
-        monkeypatch.setattr(life, "heard", self._heard)
+        monkeypatch.setattr(heartbeat.time, "monotonic", lambda: self.seconds)
+        monkeypatch.setattr(heartbeat, "read_heartbeats", self._heard)
         monkeypatch.setattr(
-            life,
+            heartbeat,
             "working",
             lambda client: [SimpleNamespace(id=run, state=Running()) for run in (DEAD, LIVING)],
         )
-        monkeypatch.setattr(life, "give_heartbeats", self._give)
+        monkeypatch.setattr(heartbeat, "give_heartbeats", self._give)
 
     def _heard(self, client: SyncPrefectClient, run: Any = None) -> tuple[list[dict[str, Any]], None]:
         name = f"prefect.flow-run.{run.id}" if run else ""
         told = [
             event for event in self.events if not name or event["resource"]["prefect.resource.id"] == name
         ]
-        return told[: life.PAGE], None
+        return told[: heartbeat.PAGE], None
 
     def hear(self, run: UUID) -> None:
         self.events.insert(
             0, {"id": str(uuid4()), "resource": {"prefect.resource.id": f"prefect.flow-run.{run}"}}
         )
 
-    def let_pass(self, seconds: float, *vigils: Vigil) -> list[float]:
-        """All look, every LOOK_SECONDS; returns when a heartbeat was given to the dead run."""
+    def let_pass(self, seconds: float, *monitors: SilenceMonitor) -> list[float]:
+        """All check, every HEARTBEAT_SECONDS; returns when a heartbeat was given to the dead run."""
         given, end = [], self.seconds + seconds
         while self.seconds < end:
-            self.seconds += LOOK_SECONDS
+            self.seconds += HEARTBEAT_SECONDS
             self.hear(LIVING)
-            for vigil in vigils:
+            for monitor in monitors:
                 before = len(self.given)
-                vigil.look(cast(SyncPrefectClient, None))
+                monitor.check(cast(SyncPrefectClient, None))
                 given += [self.seconds] * (len(self.given) - before)
         return given
 
@@ -70,36 +76,36 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Server:
 
 
 @pytest.mark.parametrize("was_heard", [True, False])
-def test_a_silent_run_is_given_a_heartbeat_from_when_one_began_to_look(
+def test_a_silent_run_is_given_a_heartbeat_from_when_one_began_to_check(
     server: Server, was_heard: bool
 ) -> None:
     if was_heard:
         server.hear(DEAD)
-    begun, vigil = server.seconds, Vigil()
-    (first,) = server.let_pass(FORGOTTEN_SECONDS + 3 * LOOK_SECONDS, vigil)
-    assert FORGOTTEN_SECONDS <= first - begun <= FORGOTTEN_SECONDS + 2 * LOOK_SECONDS
+    begun, monitor = server.seconds, SilenceMonitor()
+    (first,) = server.let_pass(FORGOTTEN_SECONDS + 3 * HEARTBEAT_SECONDS, monitor)
+    assert FORGOTTEN_SECONDS <= first - begun <= FORGOTTEN_SECONDS + 2 * HEARTBEAT_SECONDS
     assert set(server.given) == {DEAD}
 
 
 def test_two_that_look_after_the_same_run_do_not_keep_it_alive(server: Server) -> None:
     """The automation marks it only where there is no heartbeat for SILENCE_SECONDS."""
-    one, other = Vigil(), Vigil()
+    one, other = SilenceMonitor(), SilenceMonitor()
     times = server.let_pass(SILENCE_SECONDS * 0.7, one) + server.let_pass(10 * SILENCE_SECONDS, one, other)
     pauses = [after - before for before, after in itertools.pairwise(times)]
     assert len(pauses) >= 3 and min(pauses) > SILENCE_SECONDS
 
 
 def test_a_run_that_is_not_among_the_newest_events_is_not_heard_again(server: Server) -> None:
-    vigil = Vigil()
+    monitor = SilenceMonitor()
     server.hear(DEAD)
-    vigil.look(cast(SyncPrefectClient, None))
-    for _ in range(life.PAGE):
+    monitor.check(cast(SyncPrefectClient, None))
+    for _ in range(heartbeat.PAGE):
         server.hear(LIVING)
-    assert len(server.let_pass(FORGOTTEN_SECONDS + LOOK_SECONDS, vigil)) == 1
+    assert len(server.let_pass(FORGOTTEN_SECONDS + HEARTBEAT_SECONDS, monitor)) == 1
 
 
 class Client:
-    """Tells of one run the states given, one at each look."""
+    """Tells of one run the states given, one at each check."""
 
     def __init__(self, *states: State[Any] | None, heir: bool = False) -> None:
         self._states, self._heir, self.passed, self.set = list(states), heir, list[State[Any]](), list[str]()
@@ -121,7 +127,7 @@ class Client:
         self.set.append(str(state.name))
 
 
-LOST = Crashed(message=life.LOST)
+LOST = Crashed(message=heartbeat.LOST)
 
 
 @pytest.mark.parametrize(
@@ -140,7 +146,7 @@ LOST = Crashed(message=life.LOST)
 def test_a_run_ends_when_nobody_wants_it(
     states: list[State[Any] | None], goes_on: list[bool], set_: list[str], end: str
 ) -> None:
-    client, mine = Client(*states), Life(lambda: None)
+    client, mine = Client(*states), Heartbeat(lambda: None)
     assert [mine._may_go_on(cast(SyncPrefectClient, client), DEAD) for _ in states] == goes_on
     assert client.set == set_
     assert mine.stopped("why").name == end
@@ -148,12 +154,12 @@ def test_a_run_ends_when_nobody_wants_it(
 
 def test_a_run_whose_work_another_has_ends_and_does_not_come_back() -> None:
     client = Client(LOST, heir=True)
-    assert not Life(lambda: None)._may_go_on(cast(SyncPrefectClient, client), DEAD)
+    assert not Heartbeat(lambda: None)._may_go_on(cast(SyncPrefectClient, client), DEAD)
     assert client.set == []
 
 
 def test_the_next_attempt_has_the_next_number() -> None:
-    assert life.next_attempt("abc-9") == "abc-10"
+    assert heartbeat.next_attempt("abc-9") == "abc-10"
 
 
 class Busy(BaseHTTPRequestHandler):
@@ -170,36 +176,36 @@ class Busy(BaseHTTPRequestHandler):
 
 def test_a_look_does_not_outlast_the_time_to_come_back(monkeypatch: pytest.MonkeyPatch) -> None:
     """Prefect's client would try again and again, for a minute."""
-    looked, mine = threading.Event(), Life(lambda: None)
+    looked, mine = threading.Event(), Heartbeat(lambda: None)
     monkeypatch.setattr(mine, "_over", SimpleNamespace(is_set=looked.is_set, wait=lambda _: looked.set()))
     with ThreadingHTTPServer(("127.0.0.1", 0), Busy) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         with temporary_settings({PREFECT_API_URL: f"http://127.0.0.1:{server.server_port}/api"}):
             look = contextvars.copy_context().run
             threading.Thread(target=look, args=(mine._go_on, DEAD), daemon=True).start()
-            assert looked.wait(LOOK_SECONDS)
+            assert looked.wait(HEARTBEAT_SECONDS)
         server.shutdown()
-    assert 2 * LOOK_SECONDS < life.COME_BACK_SECONDS
+    assert 2 * HEARTBEAT_SECONDS < heartbeat.COME_BACK_SECONDS
 
 
 def test_one_that_lives_is_heard_among_many_others(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(life, "PAGE", 1)  # the newest event is always of the run that lives
-    vigil = Vigil()
+    monkeypatch.setattr(heartbeat, "PAGE", 1)  # the newest event is always of the run that lives
+    monitor = SilenceMonitor()
     for _ in range(30):
         server.hear(DEAD)
-        assert server.let_pass(LOOK_SECONDS, vigil) == []
-    assert server.let_pass(FORGOTTEN_SECONDS + 2 * LOOK_SECONDS, vigil)  # when it falls silent
+        assert server.let_pass(HEARTBEAT_SECONDS, monitor) == []
+    assert server.let_pass(FORGOTTEN_SECONDS + 2 * HEARTBEAT_SECONDS, monitor)  # when it falls silent
 
 
-def test_what_could_not_be_sent_is_sent_at_the_next_look(
+def test_what_could_not_be_sent_is_sent_at_the_next_check(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    vigil = Vigil()
-    vigil.look(cast(SyncPrefectClient, None))
+    monitor = SilenceMonitor()
+    monitor.check(cast(SyncPrefectClient, None))
     server.seconds += FORGOTTEN_SECONDS + 1
     with monkeypatch.context() as away:
-        away.setattr(life, "give_heartbeats", lambda client, runs: 1 / 0)
+        away.setattr(heartbeat, "give_heartbeats", lambda client, runs: 1 / 0)
         with pytest.raises(ZeroDivisionError):
-            vigil.look(cast(SyncPrefectClient, None))
-    vigil.look(cast(SyncPrefectClient, None))
+            monitor.check(cast(SyncPrefectClient, None))
+    monitor.check(cast(SyncPrefectClient, None))
     assert DEAD in server.given

@@ -11,9 +11,9 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import FlowRun
 from prefect.states import Cancelling
 
-from flows.lottery import results
-from flows.lottery.dispatch import _waits_for
-from tests.flows.lottery.machines import POOLS, Machines, machines, slow_words, state, until
+from flows.orchestration import results
+from flows.orchestration.dispatch import _waits_for
+from tests.flows.orchestration.machines import POOLS, Machines, machines, slow_words, state, until
 
 SHORT = 24.0
 """MIRL_SILENCE_SECONDS, a quarter of what it is for users: the other clocks follow."""

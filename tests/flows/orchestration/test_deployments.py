@@ -26,14 +26,14 @@ from prefect.settings import PREFECT_API_URL
 from prefect.states import Cancelling, Crashed, Pending, Running, Scheduled
 from prefect.testing.utilities import prefect_test_harness
 
-from flows.lottery import deployments, dispatch, life, results
-from flows.lottery.dispatch import _waits_for
-from flows.lottery.flow import Source, lottery
-from flows.lottery.life import LOST
-from flows.lottery.memory import LockArtifact
-from tests.flows.lottery import pipelines
-from tests.flows.lottery.machines import PATIENCE_SECONDS, make_slow_repository, slow_words
-from tests.flows.lottery.machines import until as wait_until
+from flows.orchestration import deployments, dispatch, heartbeat, results
+from flows.orchestration.dispatch import _waits_for
+from flows.orchestration.flow import Source, lottery
+from flows.orchestration.heartbeat import LOST
+from flows.orchestration.lock_store import LockArtifact
+from tests.flows.orchestration import pipelines
+from tests.flows.orchestration.machines import PATIENCE_SECONDS, make_slow_repository, slow_words
+from tests.flows.orchestration.machines import until as wait_until
 
 Begin = Callable[[str], "subprocess.Popen[bytes]"]
 
@@ -64,7 +64,7 @@ def workers(root: Path, empty_store: Path) -> Iterator[Begin]:
             "MIRL_HOME": str(root.parent / f"machine-{len(running)}"),
             "MLFLOW_TRACKING_URI": f"sqlite:///{store}",
         }
-        command = [sys.executable, "-m", "flows.lottery.deployments", "worker", pool]
+        command = [sys.executable, "-m", "flows.orchestration.deployments", "worker", pool]
         log = (root.parent / f"worker-{len(running)}.log").open("wb")
         running.append(
             subprocess.Popen(
@@ -193,7 +193,7 @@ def crash_slow(message: str) -> FlowRun:
 
 
 def test_a_machine_that_was_thought_lost_says_that_it_lives(root: Path, workers: Begin) -> None:
-    """As after a restart of Prefect's server: for a while it had no sign of life of anybody."""
+    """As after a restart of Prefect's server: for a while it had no sign of heartbeat of anybody."""
     run, _, _ = begin_slow(root, 0.15)
     crashed = crash_slow(LOST)
     until = time.monotonic() + PATIENCE_SECONDS
@@ -244,7 +244,7 @@ def test_a_run_that_its_worker_never_begins_is_given_up(
     monkeypatch.setattr(dispatch, "BEGIN_SECONDS", 2.0)
     with get_client(sync_client=True) as client:
         run = client.create_flow_run(lottery, state=Pending())
-        run = dispatch.Pools("gpu", "cpu", lambda work, done: True)._wait(run, "gpu", print)
+        run = dispatch.PoolRunner("gpu", "cpu", lambda work, done: True)._wait(run, "gpu", print)
     assert run.state is not None and run.state.is_crashed(), run.state
 
 
@@ -270,16 +270,16 @@ def test_a_silent_run_is_given_a_heartbeat_that_is_not_taken_for_a_sign_of_life(
     with get_client(sync_client=True) as client:
         deployment = client.read_deployment_by_name("lottery/gpu")
         run = client.create_flow_run_from_deployment(deployment.id, state=Running())
-        assert run.id in [other.id for other in life.working(client)]
-        life.give_heartbeats(client, [run.id], {life.HOST: "machine-9"})
-        wait_until(lambda: life.heard(client, run)[0], "the heartbeat")
-        monkeypatch.setattr(life, "FORGOTTEN_SECONDS", -1.0)
-        vigil = life.Vigil()
-        vigil.look(client)
-        vigil.look(client)
-        wait_until(lambda: len(life.heard(client, run)[0]) > 1, "the one that is given")
-        (given, own), now = life.heard(client, run)
-        assert life.HOST not in given["resource"] and own["resource"][life.HOST] == "machine-9"
+        assert run.id in [other.id for other in heartbeat.working(client)]
+        heartbeat.give_heartbeats(client, [run.id], {heartbeat.HOST: "machine-9"})
+        wait_until(lambda: heartbeat.read_heartbeats(client, run)[0], "the heartbeat")
+        monkeypatch.setattr(heartbeat, "FORGOTTEN_SECONDS", -1.0)
+        monitor = heartbeat.SilenceMonitor()
+        monitor.check(client)
+        monitor.check(client)
+        wait_until(lambda: len(heartbeat.read_heartbeats(client, run)[0]) > 1, "the one that is given")
+        (given, own), now = heartbeat.read_heartbeats(client, run)
+        assert heartbeat.HOST not in given["resource"] and own["resource"][heartbeat.HOST] == "machine-9"
         assert abs((now - datetime.now(UTC)).total_seconds()) < 60
         assert "on machine-9, Running since 20" in _waits_for(client, run, "gpu", mine=True)
         client.set_flow_run_state(run.id, Cancelling())
@@ -288,9 +288,10 @@ def test_a_silent_run_is_given_a_heartbeat_that_is_not_taken_for_a_sign_of_life(
         )  # as the automation tries in vain
         assert client.read_flow_run(run.id).state_name == "Cancelling"
         wait_until(  # heartbeats of others may still come
-            lambda: (vigil.look(client), client.read_flow_run(run.id).state_name)[1] == "Cancelled", "its end"
+            lambda: (monitor.check(client), client.read_flow_run(run.id).state_name)[1] == "Cancelled",
+            "its end",
         )
-        assert run.id not in [other.id for other in life.working(client)]
+        assert run.id not in [other.id for other in heartbeat.working(client)]
 
 
 def test_a_repository_that_is_a_command_is_not_registered(capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,8 +4,8 @@ from pathlib import Path
 
 from flows import tracking
 from flows.graph import Node
-from flows.lottery.artifacts import begin_progress, keep_table, keep_text, key_of
-from flows.lottery.runner import Done
+from flows.orchestration.artifacts import begin_progress, keep_table, keep_text, key_of
+from flows.orchestration.runner import StageResult
 from mirl.study.workspace import Workspace, read_decision
 from mirl.terminal import printable
 
@@ -13,7 +13,7 @@ COLUMNS = {"density": "density/prunable", "PSNR dB": "psnr_db/mean", "SSIM": "ss
 """Column of the table -> metric, by the names of MLflow."""
 
 
-class Board:
+class StatusTable:
     """What is shown of one lottery while it runs: a bar, and a row a ticket, by the name behind the `@` of its stages."""
 
     def __init__(self, study: str, root: Path, stages: int) -> None:
@@ -25,7 +25,7 @@ class Board:
             key_of("progress", study), f"stages of {study} that are made", 0.0 if stages else 100.0
         )
 
-    def add(self, node: Node, done: Done) -> None:
+    def add(self, node: Node, done: StageResult) -> None:
         """Show what a stage made; each table is a further version of one artifact."""
         self._made += 1
         self._move(100.0 * self._made / self._stages)

@@ -6,8 +6,8 @@ import httpx
 import pytest
 from prefect.exceptions import PrefectHTTPStatusError
 
-from flows.lottery import dispatch
-from flows.lottery.dispatch import patiently
+from flows.orchestration import dispatch
+from flows.orchestration.dispatch import patiently
 from mirl.config import Stopped
 
 

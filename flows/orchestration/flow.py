@@ -18,17 +18,17 @@ from pydantic import BaseModel, ConfigDict, Field
 from flows import tracking
 from flows.graph import Node, read_graph
 from flows.locks import Lock
-from flows.lottery import runner
-from flows.lottery.board import Board, show_decision
-from flows.lottery.checkout import Home, Revision, resolve
-from flows.lottery.dispatch import INTERRUPTED, Here, Place, Pools
-from flows.lottery.life import Life
-from flows.lottery.lockfile import LockFile
-from flows.lottery.memory import LockArtifact, Memory, reconcile
-from flows.lottery.parameters import settle_params
-from flows.lottery.runner import Done, Dvc, Work
-from flows.lottery.schedule import Outcome, Result, make_all
-from flows.lottery.stage import need_server
+from flows.orchestration import runner
+from flows.orchestration.checkout import CloneFolder, Revision, resolve
+from flows.orchestration.dispatch import INTERRUPTED, LocalRunner, PoolRunner, StageRunner
+from flows.orchestration.heartbeat import Heartbeat
+from flows.orchestration.lock_store import LockArtifact, LockStore, reconcile
+from flows.orchestration.lockfile import LockFile
+from flows.orchestration.parameters import settle_params
+from flows.orchestration.runner import Dvc, StageJob, StageResult
+from flows.orchestration.stage import need_server
+from flows.orchestration.stage_scheduler import LotteryResult, Outcome, make_all
+from flows.orchestration.status_table import StatusTable, show_decision
 from mirl.config import Stopped, UserError
 
 AT_ONCE = 64
@@ -48,7 +48,7 @@ class Source(BaseModel):
     """Text of a params.yaml to use instead of the one at that revision."""
 
 
-class Where(BaseModel):
+class Placement(BaseModel):
     """Who does the work, and where results are kept."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -70,7 +70,7 @@ class Where(BaseModel):
 @flow(name="lottery", task_runner=ThreadPoolTaskRunner(max_workers=AT_ONCE))  # type: ignore[arg-type]
 def lottery(
     source: Source,
-    where: Where,
+    where: Placement,
     study: str = "",
     overrides: dict[str, Any] | None = None,
     targets: list[str] | None = None,
@@ -86,39 +86,42 @@ def lottery(
         targets: stages to make, with what they need, such as ["evaluate@global-r1"]; none: all.
         promote: whether to promote the report's ticket at the end.
     """
-    home, log, ending = Home.of(where.home, where.cache), get_run_logger(), threading.Event()
-    life = Life(ending.set, others=bool(where.gpu))
+    clones, log, ending = CloneFolder.of(where.home, where.cache), get_run_logger(), threading.Event()
+    heartbeat = Heartbeat(ending.set, others=bool(where.gpu))
     try:
         asked = _revision(source)
-        with life, home.clone(asked) as clone:
+        with heartbeat, clones.clone(asked) as clone:
             name = settle_params(clone, source.params, study, overrides or {})
             asked = replace(asked, params=(clone / "params.yaml").read_text())
-            memory: Memory = LockFile(Path(where.lock)) if where.lock else LockArtifact(name)
-            known = [memory.load(), LockFile(clone / "dvc.lock").load()]
+            locks: LockStore = LockFile(Path(where.lock)) if where.lock else LockArtifact(name)
+            known = [locks.load(), LockFile(clone / "dvc.lock").load()]
             lock, nodes = reconcile(clone, targets or [], known)
-            place, seen = _place(where, home), Board(name, clone, sum(not n.current for n in nodes.values()))
+            stage_runner = _stage_runner(where, clones)
+            shown = StatusTable(name, clone, sum(not n.current for n in nodes.values()))
 
-            def landed(node: Node, done: Done) -> None:
+            def landed(node: Node, done: StageResult) -> None:
                 try:
-                    memory.add({node.name: done.entry})  # all of them again at the end
-                    seen.add(node, done)
+                    locks.add({node.name: done.entry})  # all of them again at the end
+                    shown.add(node, done)
                 except Exception as error:  # what is shown is not worth a training
                     log.warning("%s is made, but cannot be shown yet: %s", node.title, error)
 
             try:
-                result = make_all(nodes, lock, _Runs(asked, place).begin, landed, lambda: _may_go_on(ending))
+                result = make_all(
+                    nodes, lock, _StageTasks(asked, stage_runner).begin, landed, lambda: _may_go_on(ending)
+                )
             except BaseException:  # cancelled, or interrupted
-                place.stop()
+                stage_runner.stop()
                 raise
             LockFile(clone / "dvc.lock").write(result.lock)
             good = [node.name for node in nodes.values() if node.current or node.name in result.made]
-            memory.add({name: result.lock[name] for name in good})  # all: `promote` needs them
+            locks.add({name: result.lock[name] for name in good})  # all: `promote` needs them
             is_whole = not targets and len(good) == len(nodes)
             said = _show(clone, name, None if is_whole else good, promote and not result.failed)
     except UserError as error:
         return Failed(message=str(error))
     except Stopped as stopped:
-        return life.stopped(str(stopped))
+        return heartbeat.stopped(str(stopped))
     return _end(result, len(nodes), said)
 
 
@@ -136,7 +139,10 @@ def promote(source: Source, study: str = "", rollback: bool = False, force: bool
 
     try:
         need_server()
-        with Life(lambda: None), Home.of().clone(_revision(source)) as clone:  # it takes minutes at most
+        with (
+            Heartbeat(lambda: None),
+            CloneFolder.of().clone(_revision(source)) as clone,
+        ):  # it takes minutes at most
             name = settle_params(clone, source.params, study, {})
             if rollback:
                 return Completed(message=registry.rollback(clone))
@@ -155,7 +161,7 @@ def _may_go_on(ending: threading.Event) -> bool:
     return not (INTERRUPTED.is_set() or ending.is_set())
 
 
-def _end(result: Result, stages: int, said: str) -> State[Any]:
+def _end(result: LotteryResult, stages: int, said: str) -> State[Any]:
     if result.failed:
         left = f"{len(result.left)} stages were not begun" if result.left else ""
         return Failed(message="; ".join(filter(None, [*result.failed.values(), left, said])))
@@ -163,38 +169,38 @@ def _end(result: Result, stages: int, said: str) -> State[Any]:
     return Completed(message=f"{made} {said}".strip())
 
 
-def _place(where: Where, home: Home) -> Place:
+def _stage_runner(where: Placement, clones: CloneFolder) -> StageRunner:
     if not where.gpu:
-        return Here(home, where.jobs)
+        return LocalRunner(clones, where.jobs)
 
-    def is_there(work: Work, done: Done) -> bool:
-        with home.clone(work.revision) as clone:
+    def is_there(work: StageJob, done: StageResult) -> bool:
+        with clones.clone(work.revision) as clone:
             return runner.is_there(clone, work, done, get_run_logger().info)
 
-    return Pools(where.gpu, where.cpu or where.gpu, is_there)
+    return PoolRunner(where.gpu, where.cpu or where.gpu, is_there)
 
 
 def _revision(source: Source) -> Revision:
     return Revision(repository=source.repository, commit=resolve(source.repository, source.revision))
 
 
-class _Runs:
+class _StageTasks:
     """Begins stages as Prefect tasks."""
 
-    def __init__(self, revision: Revision, place: Place) -> None:
-        self._revision, self._place = revision, place
+    def __init__(self, revision: Revision, stage_runner: StageRunner) -> None:
+        self._revision, self._stage_runner = revision, stage_runner
 
     def begin(self, node: Node, lock: Lock, tell: Callable[[Outcome], None]) -> None:
-        work = Work(key=node.key(lock), node=node, revision=self._revision, lock=lock)
-        future = make.submit(node.title, quote(work), quote(self._place))  # type: ignore[call-overload]
+        work = StageJob(key=node.key(lock), node=node, revision=self._revision, lock=lock)
+        future = make.submit(node.title, quote(work), quote(self._stage_runner))  # type: ignore[call-overload]
         future.add_done_callback(lambda done: tell(_outcome(done, node)))
 
 
 @task(name="stage", task_run_name="{title}", cache_policy=NO_CACHE, persist_result=False)
-def make(title: str, work: Work, place: Place) -> Done | State[Any]:
-    """Have one piece of work done at `place`."""
+def make(title: str, work: StageJob, stage_runner: StageRunner) -> StageResult | State[Any]:
+    """Have one piece of work done by `stage_runner`."""
     try:
-        return place(work, get_run_logger().info)
+        return stage_runner(work, get_run_logger().info)
     except (UserError, Stopped) as error:
         return Failed(message=str(error))
 
@@ -202,7 +208,7 @@ def make(title: str, work: Work, place: Place) -> Done | State[Any]:
 def _outcome(future: PrefectFuture[Any], node: Node) -> Outcome:
     try:
         result = future.result(raise_on_failure=False)
-        if isinstance(result, Done):
+        if isinstance(result, StageResult):
             return result
         return future.state.message or f"{node.title} failed"
     except Exception as error:  # Prefect's own; the scheduler waits for an answer, whatever it is

@@ -45,7 +45,7 @@ class Served(NamedTuple):
 def serving(folder: Path) -> Iterator[Served]:
     """The real servers and their worker; nothing of them runs on afterwards."""
     host = f"127.{random.SystemRandom().randint(1, 250)}.{os.getpid() % 250}.1"
-    command = [sys.executable, "-m", "flows.lottery.servers", "--host", host]
+    command = [sys.executable, "-m", "flows.orchestration.servers", "--host", host]
     with (folder / "said").open("wb") as said:
         process = subprocess.Popen(command, cwd=folder, env=alone(), stdout=said, stderr=said)
     try:

@@ -26,9 +26,9 @@ from prefect.settings import (
 from prefect.states import Cancelling, Running
 from prefect.testing.cli import CycloptsCliRunner
 
-from flows.lottery import artifacts, deployments
-from flows.lottery.flow import Source
-from flows.lottery.servers import temporary
+from flows.orchestration import artifacts, deployments
+from flows.orchestration.flow import Source
+from flows.orchestration.servers import temporary
 from tests.documented import ROOT, commands, environment
 
 
@@ -85,7 +85,7 @@ def test_without_an_address_no_open_server_is_begun() -> None:
     alone = {name: value for name, value in environment().items() if not name.startswith("PREFECT_")}
     for command in (
         ["prefect", "flow", "ls"],
-        [sys.executable, "-m", "flows.lottery.deployments", "register"],
+        [sys.executable, "-m", "flows.orchestration.deployments", "register"],
     ):
         done = subprocess.run(command, cwd=ROOT, env=alone, capture_output=True, text=True, check=False)
         assert done.returncode, done.stdout

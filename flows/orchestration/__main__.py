@@ -1,7 +1,7 @@
 """A lottery on this machine, without a server: every stage of a study that is out of date.
 
-python -m flows.lottery                       the study of params.yaml, as `dvc repro` would make it
-python -m flows.lottery --study bench --set train.steps=100 --jobs 2
+python -m flows.orchestration                       the study of params.yaml, as `dvc repro` would make it
+python -m flows.orchestration --study bench --set train.steps=100 --jobs 2
 """
 
 import argparse
@@ -13,12 +13,12 @@ from types import FrameType
 from typing import Any
 
 from flows.graph import cache_folder, changed_sources, read_graph, read_sources
-from flows.lottery.checkout import refuse_changes
-from flows.lottery.dispatch import INTERRUPTED
-from flows.lottery.flow import Source, Where, lottery
-from flows.lottery.life import STOPPED
-from flows.lottery.runner import Dvc
-from flows.lottery.servers import plain_errors, temporary
+from flows.orchestration.checkout import refuse_changes
+from flows.orchestration.dispatch import INTERRUPTED
+from flows.orchestration.flow import Placement, Source, lottery
+from flows.orchestration.heartbeat import STOPPED
+from flows.orchestration.runner import Dvc
+from flows.orchestration.servers import plain_errors, temporary
 from flows.tracking.store import Store
 from mirl import terminal
 from mirl.config import UserError, parse_yaml
@@ -29,7 +29,7 @@ from mirl.names import named
 def main(arguments: list[str] | None = None) -> int:
     terminal.guard()
     parser = argparse.ArgumentParser(
-        prog="python -m flows.lottery", description=(__doc__ or "").splitlines()[0]
+        prog="python -m flows.orchestration", description=(__doc__ or "").splitlines()[0]
     )
     parser.add_argument(
         "targets", nargs="*", metavar="STAGE", help="what to make, with what it needs (default: all)"
@@ -57,7 +57,7 @@ def main(arguments: list[str] | None = None) -> int:
         with plain_errors(), temporary(root):
             state = lottery(
                 Source(repository=str(root), params=read_text(root / "params.yaml")),
-                Where(jobs=wanted.jobs, home=str(home), cache=str(cache_folder(root)), lock=str(lock)),
+                Placement(jobs=wanted.jobs, home=str(home), cache=str(cache_folder(root)), lock=str(lock)),
                 wanted.study,
                 overrides,
                 wanted.targets,

@@ -17,11 +17,11 @@ from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 from prefect.runtime import flow_run
 from prefect.states import Cancelling, Crashed, State
 
-from flows.lottery import runner
-from flows.lottery.artifacts import keep_text, kept_text
-from flows.lottery.checkout import Home
-from flows.lottery.life import COME_BACK_SECONDS, HOST, LOST, STOPPED, attempt_key, heard
-from flows.lottery.runner import Done, Leash, Log, Work
+from flows.orchestration import runner
+from flows.orchestration.artifacts import keep_text, kept_text
+from flows.orchestration.checkout import CloneFolder
+from flows.orchestration.heartbeat import COME_BACK_SECONDS, HOST, LOST, STOPPED, attempt_key, read_heartbeats
+from flows.orchestration.runner import ChildProcessGuard, Log, StageJob, StageResult
 from mirl.config import Stopped, UserError
 
 Answer = TypeVar("Answer")
@@ -46,43 +46,43 @@ INTERRUPTED = threading.Event()
 """Set by Ctrl-C where a lottery runs here. An exception would come at any moment, and be taken for Prefect's trouble."""
 
 
-class Place(Protocol):
-    """Does pieces of work. Errors as `flows.lottery.runner.run`."""
+class StageRunner(Protocol):
+    """Does pieces of work. Errors as `flows.orchestration.runner.run`."""
 
-    def __call__(self, work: Work, log: Log) -> Done: ...
+    def __call__(self, work: StageJob, log: Log) -> StageResult: ...
 
     def stop(self) -> None:
         """End what is under way, and begin nothing more."""
 
 
-class Here:
+class LocalRunner:
     """This process does it, `jobs` stages at once."""
 
-    def __init__(self, home: Home, jobs: int) -> None:
-        self._home, self._slots, self._leash = home, threading.Semaphore(jobs), Leash()
+    def __init__(self, clones: CloneFolder, jobs: int) -> None:
+        self._clones, self._slots, self._guard = clones, threading.Semaphore(jobs), ChildProcessGuard()
 
-    def __call__(self, work: Work, log: Log) -> Done:
+    def __call__(self, work: StageJob, log: Log) -> StageResult:
         with self._slots:
-            return runner.run(work, self._home, environment(), log, self._leash)
+            return runner.run(work, self._clones, environment(), log, self._guard)
 
     def stop(self) -> None:
-        self._leash.pull()
+        self._guard.terminate()
 
 
-class Pools:
+class PoolRunner:
     """Workers do it: a run of the deployment `stage/<pool>` for each piece of work, found again by the work's key.
 
     Work that is under way already, for whomever, is waited for and not begun twice. A run that was stopped
     (code 75), or whose machine was lost, is begun again and resumes where its checkpoint is.
     """
 
-    def __init__(self, gpu: str, cpu: str, is_there: Callable[[Work, Done], bool]) -> None:
+    def __init__(self, gpu: str, cpu: str, is_there: Callable[[StageJob, StageResult], bool]) -> None:
         """`is_there` says whether what an earlier run made can still be had."""
         self._gpu, self._cpu, self._is_there = gpu, cpu, is_there
         self._mark = f"lottery:{flow_run.id or uuid4()}"
-        self._guard, self._begun, self._stopped = threading.Lock(), set[UUID](), False
+        self._lock, self._begun, self._stopped = threading.Lock(), set[UUID](), False
 
-    def __call__(self, work: Work, log: Log) -> Done:
+    def __call__(self, work: StageJob, log: Log) -> StageResult:
         pool, mine = self._gpu if work.node.gpu else self._cpu, 0
         for attempt in itertools.count():  # earlier lotteries may have left some behind
             run = self._begin(work, pool, attempt, log)
@@ -100,13 +100,13 @@ class Pools:
         raise AssertionError("there is always another attempt")
 
     def stop(self) -> None:
-        with self._guard:
+        with self._lock:
             self._stopped = True
             begun = list(self._begun)
         for run in begun:
             _cancel(run)
 
-    def _begin(self, work: Work, pool: str, attempt: int, log: Log) -> FlowRun:
+    def _begin(self, work: StageJob, pool: str, attempt: int, log: Log) -> FlowRun:
         def begin() -> FlowRun:
             run = run_deployment(
                 f"stage/{pool}",
@@ -125,7 +125,7 @@ class Pools:
         except ObjectNotFound:
             raise UserError(f"there is no deployment stage/{pool}; `make deploy` registers it") from None
         if self._mark in run.tags:
-            with self._guard:
+            with self._lock:
                 self._begun.add(run.id)
         return run
 
@@ -178,7 +178,7 @@ def patiently(ask: Callable[[], Answer], log: Log, may_go_on: Callable[[], bool]
     raise Stopped("it was stopped while it waited for Prefect's server")
 
 
-def publish(work: Work, done: Done) -> None:
+def publish(work: StageJob, done: StageResult) -> None:
     """Keep what came of `work` where every lottery finds it."""
     keep_text(f"work-{work.key}", done.model_dump_json(indent=1), f"what came of {work.node.title}", "json")
 
@@ -188,9 +188,9 @@ def environment() -> dict[str, str]:
     return {"MIRL_FLOW_RUN": str(flow_run.id or "")}
 
 
-def _published(key: str) -> Done | None:
+def _published(key: str) -> StageResult | None:
     text = kept_text(f"work-{key}")
-    return None if text is None else Done.model_validate_json(text)
+    return None if text is None else StageResult.model_validate_json(text)
 
 
 def _cancel(run: UUID) -> None:
@@ -233,7 +233,7 @@ def _waits_for(client: SyncPrefectClient, run: FlowRun, pool: str, mine: bool) -
     owner = "this lottery" if mine else "another lottery"
     assert run.state is not None
     since = f"{run.start_time or run.state.timestamp:%Y-%m-%d %H:%M} UTC"
-    events, now = heard(client, run)
+    events, now = read_heartbeats(client, run)
     for sign in events:
         if host := sign["resource"].get(HOST):  # not given by a lottery
             ago = (now - datetime.fromisoformat(sign["received"])).total_seconds()
@@ -244,7 +244,7 @@ def _waits_for(client: SyncPrefectClient, run: FlowRun, pool: str, mine: bool) -
     return f"run {run.id} of {owner}, {run.state_name} since {since}; no sign of life was recorded"
 
 
-def _refuse_another(state: State | None, work: Work, attempts: int) -> None:
+def _refuse_another(state: State | None, work: StageJob, attempts: int) -> None:
     """Raise, unless what a run ended with is worth another."""
     assert state is not None
     said = state.message or "see the log of its run"

@@ -18,8 +18,8 @@ from pydantic import BaseModel, ConfigDict
 from flows.graph import Node, has_remote, refuse_closed_remote
 from flows.lifeline import EXIT_STOPPED
 from flows.locks import Lock
-from flows.lottery.checkout import Home, Revision
-from flows.lottery.lockfile import LockFile
+from flows.orchestration.checkout import CloneFolder, Revision
+from flows.orchestration.lockfile import LockFile
 from mirl.config import Stopped, UserError
 from mirl.names import Digest
 from mirl.terminal import printable
@@ -35,7 +35,7 @@ PROGRESS_SECONDS = 15.0
 """From one line of a progress bar that is logged to the next."""
 
 
-class Work(BaseModel):
+class StageJob(BaseModel):
     """One stage to be done: fit for JSON, complete; whoever has it can do it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -48,7 +48,7 @@ class Work(BaseModel):
     """Entries of the stages that it comes after, and of itself if it has one."""
 
 
-class Done(BaseModel):
+class StageResult(BaseModel):
     """What came of it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -62,28 +62,32 @@ class Done(BaseModel):
 
 
 def run(
-    work: Work, home: Home, environment: Mapping[str, str], log: Log, leash: "Leash | None" = None
-) -> Done:
+    work: StageJob,
+    clones: CloneFolder,
+    environment: Mapping[str, str],
+    log: Log,
+    guard: "ChildProcessGuard | None" = None,
+) -> StageResult:
     """Do `work`: check out, get what it reads, make it, hand on the result.
 
-    `environment` is added to the stage's; pulling `leash` ends it. UserError where the stage ends with code 2,
+    `environment` is added to the stage's; terminating `guard` ends it. UserError where the stage ends with code 2,
     Stopped where it was stopped, RuntimeError otherwise.
     """
-    leash = leash or Leash()
-    with home.alone(work.key, lambda: not leash.pulled), home.clone(work.revision) as clone:
+    guard = guard or ChildProcessGuard()
+    with clones.exclusive(work.key, lambda: not guard.terminated), clones.clone(work.revision) as clone:
         refuse_closed_remote(clone)  # days of training are a bad time to learn it
-        known = home.known(work.key)
-        done = Done.model_validate_json(known) if known is not None else None
+        known = clones.stored_result(work.key)
+        done = StageResult.model_validate_json(known) if known is not None else None
         if done is None or not is_there(clone, work, done, log):
-            hold = {"MIRL_HOLD": home.holds(work.key, clone)}
-            done = _make(work, clone, Dvc(clone, log, {**environment, **hold}, leash), log)
-            home.know(work.key, done.model_dump_json())
+            hold = {"MIRL_HOLD": clones.lock_files(work.key, clone)}
+            done = _make(work, clone, Dvc(clone, log, {**environment, **hold}, guard), log)
+            clones.store_result(work.key, done.model_dump_json())
         if has_remote(clone):
-            _push(Dvc(clone, log, leash=leash), work.node.name, log, leash)
+            _push(Dvc(clone, log, guard=guard), work.node.name, log, guard)
         return done
 
 
-def _push(dvc: "Dvc", name: str, log: Log, leash: "Leash") -> None:
+def _push(dvc: "Dvc", name: str, log: Log, guard: "ChildProcessGuard") -> None:
     for seconds in PUSH_AGAIN_SECONDS:
         try:
             dvc("push", "--", name)
@@ -91,12 +95,12 @@ def _push(dvc: "Dvc", name: str, log: Log, leash: "Leash") -> None:
         except UserError as error:
             log(f"{error}; it is tried again in {seconds:.0f} s")
         until = time.monotonic() + seconds
-        while time.monotonic() < until and not leash.pulled:
+        while time.monotonic() < until and not guard.terminated:
             time.sleep(0.5)
     dvc("push", "--", name)
 
 
-def _make(work: Work, clone: Path, dvc: "Dvc", log: Log) -> Done:
+def _make(work: StageJob, clone: Path, dvc: "Dvc", log: Log) -> StageResult:
     begun = time.monotonic()
     LockFile(clone / "dvc.lock").write(work.lock)
     dvc.fetch([*work.node.after, *work.node.sources])
@@ -107,7 +111,7 @@ def _make(work: Work, clone: Path, dvc: "Dvc", log: Log) -> Done:
     return _done(clone, work, begun)
 
 
-def is_there(clone: Path, work: Work, done: Done, log: Log) -> bool:
+def is_there(clone: Path, work: StageJob, done: StageResult, log: Log) -> bool:
     """Whether what `done` says was made can be had here, from the cache or the remote; puts it into `clone`."""
     LockFile(clone / "dvc.lock").write(work.lock | {work.node.name: done.entry})
     try:
@@ -121,36 +125,38 @@ def _is_whole(clone: Path, node: Node) -> bool:
     return all((clone / path).exists() for path in node.own["outs"])
 
 
-def _done(clone: Path, work: Work, begun: float) -> Done:
+def _done(clone: Path, work: StageJob, begun: float) -> StageResult:
     entry = LockFile(clone / "dvc.lock").load()[work.node.name]
     there = [path for path in work.node.metrics if (clone / path).exists()]
     metrics = {
         name: value for path in there for name, value in json.loads((clone / path).read_text()).items()
     }
-    return Done(entry=entry, metrics=metrics, seconds=time.monotonic() - begun, host=os.uname().nodename)
+    return StageResult(
+        entry=entry, metrics=metrics, seconds=time.monotonic() - begun, host=os.uname().nodename
+    )
 
 
-class Leash:
-    """Ends what was begun on it when it is pulled; after that nothing more begins."""
+class ChildProcessGuard:
+    """Ends the processes that it has started when it is terminated; after that it starts none."""
 
     def __init__(self) -> None:
-        self._guard = threading.Lock()
+        self._lock = threading.Lock()
         self._processes: set[subprocess.Popen[bytes]] = set()
-        self.pulled = False
+        self.terminated = False
 
-    def pull(self) -> None:
+    def terminate(self) -> None:
         """SIGTERM to all; a training writes its checkpoint and ends."""
-        with self._guard:
-            self.pulled = True
+        with self._lock:
+            self.terminated = True
             for process in self._processes:
                 _end(process)
                 self._kill_later(process)
 
     @contextmanager
-    def hold(self, begin: Callable[[], subprocess.Popen[bytes]]) -> Iterator[subprocess.Popen[bytes]]:
-        """Begin a process; at the end, also at an error, it has ended. Stopped where the leash was pulled."""
-        with self._guard:
-            if self.pulled:
+    def start(self, begin: Callable[[], subprocess.Popen[bytes]]) -> Iterator[subprocess.Popen[bytes]]:
+        """Begin a process; at the end, also at an error, it has ended. Stopped where the guard was terminated."""
+        with self._lock:
+            if self.terminated:
                 raise Stopped("stopped before it began")
             process = begin()
             self._processes.add(process)
@@ -163,14 +169,14 @@ class Leash:
             self._kill_later(process)
             process.stdout.read()  # its stage holds the other end until it has written its checkpoint
             process.wait()
-            with self._guard:
+            with self._lock:
                 self._processes.remove(process)
 
     def _kill_later(self, process: "subprocess.Popen[bytes]") -> None:
         """SIGKILL after GRACE_SECONDS, unless it has ended by then."""
 
         def kill() -> None:
-            with self._guard:
+            with self._lock:
                 if process in self._processes:
                     _end(process, signal.SIGKILL)
 
@@ -189,9 +195,13 @@ class Dvc:
     """DVC's command in one folder; what it says goes to `log` as it comes."""
 
     def __init__(
-        self, folder: Path, log: Log, environment: Mapping[str, str] | None = None, leash: Leash | None = None
+        self,
+        folder: Path,
+        log: Log,
+        environment: Mapping[str, str] | None = None,
+        guard: ChildProcessGuard | None = None,
     ) -> None:
-        self._folder, self._log, self._leash = folder, log, leash or Leash()
+        self._folder, self._log, self._guard = folder, log, guard or ChildProcessGuard()
         path = f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}"
         self._environment = {
             **os.environ, "PATH": path, "SHELL": "/bin/sh", "PYTHONUNBUFFERED": "1", **(environment or {})
@@ -213,7 +223,7 @@ class Dvc:
 
     def __call__(self, command: str, *arguments: str) -> None:
         said: list[str] = []
-        with self._leash.hold(lambda: self._begin(command, *arguments)) as process:
+        with self._guard.start(lambda: self._begin(command, *arguments)) as process:
             assert process.stdout is not None
             for line, is_progress in _lines(process.stdout):
                 self._log(line)

@@ -7,10 +7,10 @@ from pathlib import Path
 from prefect.settings import PREFECT_API_URL
 
 from flows.graph import read_graph
-from flows.lottery.lockfile import LockFile
-from flows.lottery.memory import LockArtifact
-from flows.lottery.runner import Dvc
-from flows.lottery.servers import reached
+from flows.orchestration.lock_store import LockArtifact
+from flows.orchestration.lockfile import LockFile
+from flows.orchestration.runner import Dvc
+from flows.orchestration.servers import reached
 from mirl import terminal
 from mirl.config import UserError
 from mirl.study.params import read_params
@@ -45,7 +45,7 @@ def bring(root: Path) -> tuple[int, int]:
 def main() -> int:
     terminal.guard()
     argparse.ArgumentParser(
-        prog="python -m flows.lottery.results", description=(__doc__ or "").splitlines()[0]
+        prog="python -m flows.orchestration.results", description=(__doc__ or "").splitlines()[0]
     ).parse_args()
     try:
         with reached(Path.cwd()):

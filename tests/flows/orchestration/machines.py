@@ -20,9 +20,9 @@ from prefect.client.schemas.sorting import FlowRunSort
 from prefect.deployments import run_deployment
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from flows.lottery.servers import FREE_PORTS
-from tests.flows.lottery import pipelines
-from tests.flows.lottery.pipelines import make_repository
+from flows.orchestration.servers import FREE_PORTS
+from tests.flows.orchestration import pipelines
+from tests.flows.orchestration.pipelines import make_repository
 
 PATIENCE_SECONDS = 600  # a machine that does other work as well
 POOLS = ("control", "gpu", "cpu")
@@ -103,7 +103,7 @@ class Machines:
 
     def begin(self) -> None:
         self.begin_server()
-        register = [sys.executable, "-m", "flows.lottery.deployments", "register", "--repository"]
+        register = [sys.executable, "-m", "flows.orchestration.deployments", "register", "--repository"]
         subprocess.run([*register, str(self.root)], env=self.environment, check=True, capture_output=True)
         self.begin_workers()
 
@@ -114,7 +114,7 @@ class Machines:
     def begin_workers(self) -> None:
         for pool in POOLS:
             home = {"MIRL_HOME": str(self.place / f"machine-{pool}")}
-            self._begin(pool, ["flows.lottery.deployments", "worker", pool], **home)
+            self._begin(pool, ["flows.orchestration.deployments", "worker", pool], **home)
 
     def kill(self, *names: str) -> None:
         """SIGKILL, to all that these have begun as well, at once; no name: everything."""

@@ -1,8 +1,9 @@
-"""Signs of life: what a run says of itself while it works, and what is done about a run that is silent.
+"""Heartbeats: what a run says of itself while it works, and what is done about a run that is silent.
 
-Prefect's automation (`flows.lottery.deployments`) judges: a run that was heard, and then is silent for SILENCE_SECONDS, is
-marked as crashed. While its server is away it forgets whom it has heard, so a run that stays silent is given a heartbeat by
-others, and the automation counts anew. Every moment is one of the server's clock, every duration of this process.
+Prefect's automation (`flows.orchestration.deployments`) judges: a run that gave heartbeats, and then is silent for
+SILENCE_SECONDS, is marked as crashed. While its server is away it forgets who gave them, so a run that stays silent is
+given a heartbeat by others, and the automation counts anew. Every moment is one of the server's clock, every duration of
+this process.
 """
 
 import contextvars
@@ -36,14 +37,14 @@ from prefect.states import Cancelled, Failed, Running, State
 
 SILENCE_SECONDS = float(os.environ.get("MIRL_SILENCE_SECONDS", "90"))
 """A run that gave no sign of life for so long is marked as crashed, and its work begun again elsewhere."""
-LOOK_SECONDS = SILENCE_SECONDS / 6
+HEARTBEAT_SECONDS = SILENCE_SECONDS / 6
 """From one sign of life to the next; as often a run asks whether it may go on."""
 COME_BACK_SECONDS = SILENCE_SECONDS / 2.25
 """How long a machine that was thought lost has to say that it lives, as after a restart of Prefect's server."""
 FORGOTTEN_SECONDS = 1.5 * SILENCE_SECONDS
 """After so long a silence the automation would have marked a run that it remembers."""
 END_SECONDS = 5.0
-"""The longest that the end of a run waits for a look that is under way."""
+"""The longest that the end of a run waits for a check that is under way."""
 LOST = "its machine gave no sign of life any more"
 """Says the automation of a run that it marks as crashed."""
 STOPPED = "Stopped"
@@ -58,13 +59,13 @@ WORKING = FlowRunFilter(
     state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.RUNNING, StateType.CANCELLING])),
     deployment_id=FlowRunFilterDeploymentId(is_null_=False),
 )
-AT_ONCE = {PREFECT_CLIENT_MAX_RETRIES: 0, PREFECT_API_REQUEST_TIMEOUT: LOOK_SECONDS}
-"""Settings of a look. Prefect's client sleeps for up to half a minute between two attempts at a server that is busy, and a
+AT_ONCE = {PREFECT_CLIENT_MAX_RETRIES: 0, PREFECT_API_REQUEST_TIMEOUT: HEARTBEAT_SECONDS}
+"""Settings of a check. Prefect's client sleeps for up to half a minute between two attempts at a server that is busy, and a
 machine that was thought lost has to say that it lives within COME_BACK_SECONDS."""
 FLOWS = ("lottery", "promote", "stage")
 
 
-class Life:
+class Heartbeat:
     """Says that the run of this process lives, while it is entered, and calls `end` when the run is to end.
 
     That is when it is cancelled, whatever its worker knows of it, or when another run has its work, because its machine
@@ -73,8 +74,8 @@ class Life:
     """
 
     def __init__(self, end: Callable[[], None], others: bool = False) -> None:
-        self._end, self._vigil = end, Vigil() if others else None
-        self._over, self._looks_cancelled, self.cancelled = threading.Event(), False, False
+        self._end, self._monitor = end, SilenceMonitor() if others else None
+        self._over, self._seems_cancelled, self.cancelled = threading.Event(), False, False
 
     def __enter__(self) -> Self:
         run = UUID(str(flow_run.id))
@@ -101,9 +102,9 @@ class Life:
                         ended = True
                         self._end()
                     give_heartbeats(client, [run], {HOST: os.uname().nodename})
-                    if self._vigil is not None:
-                        self._vigil.look(client)
-                self._over.wait(LOOK_SECONDS)
+                    if self._monitor is not None:
+                        self._monitor.check(client)
+                self._over.wait(HEARTBEAT_SECONDS)
 
     def _may_go_on(self, client: SyncPrefectClient, run_id: UUID) -> bool:
         try:
@@ -111,7 +112,7 @@ class Life:
         except ObjectNotFound:
             return False  # nobody could find again what it makes
         assert run.state is not None
-        if _has_heir(client, run):
+        if _was_taken_over(client, run):
             return False
         cancelled = _is_cancelled(run.state)
         if run.state.is_crashed():
@@ -120,23 +121,23 @@ class Life:
                 client.set_flow_run_state(run_id, Running(message="its machine lives"))
         elif run.state.is_final() and not cancelled:
             return False  # somebody has set its state by hand
-        # Its worker ends it at once, unless it has lost sight of the server: only the second look counts.
-        self.cancelled, self._looks_cancelled = cancelled and self._looks_cancelled, cancelled
+        # Its worker ends it at once, unless it has lost sight of the server: only the second check counts.
+        self.cancelled, self._seems_cancelled = cancelled and self._seems_cancelled, cancelled
         return not self.cancelled
 
 
-class Vigil:
-    """Gives a heartbeat to runs that are silent for FORGOTTEN_SECONDS, counted from when it began to look.
+class SilenceMonitor:
+    """Gives a heartbeat to runs that are silent for FORGOTTEN_SECONDS, counted from its first check.
 
     One that is being cancelled is marked as cancelled instead: Prefect lets no automation mark it as crashed.
-    The heartbeats of others count as well: two that look after the same runs do not keep a dead one alive.
+    The heartbeats of others count as well: two monitors of the same runs do not keep a dead one alive.
     """
 
     def __init__(self) -> None:
         self._heard: dict[str, tuple[str, float]] = {}
 
-    def look(self, client: SyncPrefectClient) -> None:
-        events, _ = heard(client)
+    def check(self, client: SyncPrefectClient) -> None:
+        events, _ = read_heartbeats(client)
         newest = {event["resource"]["prefect.resource.id"]: event["id"] for event in reversed(events)}
         now, silent, heard_now = time.monotonic(), list[FlowRun](), dict[str, tuple[str, float]]()
         for run in working(client):
@@ -144,7 +145,7 @@ class Vigil:
             before, since = self._heard.get(name, ("", now))
             sign = newest.get(name, before)
             if sign == before and now - since > FORGOTTEN_SECONDS:  # where many work, PAGE may have missed it
-                sign = next((event["id"] for event in heard(client, run)[0]), before)
+                sign = next((event["id"] for event in read_heartbeats(client, run)[0]), before)
             if sign != before:
                 since = now
             elif now - since > FORGOTTEN_SECONDS:
@@ -155,7 +156,7 @@ class Vigil:
         for dead in cancelled:
             client.set_flow_run_state(dead, Cancelled(message=LOST))
         give_heartbeats(client, [run.id for run in silent if run.id not in cancelled])
-        self._heard = heard_now  # only now: what failed is done at the next look
+        self._heard = heard_now  # only now: what failed is done at the next check
 
 
 def attempt_key(key: str, number: int) -> str:
@@ -186,7 +187,9 @@ def taken(client: SyncPrefectClient) -> list[FlowRun]:
     return client.read_flow_runs(flow_filter=names, flow_run_filter=waiting, sort=FlowRunSort.START_TIME_ASC)
 
 
-def heard(client: SyncPrefectClient, run: FlowRun | None = None) -> tuple[list[dict[str, Any]], datetime]:
+def read_heartbeats(
+    client: SyncPrefectClient, run: FlowRun | None = None
+) -> tuple[list[dict[str, Any]], datetime]:
     """The newest heartbeats, of one run or of all, newest first; and the time by the server's clock."""
     wanted: dict[str, Any] = {"event": {"name": [HEARTBEAT]}, "order": "DESC"}
     if run is not None:
@@ -213,7 +216,7 @@ def give_heartbeats(
         client.request("POST", "/events", json=events)
 
 
-def _has_heir(client: SyncPrefectClient, run: FlowRun) -> bool:
+def _was_taken_over(client: SyncPrefectClient, run: FlowRun) -> bool:
     """Whether another run has the work of this one; only a lottery that began it gives it to another."""
     if not run.idempotency_key:
         return False

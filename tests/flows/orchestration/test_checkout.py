@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from flows.lottery.checkout import Home, Revision, git, refuse_changes, resolve
+from flows.orchestration.checkout import CloneFolder, Revision, git, refuse_changes, resolve
 from mirl.config import UserError
-from tests.flows.lottery.pipelines import make_repository, run
+from tests.flows.orchestration.pipelines import make_repository, run
 
 
 @pytest.fixture(scope="module")
@@ -17,59 +17,59 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def home(tmp_path: Path) -> Home:
-    return Home.of(str(tmp_path / "home"))
+def clones(tmp_path: Path) -> CloneFolder:
+    return CloneFolder.of(str(tmp_path / "home"))
 
 
 def revision(root: Path, name: str = "HEAD", params: str | None = None) -> Revision:
     return Revision(repository=str(root), commit=resolve(str(root), name), params=params)
 
 
-def test_a_clone_is_at_the_revision_with_the_given_parameters(root: Path, home: Home) -> None:
+def test_a_clone_is_at_the_revision_with_the_given_parameters(root: Path, clones: CloneFolder) -> None:
     first = revision(root)
     (root / "link.sh").write_text("echo later\n")
     run(root, "git", "commit", "--quiet", "--all", "--message", "later")
-    with home.clone(revision(root, params="study: other\n")) as clone:
+    with clones.clone(revision(root, params="study: other\n")) as clone:
         assert (clone / "link.sh").read_text() == "echo later\n"
         assert (clone / "params.yaml").read_text() == "study: other\n"
-        assert str(home.cache) in (clone / ".dvc" / "config.local").read_text()
-    with home.clone(first) as clone:  # the same folder again
+        assert str(clones.cache) in (clone / ".dvc" / "config.local").read_text()
+    with clones.clone(first) as clone:  # the same folder again
         assert (clone / "link.sh").read_text() != "echo later\n"
         assert (clone / "params.yaml").read_text() == (root / "params.yaml").read_text()
         assert clone.name == "0"
 
 
-def test_a_clone_that_is_used_again_is_clean_but_for_its_checkpoints(root: Path, home: Home) -> None:
-    with home.clone(revision(root)) as clone:
+def test_a_clone_that_is_used_again_is_clean_but_for_its_checkpoints(root: Path, clones: CloneFolder) -> None:
+    with clones.clone(revision(root)) as clone:
         (clone / "made").mkdir()
         (clone / "left.txt").write_text("left by a kill")
         (clone / "link.sh").write_text("changed")
         (clone / ".git" / "index.lock").write_text("")
         checkpoint = clone / ".mirl" / "resume" / "abc"
         checkpoint.mkdir()
-    with home.clone(revision(root)) as again, home.clone(revision(root)) as beside:
+    with clones.clone(revision(root)) as again, clones.clone(revision(root)) as beside:
         assert again == clone and beside != clone
         assert not (again / "made").exists() and not (again / "left.txt").exists()
         assert (again / "link.sh").read_text() != "changed"
         assert checkpoint.is_dir() and (beside / ".mirl" / "resume" / "abc").is_dir()  # shared by all
 
 
-def test_a_clone_that_was_half_made_is_made_anew(root: Path, home: Home) -> None:
-    (home.folder / "clones" / "0").mkdir(parents=True)
-    (home.folder / "clones" / "0" / "half").write_text("")
-    (home.folder / "clones" / "0.making").mkdir()
-    with home.clone(revision(root)) as clone:
+def test_a_clone_that_was_half_made_is_made_anew(root: Path, clones: CloneFolder) -> None:
+    (clones.folder / "clones" / "0").mkdir(parents=True)
+    (clones.folder / "clones" / "0" / "half").write_text("")
+    (clones.folder / "clones" / "0.making").mkdir()
+    with clones.clone(revision(root)) as clone:
         assert (clone / "dvc.yaml").exists() and not (clone / "half").exists()
 
 
-def test_what_cannot_be_reached_is_said(root: Path, home: Home, tmp_path: Path) -> None:
+def test_what_cannot_be_reached_is_said(root: Path, clones: CloneFolder, tmp_path: Path) -> None:
     def check_out(repository: Path) -> None:
-        with home.clone(Revision(repository=str(repository), commit="0" * 40)):
+        with clones.clone(Revision(repository=str(repository), commit="0" * 40)):
             raise AssertionError("there is no such revision")
 
     with pytest.raises(UserError, match=r"is not in .*repository; `git push` it"):
         check_out(root)
-    (home.folder / "clones" / "0").rename(tmp_path / "away")
+    (clones.folder / "clones" / "0").rename(tmp_path / "away")
     with pytest.raises(UserError, match="git clone failed"):
         check_out(tmp_path / "nowhere")
     with pytest.raises(UserError, match="has no 'nothing'"):
@@ -114,15 +114,15 @@ def test_changes_that_workers_would_not_get_are_refused(tmp_path: Path) -> None:
         refuse_changes(root, ["source"])
 
 
-def test_the_same_work_is_not_done_twice_at_once(home: Home) -> None:
+def test_the_same_work_is_not_done_twice_at_once(clones: CloneFolder) -> None:
     program = (
-        "import sys, time; from flows.lottery.checkout import Home\n"
-        "with Home.of(sys.argv[1]).alone('key'):\n"
+        "import sys, time; from flows.orchestration.checkout import CloneFolder\n"
+        "with CloneFolder.of(sys.argv[1]).exclusive('key'):\n"
         "    print('in', flush=True); time.sleep(60)\n"
     )
-    first = subprocess.Popen([sys.executable, "-c", program, str(home.folder)], stdout=subprocess.PIPE)
+    first = subprocess.Popen([sys.executable, "-c", program, str(clones.folder)], stdout=subprocess.PIPE)
     assert first.stdout is not None and first.stdout.readline() == b"in\n"
-    second = subprocess.Popen([sys.executable, "-c", program, str(home.folder)], stdout=subprocess.PIPE)
+    second = subprocess.Popen([sys.executable, "-c", program, str(clones.folder)], stdout=subprocess.PIPE)
     try:
         with pytest.raises(subprocess.TimeoutExpired):
             second.wait(timeout=3)

@@ -3,8 +3,8 @@
 from collections.abc import Callable
 
 from flows.graph import Lock, Node
-from flows.lottery.runner import Done
-from flows.lottery.schedule import Outcome, make_all
+from flows.orchestration.runner import StageResult
+from flows.orchestration.stage_scheduler import Outcome, make_all
 
 
 def node(name: str, *after: str, current: bool = False) -> Node:
@@ -15,8 +15,8 @@ def nodes(*given: Node) -> dict[str, Node]:
     return {one.name: one for one in given}
 
 
-def done(name: str) -> Done:
-    return Done(entry={"outs": [{"path": name, "md5": name}]}, metrics={}, seconds=1.0, host="here")
+def done(name: str) -> StageResult:
+    return StageResult(entry={"outs": [{"path": name, "md5": name}]}, metrics={}, seconds=1.0, host="here")
 
 
 class Hands:
@@ -54,7 +54,7 @@ def test_everything_begins_as_soon_as_it_can() -> None:
     )  # fmt: skip
     steps: list[str] = []
 
-    def landed(node: Node, _: Done) -> None:
+    def landed(node: Node, _: StageResult) -> None:
         steps.append(node.name)
 
     real = hands.begin

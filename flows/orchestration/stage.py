@@ -8,31 +8,31 @@ from prefect import flow, get_run_logger
 from prefect.states import Completed, Failed, State
 
 from flows.lifeline import die_with_parent
-from flows.lottery import runner
-from flows.lottery.checkout import Home
-from flows.lottery.dispatch import WORKER, environment, patiently, publish
-from flows.lottery.life import Life
-from flows.lottery.runner import Leash, Work
+from flows.orchestration import runner
+from flows.orchestration.checkout import CloneFolder
+from flows.orchestration.dispatch import WORKER, environment, patiently, publish
+from flows.orchestration.heartbeat import Heartbeat
+from flows.orchestration.runner import ChildProcessGuard, StageJob
 from mirl.config import Stopped, UserError
 
 
 @flow(name="stage")
-def stage(work: Work) -> State[Any]:
+def stage(work: StageJob) -> State[Any]:
     """Do one piece of work on the machine this runs on, and keep what came of it where lotteries find it."""
-    log, leash = get_run_logger().info, Leash()
-    life = Life(leash.pull)
+    log, guard = get_run_logger().info, ChildProcessGuard()
+    heartbeat = Heartbeat(guard.terminate)
     try:
         _die_with_worker()
         need_server()
-        with life:
-            done = runner.run(work, Home.of(), environment(), log, leash)
-            patiently(lambda: publish(work, done), log, lambda: not leash.pulled)
+        with heartbeat:
+            done = runner.run(work, CloneFolder.of(), environment(), log, guard)
+            patiently(lambda: publish(work, done), log, lambda: not guard.terminated)
     except Stopped as stopped:
-        return life.stopped(str(stopped))
+        return heartbeat.stopped(str(stopped))
     except UserError as error:
         return Failed(message=str(error))
     except BaseException:
-        _speak_to_nobody()
+        _discard_output()
         raise
     return Completed(message=f"{done.seconds:.0f} s on {done.host}")
 
@@ -49,7 +49,7 @@ def _is_orphan() -> bool:
     return bool(worker) and os.getppid() != int(worker or 0)
 
 
-def _speak_to_nobody() -> None:
+def _discard_output() -> None:
     """Where the worker is gone nobody reads what is said here, and Prefect would die of it before it tells its server."""
     if _is_orphan():
         with Path(os.devnull).open("wb") as nothing:

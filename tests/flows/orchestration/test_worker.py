@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from flows.lottery import deployments
+from flows.orchestration import deployments
 
 
 class Exec(Exception):

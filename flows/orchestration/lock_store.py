@@ -8,11 +8,11 @@ from typing import Protocol
 
 from flows.graph import Node, read_graph
 from flows.locks import Lock, lock_text, parse_lock
-from flows.lottery.artifacts import keep_text, kept_text, key_of
-from flows.lottery.lockfile import LockFile
+from flows.orchestration.artifacts import keep_text, kept_text, key_of
+from flows.orchestration.lockfile import LockFile
 
 
-class Memory(Protocol):
+class LockStore(Protocol):
     """Keeps one lock: a `LockFile`, or a `LockArtifact`."""
 
     def load(self) -> Lock:

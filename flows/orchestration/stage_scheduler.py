@@ -6,19 +6,19 @@ from dataclasses import dataclass
 
 from flows.graph import Node
 from flows.locks import Lock
-from flows.lottery.runner import Done
+from flows.orchestration.runner import StageResult
 from mirl.config import Stopped
 
 POLL_SECONDS = 0.2
 
-Outcome = Done | str
+Outcome = StageResult | str
 """What came of a stage, or in a sentence why nothing did."""
 Begin = Callable[[Node, Lock, Callable[[Outcome], None]], None]
 """Begins a stage, with the lock entries it needs, and returns; the outcome is told later, from any thread."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Result:
+class LotteryResult:
     """Where a lottery ended."""
 
     lock: Lock
@@ -34,9 +34,9 @@ def make_all(
     nodes: Mapping[str, Node],
     lock: Lock,
     begin: Begin,
-    landed: Callable[[Node, Done], None],
+    landed: Callable[[Node, StageResult], None],
     may_go_on: Callable[[], bool] = lambda: True,
-) -> Result:
+) -> LotteryResult:
     """Begin each stage that is out of date as soon as all that it comes after are made; go on past failures.
 
     `landed` is called in this thread, once for each stage that was made. Stopped where it may not go on.
@@ -54,10 +54,10 @@ def make_all(
             known = {name: lock[name] for name in (*node.after, node.name) if name in lock}
             begin(node, known, lambda outcome, node=node: came.put((node, outcome)))  # type: ignore[misc]
         if not under_way:
-            return Result(lock=lock, made=tuple(made), failed=failed, left=tuple(waiting))
+            return LotteryResult(lock=lock, made=tuple(made), failed=failed, left=tuple(waiting))
         node, outcome = _next(came, may_go_on)
         under_way.remove(node.name)
-        if isinstance(outcome, Done):
+        if isinstance(outcome, StageResult):
             lock[node.name] = outcome.entry
             made.append(node.name)
             landed(node, outcome)

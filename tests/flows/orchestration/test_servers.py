@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from prefect.settings import PREFECT_API_URL
 
-from flows.lottery import servers
-from flows.lottery.servers import _refuse_taken, _stores
+from flows.orchestration import servers
+from flows.orchestration.servers import _refuse_taken, _stores
 from mirl.config import UserError
 
 
@@ -68,7 +68,7 @@ def test_a_database_of_the_users_own_is_used(tmp_path: Path, monkeypatch: pytest
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_the_server_of_a_local_lottery_ends_with_it(tmp_path: Path, number: int) -> None:
     program = (
-        "import time; from pathlib import Path; from flows.lottery.servers import temporary\n"
+        "import time; from pathlib import Path; from flows.orchestration.servers import temporary\n"
         "with temporary(Path.cwd()): print('up', flush=True); time.sleep(600)"
     )
     environment = {name: value for name, value in os.environ.items() if name != "PREFECT_API_URL"}

@@ -45,13 +45,13 @@ END_SECONDS = 30.0
 def serve(root: Path, host: str) -> int:
     """Run both servers and the control worker until one ends or a signal comes; all end together."""
     api, tracking = f"http://{host}:{PREFECT_PORT}/api", f"http://{host}:{MLFLOW_PORT}"
-    place = root.resolve() / ".mirl"
+    folder = root.resolve() / ".mirl"
     stores = _stores(root)
     for port in (PREFECT_PORT, MLFLOW_PORT):
         _refuse_taken(host, port)
     known = login.keep(root, PREFECT_API_URL=api, MLFLOW_TRACKING_URI=tracking)
     own = {name: value for name, value in os.environ.items() if value}
-    own = {"PREFECT_HOME": str(place / "prefect"), "PYTHONUNBUFFERED": "1"} | own
+    own = {"PREFECT_HOME": str(folder / "prefect"), "PYTHONUNBUFFERED": "1"} | own
     mlflow = ["--host", host, "--port", str(MLFLOW_PORT), "--workers", "1"]
     servers = {
         "prefect": (api, _prefect(host, PREFECT_PORT), _prefect_settings(host, api, known) | own),
@@ -66,19 +66,19 @@ def serve(root: Path, host: str) -> int:
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell that begins it with `&` has it ignored
     try:
         for name, (_, command, environment) in servers.items():
-            begun[name] = _begin(command, environment, _log(place, name))
+            begun[name] = _begin(command, environment, _log(folder, name))
         for name, (address, _, _) in servers.items():
             if not _answers(f"{address}/health", begun[name]):
-                raise _silent(address, _log(place, name))
+                raise _silent(address, _log(folder, name))
         _refuse_other_users(tracking, known)
-        print(f"Prefect  {api.removesuffix('/api')}\nMLflow   {tracking}\nlogs     {place / 'logs'}")
+        print(f"Prefect  {api.removesuffix('/api')}\nMLflow   {tracking}\nlogs     {folder / 'logs'}")
         print(f"Whoever has the login runs code on the workers; it is in {login.file(root)}")
         print(f"To use them: source {shlex.quote(str(login.file(root)))}", flush=True)
-        begun["worker"] = _begin(["flows.lottery.deployments", "worker", "control"], own | known, None)
+        begun["worker"] = _begin(["flows.orchestration.deployments", "worker", "control"], own | known, None)
         while all(process.poll() is None for process in begun.values()):
             time.sleep(1)
         name = next(name for name, process in begun.items() if process.poll() is not None)
-        where = f"its log is {_log(place, name)}" if name in servers else "what it said stands above"
+        where = f"its log is {_log(folder, name)}" if name in servers else "what it said stands above"
         raise UserError(f"{name} ended with code {begun[name].returncode}; {where}")
     except KeyboardInterrupt:
         return 0
@@ -205,8 +205,8 @@ def _stores(root: Path) -> dict[str, str]:
     }
 
 
-def _log(place: Path, name: str) -> Path:
-    return place / "logs" / f"{name}.log"
+def _log(folder: Path, name: str) -> Path:
+    return folder / "logs" / f"{name}.log"
 
 
 def _refuse_taken(host: str, port: int) -> None:
@@ -272,7 +272,7 @@ def _silent(address: str, log: Path) -> UserError:
 def main() -> int:
     terminal.guard()
     parser = argparse.ArgumentParser(
-        prog="python -m flows.lottery.servers",
+        prog="python -m flows.orchestration.servers",
         description=(__doc__ or "").splitlines()[0],
         epilog="Databases, artifacts, allowed hosts and passwords are set by Prefect's and MLflow's own variables.",
     )

@@ -19,7 +19,7 @@ from websockets.sync.client import connect
 from websockets.typing import Subprotocol
 
 from flows import login
-from tests.flows.lottery.served import START_SECONDS, Served, alone, serving
+from tests.flows.orchestration.served import START_SECONDS, Served, alone, serving
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -212,9 +212,9 @@ def test_other_terminals_of_the_folder_know_the_login(served: Served, tmp_path: 
             cwd=folder, env=alone(PREFECT_API_URL=f"{served.prefect}/api"), stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
 
-    inside = begin(served.folder, "flows.lottery.deployments", "register", "--repository", ".")
-    outside = [begin(tmp_path, "flows.lottery.results")]
-    outside += [begin(tmp_path, "flows.lottery.deployments", "worker", "cpu")]
+    inside = begin(served.folder, "flows.orchestration.deployments", "register", "--repository", ".")
+    outside = [begin(tmp_path, "flows.orchestration.results")]
+    outside += [begin(tmp_path, "flows.orchestration.deployments", "worker", "cpu")]
     for process in outside:
         said = process.communicate(timeout=START_SECONDS)[1]
         assert process.returncode == 2 and said.startswith("error: ") and said.count("\n") == 1, said

@@ -17,14 +17,14 @@ from prefect.testing.utilities import prefect_test_harness
 
 from flows.graph import cache_folder
 from flows.locks import parse_lock
-from flows.lottery.artifacts import kept, key_of
-from flows.lottery.flow import Source, Where, lottery
-from flows.lottery.lockfile import LockFile
-from flows.lottery.memory import LockArtifact
-from flows.lottery.parameters import settle_params
+from flows.orchestration.artifacts import kept, key_of
+from flows.orchestration.flow import Placement, Source, lottery
+from flows.orchestration.lock_store import LockArtifact
+from flows.orchestration.lockfile import LockFile
+from flows.orchestration.parameters import settle_params
 from mirl.config import UserError
-from tests.flows.lottery import pipelines
-from tests.flows.lottery.pipelines import make_repository
+from tests.flows.orchestration import pipelines
+from tests.flows.orchestration.pipelines import make_repository
 
 FLOWS = Path(__file__).parents[3] / "flows"
 STAGES = ("prepare", "init", "round", "evaluate", "compare")
@@ -45,7 +45,7 @@ def root(tmp_path: Path, empty_store: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def start(root: Path, lock: Path | None = None, **asked: Any) -> State[Any]:
-    where = Where(
+    where = Placement(
         jobs=2, home=str(root / ".mirl" / "lottery"), cache=str(cache_folder(root)), lock=str(lock or "")
     )
     return lottery(Source(repository=str(root)), where, **asked, return_state=True)
@@ -165,7 +165,7 @@ def test_an_interrupted_lottery_goes_on_where_it_was(root: Path) -> None:
     )
     pipelines.run(root, "git", "commit", "--quiet", "--all", "--message", "wait")
     process = subprocess.Popen(
-        [sys.executable, "-m", "flows.lottery"], cwd=root, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-m", "flows.orchestration"], cwd=root, stderr=subprocess.PIPE, text=True
     )
     until = time.monotonic() + 120
     while "r1" not in begun(root):
@@ -177,7 +177,9 @@ def test_an_interrupted_lottery_goes_on_where_it_was(root: Path) -> None:
     assert not _lives(int((root / "pid").read_text()))
     assert "link@dense" in LockFile(root / "dvc.lock").load()
     (root / "go").touch()
-    done = subprocess.run([sys.executable, "-m", "flows.lottery"], cwd=root, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "flows.orchestration"], cwd=root, capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr
     assert begun(root) == ["dense", "r1", "r1", "r2"]
     assert pipelines.run(root, "dvc", "status") == "Data and pipelines are up to date."
@@ -208,7 +210,9 @@ def test_data_in_dvc_needs_no_remote_on_one_machine(root: Path) -> None:
     assert start(root, root / "dvc.lock", targets=["link@dense"]).is_completed()
     (root / "source" / "word").unlink()
     (root / "source" / "word").write_text("my own")
-    done = subprocess.run([sys.executable, "-m", "flows.lottery"], cwd=root, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "flows.orchestration"], cwd=root, capture_output=True, text=True
+    )
     assert done.returncode == 2 and "source was changed after `dvc add`" in done.stderr
     assert (root / "source" / "word").read_text() == "my own"
 

@@ -1,7 +1,7 @@
 """Tells Prefect's server what there is to run and where: pools, deployments, and what watches over lost machines.
 
-python -m flows.lottery.deployments register     once, and after every change here; again is harmless
-python -m flows.lottery.deployments worker POOL  a worker of the pool on this machine
+python -m flows.orchestration.deployments register     once, and after every change here; again is harmless
+python -m flows.orchestration.deployments worker POOL  a worker of the pool on this machine
 """
 
 import argparse
@@ -27,12 +27,20 @@ from prefect.types.entrypoint import EntrypointType
 from prefect.workers.process import ProcessWorker
 
 from flows import login
-from flows.lottery import flow, stage
-from flows.lottery.checkout import git, refuse_commands, refuse_secrets
-from flows.lottery.dispatch import WORKER, patiently
-from flows.lottery.flow import Source, Where
-from flows.lottery.life import HEARTBEAT, LOST, SILENCE_SECONDS, STOPPED, give_heartbeats, taken, working
-from flows.lottery.servers import reached
+from flows.orchestration import flow, stage
+from flows.orchestration.checkout import git, refuse_commands, refuse_secrets
+from flows.orchestration.dispatch import WORKER, patiently
+from flows.orchestration.flow import Placement, Source
+from flows.orchestration.heartbeat import (
+    HEARTBEAT,
+    LOST,
+    SILENCE_SECONDS,
+    STOPPED,
+    give_heartbeats,
+    taken,
+    working,
+)
+from flows.orchestration.servers import reached
 from flows.tracking import server
 from mirl import terminal
 from mirl.config import UserError
@@ -57,7 +65,7 @@ def register(source: Source) -> list[str]:
     plain = source.model_dump()
     deployments = [
         _deployment(
-            flow.lottery, pool, CONTROL, {"source": plain, "where": Where(gpu=pool, cpu=CPU).model_dump()}
+            flow.lottery, pool, CONTROL, {"source": plain, "where": Placement(gpu=pool, cpu=CPU).model_dump()}
         )
         for pool in (GPU, CPU)
     ]
@@ -66,7 +74,7 @@ def register(source: Source) -> list[str]:
     for deployment in deployments:
         deployment.apply()
     _watch_over_zombies()
-    look_for_the_dead()
+    check_for_lost_runs()
     return [deployment.full_name for deployment in deployments]
 
 
@@ -85,14 +93,14 @@ def worker(pool: str) -> NoReturn:
     command += ["--limit", str(AT_ONCE.get(pool, 1))]
     if pool == CONTROL:  # as after a power cut: nobody may wait for what has died
         with suppress(PrefectHTTPStatusError):  # the worker says it as well
-            patiently(look_for_the_dead, partial(print, file=sys.stderr), lambda: True)
+            patiently(check_for_lost_runs, partial(print, file=sys.stderr), lambda: True)
     seconds = {"PREFECT_WORKER_QUERY_SECONDS": str(POLL_SECONDS)}
     # A shell that begins it with `&` has SIGINT ignored, and a worker ends by it.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     os.execve(sys.executable, command, seconds | os.environ | {WORKER: str(os.getpid())})
 
 
-def look_for_the_dead() -> None:
+def check_for_lost_runs() -> None:
     """Give every run a heartbeat; the automation marks those that say nothing after it, also those that never began.
 
     It may have forgotten them: what it knows does not outlive a long outage of its server, nor a new automation.
@@ -157,7 +165,7 @@ def _watch_over_zombies() -> None:
 def main(arguments: list[str] | None = None) -> int:
     terminal.guard()
     parser = argparse.ArgumentParser(
-        prog="python -m flows.lottery.deployments", description=(__doc__ or "").splitlines()[0]
+        prog="python -m flows.orchestration.deployments", description=(__doc__ or "").splitlines()[0]
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     registering = commands.add_parser("register", help="create or update pools and deployments")

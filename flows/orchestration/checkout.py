@@ -42,7 +42,7 @@ class Revision:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Home:
+class CloneFolder:
     """Where a machine keeps its clones, what they share, and what must outlive a kill."""
 
     folder: Path
@@ -50,7 +50,7 @@ class Home:
     """DVC's cache, one for all clones: they get links into it, not copies."""
 
     @classmethod
-    def of(cls, folder: str = "", cache: str = "") -> "Home":
+    def of(cls, folder: str = "", cache: str = "") -> "CloneFolder":
         """By default MIRL_HOME, else `~/.cache/mirl`; and MIRL_CACHE, else a cache in it."""
         home = Path(folder or os.environ.get("MIRL_HOME") or Path.home() / ".cache" / "mirl").absolute()
         return cls(
@@ -64,16 +64,16 @@ class Home:
         Clones are used again, cleaned; there are as many as ever worked at once. Resume checkpoints are shared
         by all of them. UserError where the repository or the revision cannot be reached.
         """
-        with self._free_place() as place:
-            _check_out(place, revision)
-            _configure(place, self.cache)
-            _link(place / ".mirl" / "resume", self.folder / "resume")
+        with self._free_clone() as clone:
+            _check_out(clone, revision)
+            _configure(clone, self.cache)
+            _link(clone / ".mirl" / "resume", self.folder / "resume")
             if revision.params is not None:
-                (place / "params.yaml").write_text(revision.params)
-            yield place
+                (clone / "params.yaml").write_text(revision.params)
+            yield clone
 
     @contextmanager
-    def alone(self, key: str, may_go_on: Callable[[], bool] = lambda: True) -> Iterator[None]:
+    def exclusive(self, key: str, may_go_on: Callable[[], bool] = lambda: True) -> Iterator[None]:
         """Hold the work named `key` on this machine; a second one waits, for two must not write one checkpoint.
 
         Stopped where it may not go on waiting.
@@ -85,32 +85,32 @@ class Home:
                 time.sleep(POLL_SECONDS)
             yield
 
-    def know(self, key: str, done: str) -> None:
+    def store_result(self, key: str, done: str) -> None:
         """Keep what came of the work `key`, as text."""
         path = self.folder / "done" / f"{key}.json"
         path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, done.encode())
 
-    def known(self, key: str) -> str | None:
-        """What `know` kept, if it ever did."""
+    def stored_result(self, key: str) -> str | None:
+        """What `store_result` kept, if it ever did."""
         path = self.folder / "done" / f"{key}.json"
         return path.read_text() if path.exists() else None
 
-    def holds(self, key: str, clone: Path) -> str:
+    def lock_files(self, key: str, clone: Path) -> str:
         """Files that a stage locks while it lives: it may outlive for a while who began it (see flows.stage)."""
         return os.pathsep.join(
             map(str, (self.folder / "running" / f"{key}.busy", clone.with_suffix(".busy")))
         )
 
     @contextmanager
-    def _free_place(self) -> Iterator[Path]:
+    def _free_clone(self) -> Iterator[Path]:
         for number in itertools.count():
-            place = self.folder / "clones" / str(number)
-            with _opened(place.with_suffix(".lock")) as mine, _opened(place.with_suffix(".busy")) as stage:
+            clone = self.folder / "clones" / str(number)
+            with _opened(clone.with_suffix(".lock")) as mine, _opened(clone.with_suffix(".busy")) as stage:
                 if not (_taken(mine) and _taken(stage)):
                     continue
                 fcntl.flock(stage, fcntl.LOCK_UN)  # for the stage that is to be run here
-                yield place
+                yield clone
                 return
 
 
@@ -186,24 +186,24 @@ def git(folder: Path, *arguments: str) -> str:
     return asked.stdout.strip("\n")
 
 
-def _check_out(place: Path, revision: Revision) -> None:
-    if not (place / ".git").exists():
-        shutil.rmtree(place, ignore_errors=True)  # left by a kill
-        draft = place.with_name(f"{place.name}.making")
+def _check_out(clone: Path, revision: Revision) -> None:
+    if not (clone / ".git").exists():
+        shutil.rmtree(clone, ignore_errors=True)  # left by a kill
+        draft = clone.with_name(f"{clone.name}.making")
         shutil.rmtree(draft, ignore_errors=True)
-        git(place.parent, "clone", "--quiet", "--no-checkout", "--", revision.repository, str(draft))
-        draft.rename(place)
-    git(place, "remote", "set-url", "--", "origin", revision.repository)
-    if not _has(place, revision.commit):
-        git(place, "fetch", "--quiet", "--force", "origin", "+refs/*:refs/remotes/origin/*")
-    if not _has(place, revision.commit):
+        git(clone.parent, "clone", "--quiet", "--no-checkout", "--", revision.repository, str(draft))
+        draft.rename(clone)
+    git(clone, "remote", "set-url", "--", "origin", revision.repository)
+    if not _has(clone, revision.commit):
+        git(clone, "fetch", "--quiet", "--force", "origin", "+refs/*:refs/remotes/origin/*")
+    if not _has(clone, revision.commit):
         raise UserError(
             f"the revision {revision.commit[:10]} is not in {revision.repository}; `git push` it, so that "
             "workers can reach it"
         )
-    (place / ".git" / "index.lock").unlink(missing_ok=True)  # left by a kill: nobody else works here
-    git(place, "checkout", "--quiet", "--force", "--detach", revision.commit)
-    git(place, "clean", "-ffdxq", "--exclude=.dvc/tmp", "--exclude=.mirl")
+    (clone / ".git" / "index.lock").unlink(missing_ok=True)  # left by a kill: nobody else works here
+    git(clone, "checkout", "--quiet", "--force", "--detach", revision.commit)
+    git(clone, "clean", "-ffdxq", "--exclude=.dvc/tmp", "--exclude=.mirl")
 
 
 @contextmanager
@@ -222,21 +222,21 @@ def _taken(handle: IO[str]) -> bool:
     return True
 
 
-def _has(place: Path, commit: str) -> bool:
+def _has(clone: Path, commit: str) -> bool:
     asked = subprocess.run(
-        ["git", "cat-file", "-e", f"{commit}^{{commit}}"], cwd=place, capture_output=True, check=False
+        ["git", "cat-file", "-e", f"{commit}^{{commit}}"], cwd=clone, capture_output=True, check=False
     )
     return asked.returncode == 0
 
 
-def _configure(place: Path, cache: Path) -> None:
+def _configure(clone: Path, cache: Path) -> None:
     cache.mkdir(parents=True, exist_ok=True)
-    (place / ".dvc" / "config.local").write_text(f"[cache]\n    dir = {cache}\n")
+    (clone / ".dvc" / "config.local").write_text(f"[cache]\n    dir = {cache}\n")
 
 
-def _link(place: Path, target: Path) -> None:
+def _link(link: Path, target: Path) -> None:
     target.mkdir(parents=True, exist_ok=True)
-    place.parent.mkdir(parents=True, exist_ok=True)
-    if not place.is_symlink():
-        shutil.rmtree(place, ignore_errors=True)
-        place.symlink_to(target)
+    link.parent.mkdir(parents=True, exist_ok=True)
+    if not link.is_symlink():
+        shutil.rmtree(link, ignore_errors=True)
+        link.symlink_to(target)
