@@ -1,11 +1,14 @@
 """What holds for every method; a new one fails here until it has an arm below."""
 
+import pickle
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
 from pydantic import TypeAdapter, ValidationError
 
+from mirl.config import non_default_values
 from mirl.methods import METHODS, Arm, planner
 from mirl.methods.plan import Parent, Plan
 from mirl.sparsity.mask import State
@@ -130,3 +133,53 @@ def test_an_unknown_method_lists_the_known_ones() -> None:
 def test_settings_out_of_range_are_refused(values: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
         TypeAdapter(Arm).validate_python(values)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_plan_travels_to_other_processes_with_all_that_it_says(
+    method: str, make_parent: Make, initialise: Initialise
+) -> None:
+    parent, plan = _plan(method, make_parent, initialise)
+    there = pickle.loads(pickle.dumps(plan))
+    assert there.masks == plan.masks and there.network == plan.network == parent.network
+    assert all(torch.equal(there.state[name], tensor) for name, tensor in plan.state.items())
+    assert all(not there.state[name][~keep].any() for name, keep in there.masks.union.items())
+    assert (there.objective, there.samples, there.routing, dict(there.rates)) == (
+        plan.objective, plan.samples, plan.routing, dict(plan.rates),
+    )  # fmt: skip
+    seen, other = ({}, {})
+    ruled = [
+        rule.check(dict(plan.state), state)
+        for rule, state in ((plan.stopping_rule, seen), (there.stopping_rule, other))
+    ]
+    assert ruled[0][1] == ruled[1][1]
+
+
+STRUCTURED = {"imp": {"schedule": "authors", "fraction": 0.5}, "oneshot": {"density": 0.25}}
+
+
+@pytest.mark.parametrize("method", STRUCTURED)
+@pytest.mark.parametrize(
+    "structure",
+    [{"kind": "blocks", "outputs": 2, "inputs": 2}, {"kind": "n_of_m", "m": 4, "indivisible": "keep"}],
+    ids=["blocks", "n_of_m"],
+)
+def test_a_structure_is_cut_where_an_arm_asks_for_it(
+    method: str, structure: dict[str, Any], make_parent: Make, initialise: Initialise
+) -> None:
+    arm = TypeAdapter(Arm).validate_python({"method": method, "structure": structure, **STRUCTURED[method]})
+    plan = planner(arm).plan(make_parent(1.1), initialise)
+    weight = plan.mask["body.weight"]  # 8 outputs, 4 inputs, 3 x 3
+    if structure["kind"] == "blocks":
+        blocks = weight.reshape(4, 2, 2, 2, 9).transpose(1, 2).reshape(8, -1)
+        assert all(bool(block.all()) or not bool(block.any()) for block in blocks)
+    else:
+        kept = int(plan.mask["body.weight"].sum(1).unique())
+        assert kept == {"imp": 2, "oneshot": 1}[method]
+    assert not plan.state["body.weight"][~weight].any()
+
+
+def test_the_default_structure_is_in_no_lineage() -> None:
+    for method in STRUCTURED:
+        arm = TypeAdapter(Arm).validate_python({"method": method, **STRUCTURED[method]})
+        assert "structure" not in non_default_values(arm)

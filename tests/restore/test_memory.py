@@ -13,6 +13,7 @@ from mirl.networks import NETWORKS, NetworkSection, build
 from mirl.restore.memory import ALLOWANCE, bytes_per_pixel, least_memory, pixels_in
 from mirl.restore.photograph import bytes_held
 from mirl.tickets import writing
+from tests.conftest import TINY
 
 THIN = {"width": 2, "encoder": [1], "middle": 1, "decoder": [1], "shuffle": 8}
 
@@ -47,9 +48,7 @@ def test_what_is_still_needed_counts() -> None:
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_weights_stay_where_they_are(name: str) -> None:
-    network = build(
-        NetworkSection(name=name, options={"width": 8} if name == "nafnet" else {"blocks": [1] * 4})
-    )
+    network = build(NetworkSection(name=name, options=TINY[name]))
     before = {key: tensor.clone() for key, tensor in network.state_dict().items()}
     assert bytes_per_pixel(network, network.multiple) > 2 * 3 * 4
     after = network.state_dict()
