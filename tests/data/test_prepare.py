@@ -45,6 +45,18 @@ def test_same_input_same_bytes(layout, tmp_path):
     assert digests[0] == digests[1] and len(digests[0]) == 2
 
 
+def test_what_is_prepared_of_the_five_tasks_is_pinned(layout, tmp_path):
+    """With pairs from files, and with the test pairs that are made: a change renames every study's data."""
+    found = [prepared(layout, tmp_path / "given").digest]
+    for task in ("derain", "dehaze"):
+        shutil.rmtree(layout / "test" / task)
+    found.append(prepared(layout, tmp_path / "made").digest)
+    assert found == [
+        "aca2cc8626a59a02adb2ca1f8399928e90402622bdd05c5ffc8399c26285b808",
+        "7690de6a6fc6d13cc326ee25a4a3d22b91f265bb90743b62526bae8039442360",
+    ]
+
+
 def test_other_pixels_another_digest(layout, tmp_path, draw, save):
     before = prepared(layout, tmp_path / "a").digest
     save(layout / "train/denoise/BSD/p0.png", draw(99))
