@@ -22,7 +22,6 @@ import torch
 from benchmarks.restore import machine
 from benchmarks.rounds import score_missing, train_missing
 from mirl.config import Stopped, read_yaml
-from mirl.data.degradations import TASKS
 from mirl.study.params import Params
 from mirl.study.stages import STAGES
 from mirl.study.study import Study
@@ -103,8 +102,8 @@ def scaled(data: Path, work: Path, changes: Sections, deadline: float) -> Study:
 def report(study: Study, peak_tflops: float | None, where: str) -> str:
     """What is there so far: quality beside the published figures, and speed; as Markdown."""
     quality = [
-        "| ticket | density | of all | " + " | ".join(TASKS) + " | mean |",
-        "|---" * (len(TASKS) + 4) + "|",
+        "| ticket | density | of all | " + " | ".join(PUBLISHED) + " | mean |",
+        "|---" * (len(PUBLISHED) + 4) + "|",
     ]
     speed = ["| ticket | steps | images/s | TFLOP/s | of the peak |", "|---" * 5 + "|"]
     for key in study.params.rounds:
@@ -112,7 +111,7 @@ def report(study: Study, peak_tflops: float | None, where: str) -> str:
             speed.append(speed_row(study, key, peak_tflops))
         if study.files.scores(key).exists():
             found = read_json(study.files.scores(key) / "metrics.json")
-            dbs = [f"{found[f'psnr_db/{task}']:.2f}" for task in TASKS]
+            dbs = [f"{found[f'psnr_db/{task}']:.2f}" for task in PUBLISHED]
             shares = [f"{found[f'density/{of}']:.2%}" for of in ("prunable", "all")]
             quality.append("| " + " | ".join([key, *shares, *dbs, f"{found['psnr_db/mean']:.2f}"]) + " |")
     mean = sum(PUBLISHED.values()) / len(PUBLISHED)

@@ -36,4 +36,6 @@ def _sections(params: Path) -> tuple[DataSection, int]:
     section = DataSection.read(values["data"], f"{params}: data")
     if "train" not in values:
         return section, BatchSection().patch
-    return section, TrainSection.read(values["train"], f"{params}: train").batches.patch
+    batches = TrainSection.read(values["train"], f"{params}: train").batches
+    batches.refuse_unknown(section.table)
+    return section, batches.patch

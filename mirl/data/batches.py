@@ -14,12 +14,8 @@ import torch
 from torch import Tensor
 
 from mirl.config import UserError
-from mirl.data.degradations import DEGRADATIONS, TASKS
 from mirl.data.packed import Item, PackedImages
 from mirl.data.sections import BatchSection
-
-UPRIGHT = frozenset({"derain"})
-"""Tasks whose pairs are not turned by 90 degrees, because rain falls (ours)."""
 
 _SLOTS = 2_000
 """Length of the repeated order of tasks; a multiple of the denominators that people write."""
@@ -57,15 +53,16 @@ class BatchStream:
     def __init__(self, packed: PackedImages, section: BatchSection, seed: int, part: int = 0) -> None:
         """Streams of one seed that differ in `part` (from 0) have other samples in the same order of tasks.
 
-        Raises UserError where a task has nothing to train on, or a picture is smaller than the patch.
+        Raises UserError if a task has nothing to train on or is not known, or a picture is smaller than the patch.
         """
         self._packed, self._section, self._seed, self._part = packed, section, seed, part
-        shares = section.balance or dict.fromkeys(TASKS, 1.0)
+        section.refuse_unknown(packed.tasks)
+        shares = section.balance or dict.fromkeys(packed.tasks, 1.0)
         self._order = task_order({task: share for task, share in shares.items() if share > 0}, _SLOTS)
         self._photographs = packed.photographs("train")
         self._pairs = {task: _pairs(packed, task) for task in shares}
         for task in self._order:
-            if not self._pairs[task] and not self._photographs:
+            if not self._pairs[task] and not (self._photographs and packed.tasks[task].training):
                 raise UserError(
                     f"{packed.folder} has no training pictures for {task}; add some or set its balance to 0"
                 )
@@ -101,20 +98,21 @@ class BatchStream:
             images=images,
         )
 
-    def _sample(self, task: str, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, str]:
-        """(clean, degraded, image) of one patch; float32, side x side x 3."""
-        pairs, chance = self._pairs[task], rng.random()
-        synthetic = not pairs or (bool(self._photographs) and chance < self._section.synthetic.get(task, 0.0))
+    def _sample(self, name: str, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, str]:
+        """(clean, degraded, image) of one patch of the task `name`; float32, side x side x 3."""
+        task, pairs, chance = self._packed.tasks[name], self._pairs[name], rng.random()
+        synthetic = not pairs or (bool(self._photographs) and chance < self._section.synthetic.get(name, 0.0))
         items = self._photographs if synthetic else pairs
         item = items[int(rng.integers(len(items)))]
         window = _Window.draw(self._packed.image(item.clean).shape, self._section.patch, rng)
         if item.degraded is not None:
-            window = window.upright() if task in UPRIGHT else window
+            window = window if task.turned else window.upright()
             clean = window.cut(self._packed.image(item.clean))
             return clean, window.cut(self._packed.image(item.degraded)), item.image
         clean = window.cut(self._packed.image(item.clean))
         depth = None if item.depth is None else window.take(self._packed.image(item.depth))
-        return clean, DEGRADATIONS[task](clean, rng, depth), item.image
+        assert task.training
+        return clean, task.training(clean, rng, depth), item.image
 
     def _refuse_small(self, tasks: Sequence[str]) -> None:
         side, rows = self._section.patch, self._packed.manifest

@@ -1,7 +1,7 @@
 """`mirl data check`: everything that is wrong with a data set, in one go."""
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +12,7 @@ from mirl.data.leaks import HeldOut, Leak, in_words
 from mirl.data.prepare import Progress, unequal
 from mirl.data.published import beside_the_paper
 from mirl.data.sections import DataSection, MirlSource, PairsSource, Source
+from mirl.data.tasks import Table
 from mirl.terminal import printable
 
 
@@ -25,6 +26,8 @@ class Report:
     """Photographs that stand in both train and test."""
     counts: dict[tuple[str, str], int]
     """(split, task) -> usable pictures or pairs; the task of clean photographs is empty."""
+    made: dict[str, int] = field(default_factory=dict)
+    """Task -> test pairs that `prepare` will make of clean photographs."""
     places: dict[str, int] | None = None
     """Folder of the MIR-L authors' layout -> usable pictures or pairs; None where no source has that layout."""
 
@@ -38,6 +41,7 @@ class Report:
         lines = [
             f"{split:5}  {task or 'photographs':12} {n:6}" for (split, task), n in sorted(self.counts.items())
         ]
+        lines += [f"test   {task:12} {n:6}  made of the photographs" for task, n in self.made.items()]
         if self.places is not None:
             lines += ["beside the paper's data, which a study need not have:", *beside_the_paper(self.places)]
         lines += self.problems
@@ -71,9 +75,22 @@ def check(
         if not found:
             counts[entry.split, entry.task] += 1
         progress(done, len(entries))
+    problems += _without_pairs(section.table, counts)
+    photographs = counts["test", ""]
+    made = {task.name: photographs for task in section.made if photographs and not counts["test", task.name]}
     laid_out = any(isinstance(source, MirlSource) for source in section.sources.values())
     of_layout = {place: count for place, count in places.items() if place} if laid_out else None
-    return Report(problems=problems, leaks=leaks, counts=dict(counts), places=of_layout)
+    return Report(problems=problems, leaks=leaks, counts=dict(counts), made=made, places=of_layout)
+
+
+def _without_pairs(tasks: Table, counts: Counter[tuple[str, str]]) -> list[str]:
+    """A sentence for each task that only pairs can train or measure, and that has none in a split."""
+    return [
+        f"{name} has no pairs in {split}, and nothing can make them; name a source of kind `pairs` for it"
+        for name, task in tasks.items()
+        for split, made in (("train", task.training), ("test", task.testing))
+        if task.paired and not made and not counts[split, name]
+    ]
 
 
 def _entries(section: DataSection, root: Path, problems: list[str]) -> list[tuple[str, Entry]]:
@@ -82,25 +99,26 @@ def _entries(section: DataSection, root: Path, problems: list[str]) -> list[tupl
     What cannot be listed becomes a problem.
     """
     entries: list[tuple[str, Entry]] = []
+    tasks = section.table
     for _, source in sorted(section.sources.items()):
         try:
-            parts = _parts(source, root)
+            parts = _parts(source, root, tasks)
         except UserError as error:
             problems.append(str(error))
             continue
         for place, part in parts:
             try:
-                entries += [(place, entry) for entry in IMPORTERS[part.kind](part, root)]
+                entries += [(place, entry) for entry in IMPORTERS[part.kind](part, root, tasks)]
             except UserError as error:
                 problems.append(str(error))
     return sorted(entries, key=lambda found: ("test", "val", "train").index(found[1].split))
 
 
-def _parts(source: Source, root: Path) -> list[tuple[str, Source]]:
+def _parts(source: Source, root: Path, tasks: Table) -> list[tuple[str, Source]]:
     """(folder of the MIR-L layout, such as train/denoise/WED, or nothing; what is there)."""
     if not isinstance(source, MirlSource):
         return [("", source)]
-    parts = mirl_parts(source, root)
+    parts = mirl_parts(source, root, tasks)
     paths = [Path(part.input).parent if isinstance(part, PairsSource) else Path(part.path) for part in parts]
     return [(path.relative_to(source.path).as_posix(), part) for path, part in zip(paths, parts, strict=True)]
 

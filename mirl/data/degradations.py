@@ -1,4 +1,4 @@
-"""What the restoration tasks undo, as objects: degraded = degradation(clean, rng, depth).
+"""What restoration tasks undo, as objects: degraded = degradation(clean, rng, depth).
 
 Every degradation takes a float32 picture in [0, 1], height x width x 3, and a generator, and returns a new
 float32 picture of the same shape; the same generator state gives the same picture.
@@ -11,8 +11,6 @@ from typing import Protocol
 
 import numpy as np
 from scipy.ndimage import zoom
-
-from mirl.data.rain import Rain
 
 
 class Degradation(Protocol):
@@ -79,25 +77,3 @@ def procedural_depth(size: tuple[int, int], rng: np.random.Generator) -> np.ndar
         np.float32(rng.uniform(0.1, 0.6)) - depth_HW.min()
     )  # something stands between us and the nearest
     return depth_HW / depth_HW.max()
-
-
-DEGRADATIONS: dict[str, Degradation] = {
-    "denoise_15": Noise(sigma_255=15),
-    "denoise_25": Noise(sigma_255=25),
-    "denoise_50": Noise(sigma_255=50),
-    "derain": Rain(),
-    "dehaze": Haze(),
-}
-"""Restoration task -> what it undoes."""
-
-TEST_DEGRADATIONS: dict[str, Degradation] = {
-    "derain": Rain(kinds=("light", "threads")),
-    "dehaze": Haze(airlight=(0.8, 1.0), optical_depth=(0.6, 1.6)),
-}
-"""Restoration task -> what makes its test pairs where a study brings none: as strong as in published sets."""
-
-PAIRED = frozenset(TEST_DEGRADATIONS)
-"""Tasks whose degraded pictures come from files; noise is added when a picture is used."""
-
-TASKS = tuple(DEGRADATIONS)
-"""The restoration tasks, in the order of every table."""

@@ -13,7 +13,8 @@ from scipy.ndimage import distance_transform_edt
 
 from mirl.config import UserError
 from mirl.data.images import image_files, read_image
-from mirl.data.sections import FolderSource, MirlSource, PairsSource, SkimageSource
+from mirl.data.sections import PHOTOGRAPHS, FolderSource, MirlSource, PairsSource, SkimageSource
+from mirl.data.tasks import Table, Task
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +43,7 @@ class Entry:
     """What is wrong with a file that has no partner; such an entry cannot be used."""
 
 
-def skimage_photographs(source: SkimageSource, root: Path) -> list[Entry]:
+def skimage_photographs(source: SkimageSource, root: Path, tasks: Table) -> list[Entry]:
     """The parts of scikit-image's photographs that a table names, checked by the sha256 of their pixels."""
     table = root / source.photographs
     if not table.is_file():
@@ -53,7 +54,7 @@ def skimage_photographs(source: SkimageSource, root: Path) -> list[Entry]:
         return [_photograph(row) for row in csv.DictReader(lines)]
 
 
-def folder(source: FolderSource, root: Path) -> list[Entry]:
+def folder(source: FolderSource, root: Path, tasks: Table) -> list[Entry]:
     """Every image that lies directly in the folder, as a clean photograph."""
     place = root / source.path
     return [
@@ -62,10 +63,10 @@ def folder(source: FolderSource, root: Path) -> list[Entry]:
     ]
 
 
-def pairs(source: PairsSource, root: Path) -> list[Entry]:
+def pairs(source: PairsSource, root: Path, tasks: Table) -> list[Entry]:
     """Each picture of the input folder with its partner in the target folder; one without is `lost`."""
     inputs, targets = root / source.input, root / source.target
-    partners, spare = _match(image_files(inputs), image_files(targets), source.task)
+    partners, spare = _match(image_files(inputs), image_files(targets), tasks[source.task])
     prefix = inputs.parent.name if inputs.parent == targets.parent else inputs.name
     found = [
         Entry(
@@ -80,37 +81,40 @@ def pairs(source: PairsSource, root: Path) -> list[Entry]:
     return found + [_lost(path, targets if path.parent == inputs else inputs, source) for path in spare]
 
 
-def mirl_layout(source: MirlSource, root: Path) -> list[Entry]:
-    """The MIR-L authors' layout: SPLIT/denoise/SET/*, SPLIT/{derain,dehaze}/SET/{input,target}/*."""
-    return [entry for part in mirl_parts(source, root) for entry in IMPORTERS[part.kind](part, root)]
+def mirl_layout(source: MirlSource, root: Path, tasks: Table) -> list[Entry]:
+    """The MIR-L authors' layout: SPLIT/denoise/SET/*, SPLIT/TASK/SET/{input,target}/* for every paired task."""
+    parts = mirl_parts(source, root, tasks)
+    return [entry for part in parts for entry in IMPORTERS[part.kind](part, root, tasks)]
 
 
-def mirl_parts(source: MirlSource, root: Path) -> list[FolderSource | PairsSource]:
+def mirl_parts(source: MirlSource, root: Path, tasks: Table) -> list[FolderSource | PairsSource]:
     """The folders and paired folders that the layout has; UserError where there is none for training."""
     parts: list[FolderSource | PairsSource] = []
+    paired = [name for name, task in tasks.items() if task.paired]
     for split in ("train", "val", "test"):
-        for place in _folders(root / source.path / split / "denoise"):
+        for place in _folders(root / source.path / split / PHOTOGRAPHS):
             parts += [FolderSource(kind="folder", path=str(place.relative_to(root)), split=split)]
-        for task in ("derain", "dehaze"):
+        for task in paired:
             for place in _folders(root / source.path / split / task):
                 there = place.relative_to(root)
                 input, target = f"{there}/input", f"{there}/target"
                 parts += [PairsSource(kind="pairs", input=input, target=target, split=split, task=task)]
     if not any(part.split == "train" for part in parts):
+        *others, last = (f"train/{folder}/SET" for folder in (PHOTOGRAPHS, *paired))
+        listed = f"{', '.join(others)} or {last}" if others else last
         raise UserError(
-            f"{root / source.path} has no train/denoise/SET, train/derain/SET or train/dehaze/SET; "
-            "expected at least one of them, and the same under test"
+            f"{root / source.path} has no {listed}; expected at least one of them, and the same under test"
         )
     return parts
 
 
-IMPORTERS: dict[str, Callable[[Any, Path], list[Entry]]] = {
+IMPORTERS: dict[str, Callable[[Any, Path, Table], list[Entry]]] = {
     "skimage": skimage_photographs,
     "folder": folder,
     "pairs": pairs,
     "mirl": mirl_layout,
 }
-"""Kind of a source -> its importer(source, root)."""
+"""Kind of a source -> its importer(source, root, tasks)."""
 
 _DEGRADED, _CLEAN = ("_rainy", "_hazy", "_input"), ("_gt", "_clean", "_target")
 
@@ -123,15 +127,14 @@ def _key(path: Path) -> str:
 
 
 def _match(
-    inputs: Sequence[Path], targets: Sequence[Path], task: str
+    inputs: Sequence[Path], targets: Sequence[Path], task: Task
 ) -> tuple[list[tuple[Path, Path]], list[Path]]:
     """(degraded, clean) partners, and the files of either side that have none."""
     by_key = {_key(path): path for path in targets}
     partners, spare = [], []
     for path in inputs:
-        clean = by_key.get(_key(path))
-        if clean is None and task == "dehaze":
-            clean = by_key.get(path.stem.split("_")[0])  # RESIDE: 0001_0.8_0.2.jpg beside 0001.png
+        names = (_key(path), *task.partners(path.stem))
+        clean = next((by_key[name] for name in names if name in by_key), None)
         if clean is None:
             spare.append(path)
         else:

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,8 @@ import pyarrow.parquet as pq
 from mirl.config import UserError
 
 FORMAT = "mirl-data 1"
+FORMAT_WITH_TASKS = "mirl-data 2"
+"""The format of a manifest that names tasks, which it does only for a study that has others than the default ones."""
 _TYPES = {str: pa.string(), int: pa.int64()}
 
 
@@ -44,24 +46,32 @@ class Row:
 COLUMNS = tuple(field.name for field in fields(Row))
 
 
-def digest(rows: Sequence[Row]) -> str:
-    """sha256 (64 hex digits) over everything that the rows say, pixels included through their sha256."""
-    text = json.dumps([FORMAT, [list(asdict(row).values()) for row in rows]], separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()
+def digest(rows: Sequence[Row], tasks: Mapping[str, Any] = {}) -> str:
+    """sha256 (64 hex digits) over all that the rows and the tasks say, pixels included through their sha256."""
+    said = [_format(tasks), [list(asdict(row).values()) for row in rows], *([tasks] if tasks else [])]
+    return hashlib.sha256(_json(said).encode()).hexdigest()
 
 
-def write(rows: Sequence[Row], path: Path) -> str:
-    """Writes the rows as Parquet, the same bytes for the same rows, and returns their digest."""
-    named = digest(rows)
+def write(rows: Sequence[Row], path: Path, tasks: Mapping[str, Any] = {}) -> str:
+    """Writes the rows as Parquet, the same bytes for the same rows, and returns their digest.
+
+    `tasks`: the study's tasks as JSON data; empty for the default ones.
+    """
+    named = digest(rows, tasks)
+    header = {"mirl.format": _format(tasks), "mirl.digest": named}
+    header |= {"mirl.tasks": _json(tasks)} if tasks else {}
     kinds = {field.name: _TYPES[field.type] for field in fields(Row) if isinstance(field.type, type)}
-    schema = pa.schema(kinds, metadata={"mirl.format": FORMAT, "mirl.digest": named})
+    schema = pa.schema(kinds, metadata=header)
     table = pa.Table.from_pylist([asdict(row) for row in rows], schema=schema)
     pq.write_table(table, path, compression="zstd")
     return named
 
 
-def read(path: Path) -> tuple[pd.DataFrame, str]:
-    """The manifest as a table, and its digest; UserError where it is missing, not a manifest or altered."""
+def read(path: Path) -> tuple[pd.DataFrame, str, dict[str, Any]]:
+    """The manifest as a table, its digest, and the tasks that it was written with, as JSON data.
+
+    Raises UserError if it is missing, altered or no manifest.
+    """
     try:
         table = pq.read_table(path)
     except FileNotFoundError:
@@ -69,21 +79,37 @@ def read(path: Path) -> tuple[pd.DataFrame, str]:
     except (pa.ArrowInvalid, OSError) as error:
         raise UserError(f"{path} is not a readable Parquet file ({error}); run `dvc repro prepare`") from None
     found = _header(table)
-    if found.get("mirl.format") != FORMAT or tuple(table.column_names) != COLUMNS:
+    if found.get("mirl.format") not in (FORMAT, FORMAT_WITH_TASKS) or tuple(table.column_names) != COLUMNS:
         raise UserError(
-            f"{path} is of format {found.get('mirl.format')!r}, expected {FORMAT!r}; prepare it again"
+            f"{path} is of format {found.get('mirl.format')!r}, expected {FORMAT!r} or {FORMAT_WITH_TASKS!r}; "
+            "prepare it again"
         )
-    rows = [Row(**values) for values in table.to_pylist()]
-    if digest(rows) != found["mirl.digest"]:
-        raise UserError(
-            f"{path} was altered: its rows do not have the digest that it names; prepare it again"
-        )
-    return table.to_pandas(), found["mirl.digest"]
+    rows, tasks = [Row(**values) for values in table.to_pylist()], _tasks(found)
+    if digest(rows, tasks) != found.get("mirl.digest"):
+        raise UserError(f"{path} was altered: it does not have the digest that it names; prepare it again")
+    return table.to_pandas(), found["mirl.digest"], tasks
 
 
 def rows(table: pd.DataFrame) -> list[Row]:
     """The table's rows as values."""
     return [Row(**{str(key): value for key, value in row.items()}) for row in table.to_dict("records")]
+
+
+def _format(tasks: Mapping[str, Any]) -> str:
+    return FORMAT_WITH_TASKS if tasks else FORMAT
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, separators=(",", ":"))
+
+
+def _tasks(header: Mapping[str, str]) -> dict[str, Any]:
+    """The tasks of a manifest; none if what it says of them is damaged, which the digest then tells."""
+    try:
+        found = json.loads(header.get("mirl.tasks", "{}"))
+    except (json.JSONDecodeError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _header(table: Any) -> dict[str, str]:

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from mirl.config import UserError
 from mirl.data import manifest
-from mirl.data.degradations import PAIRED
+from mirl.data.tasks import from_plain
 
 MANIFEST, PIXELS = "manifest.parquet", "pixels.arrow"
 
@@ -83,7 +83,9 @@ class PackedImages:
     def __init__(self, folder: Path) -> None:
         """Opens `folder`; UserError where it is not a whole prepared data set."""
         self.folder = folder
-        self.manifest, self.digest = manifest.read(folder / MANIFEST)
+        self.manifest, self.digest, tasks = manifest.read(folder / MANIFEST)
+        self.tasks = from_plain(tasks, str(folder / MANIFEST))
+        """The study's tasks, by name."""
         path = folder / PIXELS
         try:
             self._file = pa.ipc.open_file(pa.memory_map(str(path)))
@@ -110,11 +112,11 @@ class PackedImages:
     def items(self, split: str, task: str) -> list[Item]:
         """What there is in `split` for `task`, by name: its pairs; for noise the clean photographs.
 
-        Nothing where a task of `PAIRED` has no pairs.
+        Nothing if a paired task has no pairs.
         """
         rows = self.manifest[self.manifest["split"] == split]
         chosen = rows[rows["task"] == task]
-        if chosen.empty and task not in PAIRED:
+        if chosen.empty and task and not self.tasks[task].paired:
             chosen = rows[rows["task"] == ""]
         places = {role: part.set_index("image")["row"].to_dict() for role, part in chosen.groupby("role")}
         degraded, depth = places.get("degraded", {}), places.get("depth", {})

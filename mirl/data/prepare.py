@@ -1,6 +1,5 @@
 """The stage `prepare`: sources -> manifest.parquet + pixels.arrow. Same input, same bytes."""
 
-import hashlib
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -9,12 +8,12 @@ import numpy as np
 
 from mirl.config import UserError
 from mirl.data import manifest
-from mirl.data.degradations import TEST_DEGRADATIONS
 from mirl.data.importers import IMPORTERS, Entry, ImageSource
 from mirl.data.leaks import HeldOut, Leak, in_words
 from mirl.data.manifest import Row
 from mirl.data.packed import MANIFEST, PIXELS, PixelWriter
 from mirl.data.sections import DataSection
+from mirl.data.tasks import Task, to_plain
 
 Progress = Callable[[int, int], None]
 """Told (entries done, entries in all) after each entry."""
@@ -44,20 +43,21 @@ def prepare(
             progress(done, len(entries))
     if leaks:
         _report_leaks(leaks, section)
-    manifest.write(rows, dest / MANIFEST)
+    manifest.write(rows, dest / MANIFEST, to_plain(section.tasks))
 
 
 def collect(section: DataSection, root: Path) -> list[tuple[str, Entry]]:
     """(source, entry) of all that the sources name, test first, with the test pairs that are made."""
     if not root.is_dir():
         raise UserError(f"{root} is not a folder; expected the data folder that `data.root` names")
+    tasks = section.table
     entries = [
         (name, entry)
         for name, source in sorted(section.sources.items())
-        for entry in IMPORTERS[source.kind](source, root)
+        for entry in IMPORTERS[source.kind](source, root, tasks)
     ]
-    for task in section.synthesise:
-        if not any(entry.task == task and entry.split == "test" for _, entry in entries):
+    for task in section.made:
+        if not any(entry.task == task.name and entry.split == "test" for _, entry in entries):
             entries += [
                 (name, _synthetic(entry, task)) for name, entry in entries if _is_test_photograph(entry)
             ]
@@ -72,24 +72,16 @@ def collect(section: DataSection, root: Path) -> list[tuple[str, Entry]]:
     return entries
 
 
-def degraded_test_picture(entry: Entry, task: str) -> np.ndarray:
-    """The made degraded picture of a test photograph: uint8, seeded by its name and the task alone."""
-    clean = np.asarray(entry.clean.read(), np.float32) / np.float32(255)
-    seed = hashlib.sha256(f"{task} {entry.name}".encode()).digest()
-    rng = np.random.default_rng(int.from_bytes(seed[:8], "big"))
-    depth = entry.depth() if entry.depth else None
-    return np.rint(np.clip(TEST_DEGRADATIONS[task](clean, rng, depth), 0, 1) * 255).astype(np.uint8)
-
-
 def _is_test_photograph(entry: Entry) -> bool:
     return entry.split == "test" and entry.task == ""
 
 
-def _synthetic(entry: Entry, task: str) -> Entry:
-    made = ImageSource(
-        where=f"{entry.clean.where}, made for {task}", read=lambda: degraded_test_picture(entry, task)
-    )
-    return Entry(name=entry.name, split="test", task=task, clean=entry.clean, degraded=made)
+def _synthetic(entry: Entry, task: Task) -> Entry:
+    def read() -> np.ndarray:
+        return task.test_input(entry.name, entry.clean.read(), entry.depth() if entry.depth else None)
+
+    made = ImageSource(where=f"{entry.clean.where}, made for {task.name}", read=read)
+    return Entry(name=entry.name, split="test", task=task.name, clean=entry.clean, degraded=made)
 
 
 def _read(entry: Entry) -> dict[str, np.ndarray]:

@@ -13,7 +13,7 @@ Legend: H height, W width, N streaks, L samples along a streak, K pixels across 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -77,13 +77,17 @@ class Rain:
     """Adds rain of one of its kinds, drawn anew at every call."""
 
     kinds: tuple[str, ...] = tuple(KINDS)
+    amount: float = 1.0
+    """Streaks there are, over those that its kinds have."""
 
     def __call__(
         self, clean_HWC: np.ndarray, rng: np.random.Generator, depth_HW: np.ndarray | None = None
     ) -> np.ndarray:
         """Rainy picture, float32 in [0, 1], clipped as the files of the data sets are; depth is not used."""
         kind = _draw_kind(self.kinds, rng)
-        streaks_HW1 = streaks(clean_HWC.shape[:2], kind, rng)[..., None]
+        few, many = kind.coverage
+        as_much = replace(kind, coverage=(few * self.amount, many * self.amount))
+        streaks_HW1 = streaks(clean_HWC.shape[:2], as_much, rng)[..., None]
         veil = rng.uniform(0.02, 0.12) if rng.random() < kind.veil else 0.0
         veiled_HWC = clean_HWC * np.float32(1 - veil) + np.float32(0.85 * veil) if veil else clean_HWC
         if rng.random() < kind.screen:

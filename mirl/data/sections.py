@@ -3,13 +3,15 @@
 from collections.abc import Sequence
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
-from mirl.config import Section
-from mirl.data.degradations import TASKS
+from mirl.config import Section, UserError
+from mirl.data.tasks import DEFAULT_SECTIONS, Table, Task, TaskSections
+from mirl.data.tasks import table as table_of
 
 Split = Literal["train", "val", "test"]
-PairedTask = Literal["derain", "dehaze"]
+PHOTOGRAPHS = "denoise"
+"""Folder of the clean photographs in the MIR-L authors' layout."""
 
 
 class SkimageSource(Section):
@@ -39,11 +41,12 @@ class PairsSource(Section):
     input: str
     target: str
     split: Split
-    task: PairedTask
+    task: str
+    """Which of the study's paired tasks they are of."""
 
 
 class MirlSource(Section):
-    """The MIR-L authors' layout: SPLIT/denoise/SET/*, SPLIT/derain/SET/{input,target}, SPLIT/dehaze/..."""
+    """The MIR-L authors' layout: SPLIT/denoise/SET/*, and SPLIT/TASK/SET/{input,target} for every paired task."""
 
     kind: Literal["mirl"]
     path: str = "."
@@ -60,8 +63,47 @@ class DataSection(Section):
     leaks: Literal["refuse", "leave_out", "allow"] = "refuse"
     """Where a picture stands in both train and test: stop; or, with a warning, leave it out of training; or
     train on it as the usual published split does."""
-    synthesise: list[PairedTask] = Field(default=["derain", "dehaze"])
-    """Tasks whose test pairs are made, seeded, from clean test photographs where no source brings any."""
+    tasks: TaskSections = DEFAULT_SECTIONS
+    """All tasks of the study, by name; by default the five of the MIR-L paper."""
+    synthesise: list[str] | None = None
+    """Tasks whose test pairs are made, seeded, from clean test photographs where no source brings any; by default all
+    that can be made."""
+
+    @property
+    def table(self) -> Table:
+        """The study's tasks."""
+        return table_of(self.tasks)
+
+    @property
+    def made(self) -> list[Task]:
+        """The tasks of `synthesise`."""
+        table = self.table
+        able = [name for name, task in table.items() if task.testing]
+        return [table[name] for name in (able if self.synthesise is None else self.synthesise)]
+
+    @model_validator(mode="after")
+    def _tasks_are_known(self) -> Self:
+        table = self.table
+        paired = [name for name, task in table.items() if task.paired]
+        able = [name for name, task in table.items() if task.testing]
+        for name, source in self.sources.items():
+            if isinstance(source, PairsSource) and source.task not in paired:
+                raise ValueError(
+                    f"`sources.{name}.task` is {source.task!r}, which is no paired task of the study; "
+                    f"those are {', '.join(paired) or 'none'}"
+                )
+            if isinstance(source, MirlSource) and PHOTOGRAPHS in paired:
+                raise ValueError(
+                    f"a paired task is called {PHOTOGRAPHS!r}, but source {name!r} has photographs in folders of "
+                    "that name; call the task otherwise"
+                )
+        for name in self.synthesise or []:
+            if name not in able:
+                raise ValueError(
+                    f"`synthesise` has {name!r}, which is no task whose test pictures can be made; "
+                    f"those are {', '.join(able) or 'none'}"
+                )
+        return self
 
 
 class BatchSection(Section):
@@ -71,7 +113,7 @@ class BatchSection(Section):
     patch: int = Field(default=64, ge=8)
     """Side of the square patches, pixels."""
     balance: dict[str, float] = Field(default={})
-    """Share of each task in the samples, in any unit; empty: all five alike; one left out is not trained."""
+    """Share of each task in the samples, in any unit; empty: all alike; one left out is not trained."""
     synthetic: dict[str, float] = Field(default={})
     """Share, in [0, 1], of a task's samples that is degraded on the fly from clean photographs instead of
     read from pairs; 0 for a task that is not named, always 1 where a task has no pairs."""
@@ -85,10 +127,8 @@ class BatchSection(Section):
 
     @field_validator("balance", "synthetic")
     @classmethod
-    def _known_tasks(cls, shares: dict[str, float]) -> dict[str, float]:
+    def _not_negative(cls, shares: dict[str, float]) -> dict[str, float]:
         for task, share in shares.items():
-            if task not in TASKS:
-                raise ValueError(f"{task!r} is not a restoration task; known are {', '.join(TASKS)}")
             if not 0 <= share < float("inf"):
                 raise ValueError(f"the share of {task} is {share}; expected a number from 0 on")
         return shares
@@ -107,3 +147,18 @@ class BatchSection(Section):
             if share > 1:
                 raise ValueError(f"the synthetic share of {task} is {share}; expected a number in [0, 1]")
         return shares
+
+    def refuse_unknown(self, table: Table) -> None:
+        """Raises UserError if a share is of no task of `table`, or of one whose pictures cannot be made."""
+        for key, shares in (("balance", self.balance), ("synthetic", self.synthetic)):
+            for task in shares:
+                if task not in table:
+                    raise UserError(
+                        f"`train.batches.{key}`: {task!r} is not a restoration task; known are {', '.join(table)}"
+                    )
+        for task, share in self.synthetic.items():
+            if share and not table[task].training:
+                raise UserError(
+                    f"`train.batches.synthetic`: {task} has a share of {share}, but its pictures cannot be made "
+                    "from photographs; remove it"
+                )

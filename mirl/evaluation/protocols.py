@@ -9,11 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from mirl.config import UserError
-from mirl.data.degradations import DEGRADATIONS, Noise
+from mirl.data.tasks import Task
 from mirl.evaluation.metrics import GAUSSIAN_11, UNIFORM_7, Quality, Window, measure
-
-SIGMA_255 = {task: found.sigma_255 for task, found in DEGRADATIONS.items() if isinstance(found, Noise)}
-"""Standard deviation of the noise of each denoising task, on the scale of 0 to 255."""
 
 SMALLEST = 16
 """Pixels a side must have: the crop of `paper` leaves nothing of a smaller one."""
@@ -70,12 +67,12 @@ def noise_generator(image: str, task: str) -> np.random.Generator:
 
 
 def prepare(
-    protocol: Protocol, image: str, task: str, clean_HWC: np.ndarray, degraded_HWC: np.ndarray | None
+    protocol: Protocol, image: str, task: Task, clean_HWC: np.ndarray, degraded_HWC: np.ndarray | None
 ) -> tuple[np.ndarray, np.ndarray]:
     """(input, clean) of one test image as float32 HWC; inputs of `strict` denoising leave [0, 1].
 
-    Both images are uint8 of one size; no `degraded_HWC` for denoising, where the protocol adds the noise.
-    UserError where the image is too small, its pair has another size, or a task that needs a pair has none.
+    Both images are uint8 of one size; no `degraded_HWC` for a task without pairs: the protocol adds its noise.
+    Raises UserError if the image is too small, its pair has another size, or a task that needs a pair has none.
     """
     height, width = clean_HWC.shape[:2]
     if min(height, width) < SMALLEST:
@@ -85,12 +82,9 @@ def prepare(
         )
     clean = protocol.crop(clean_HWC)
     if degraded_HWC is None:
-        if task not in SIGMA_255:
-            known = ", ".join(SIGMA_255)
-            raise UserError(
-                f"test image {image} has no degraded partner; {task} needs one (only {known} do not)"
-            )
-        degraded = protocol.add_noise(clean, SIGMA_255[task], noise_generator(image, task))
+        if task.paired:
+            raise UserError(f"test image {image} has no degraded partner; {task.name} needs one")
+        degraded = protocol.add_noise(clean, task.noise_sigma_255, noise_generator(image, task.name))
     elif degraded_HWC.shape != clean_HWC.shape:
         got = f"{degraded_HWC.shape[1]}x{degraded_HWC.shape[0]}"
         raise UserError(

@@ -15,6 +15,7 @@ from pydantic import Field, field_validator
 from torch import Tensor
 
 from mirl.config import Section
+from mirl.data.tasks import Task
 from mirl.evaluation.protocols import PROTOCOLS, Protocol, prepare
 
 Restore = Callable[[Tensor, str], Tensor]
@@ -57,11 +58,11 @@ class TestImage:
     __test__ = False  # no test class, whatever pytest thinks of the name
 
     image: str
-    task: str
+    task: Task
     clean_HWC: np.ndarray
     """uint8 RGB."""
     degraded_HWC: np.ndarray | None
-    """uint8 RGB of the same size; None for denoising, where the protocol adds the noise."""
+    """uint8 RGB of the same size; None for a task without pairs, where the protocol adds the noise."""
 
 
 class ExamplePicture(NamedTuple):
@@ -110,7 +111,7 @@ def pictures(restore: Restore, items: Iterable[TestImage], section: EvaluateSect
             found.append(
                 ExamplePicture(
                     item.image,
-                    item.task,
+                    item.task.name,
                     *(_to_uint8(_centre(image, section.picture_size)) for image in trio),
                 )
             )
@@ -133,10 +134,10 @@ def _row(restore: Restore, protocol: Protocol, item: TestImage) -> dict[str, obj
     output = _restored(restore, degraded, item.task)
     seconds = time.perf_counter() - start
     measured = protocol.measure(protocol.finish(output), clean)
-    before = protocol.measure(protocol.finish(degraded), clean)
+    before = protocol.measure(protocol.finish(item.task.nothing(degraded)), clean)
     return {
         "image": item.image,
-        "task": item.task,
+        "task": item.task.name,
         "protocol": protocol.name,
         **vars(measured),
         "input_psnr_db": before.psnr_db,
@@ -159,9 +160,9 @@ def _chosen(items: Iterable[TestImage], limit: int | None) -> list[TestImage]:
     """Ordered by task and name; the first `limit` of each task."""
     taken: dict[str, int] = {}
     chosen = []
-    for item in sorted(items, key=lambda item: (item.task, item.image)):
-        taken[item.task] = taken.get(item.task, 0) + 1
-        if limit is None or taken[item.task] <= limit:
+    for item in sorted(items, key=lambda item: (item.task.name, item.image)):
+        taken[item.task.name] = taken.get(item.task.name, 0) + 1
+        if limit is None or taken[item.task.name] <= limit:
             chosen.append(item)
     return chosen
 

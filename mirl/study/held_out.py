@@ -7,7 +7,6 @@ from pathlib import Path
 import torch
 
 from mirl.config import UserError
-from mirl.data.degradations import TASKS
 from mirl.data.packed import PackedImages
 from mirl.evaluation.scoring import TestImage
 from mirl.study.workspace import Workspace
@@ -16,8 +15,8 @@ from mirl.study.workspace import Workspace
 def held_out_images(root: Path) -> Iterator[TestImage]:
     """The held-out images of the prepared data below `root`, by task and name."""
     packed = PackedImages(Workspace(root).prepared)
-    for task in TASKS:
-        for item in packed.items("test", task):
+    for task in packed.tasks.values():
+        for item in packed.items("test", task.name):
             degraded = None if item.degraded is None else packed.image(item.degraded)
             yield TestImage(
                 image=item.image, task=task, clean_HWC=packed.image(item.clean), degraded_HWC=degraded

@@ -70,6 +70,7 @@ class Params(Section):
             raise ValueError(
                 f"promote.reference is {self.promote.reference!r}, but the dense round is {dense[0]!r}"
             )
+        self.train.batches.refuse_unknown(self.data.table)
         self.machine.refuse_uneven(self.train.batches.batch)
         side, unit = self.train.batches.patch, multiple(self.network)
         if side % unit:

@@ -96,7 +96,7 @@ def evaluate(study: Study, key: str) -> None:
     shutil.rmtree(
         files.checkpoint(ticket.lineage.fingerprint).parent, ignore_errors=True
     )  # DVC has the ticket
-    images = [image for image in held_out_images(study.root) if ticket.routing.serves(image.task)]
+    images = [image for image in held_out_images(study.root) if ticket.routing.serves(image.task.name)]
     bar = ImageBar(f"evaluate {key}", study.should_stop)
     with files.making(files.scores(key)) as draft, memory_in_words(device), bar:
         frame = score(restorer.run, images, section, bar)

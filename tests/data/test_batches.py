@@ -1,5 +1,7 @@
 import hashlib
+import pickle
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -157,6 +159,75 @@ def test_a_batch_larger_than_the_data_set_shows_photographs_again_in_other_patch
     batch = BatchStream(packed, BatchSection(batch=16, patch=32, balance={"denoise_15": 1}), 0).batch(0)
     assert len(set(batch.images)) == 3 and len(batch.images) == 16
     assert len({patch.numpy().tobytes() for patch in batch.clean_BCHW}) == 16
+
+
+OWN = DataSection.read(
+    {
+        "root": "x",
+        "tasks": {
+            "coded": {"kind": "jpeg", "quality": [5, 5]},
+            "shared": {"kind": "social"},
+            "own": {"kind": "pairs"},
+            "upright": {"kind": "pairs", "turn": False},
+        },
+        "sources": {
+            "photographs": {"kind": "folder", "path": "train/denoise/BSD", "split": "train"},
+            **{
+                name: {
+                    "kind": "pairs", "input": f"train/{folder}/S/input", "target": f"train/{folder}/S/target",
+                    "split": "train", "task": name,
+                }
+                for name, folder in (("own", "dehaze"), ("upright", "derain"))
+            },
+        },
+    },
+    "params.yaml",
+)  # fmt: skip
+
+
+@pytest.fixture
+def own(layout: Path, tmp_path: Path) -> PackedImages:
+    (tmp_path / "own").mkdir()
+    prepare(OWN, layout, tmp_path / "own")
+    return PackedImages(tmp_path / "own")
+
+
+def test_the_tasks_of_the_prepared_data_are_drawn(own: PackedImages) -> None:
+    stream = pickle.loads(pickle.dumps(BatchStream(own, BatchSection(batch=8, patch=32), 0)))
+    batch = stream.batch(0)
+    assert set(batch.tasks) == {"coded", "shared", "own", "upright"}
+    for place, task in enumerate(batch.tasks):
+        clean, degraded = (patches[place] for patches in (batch.clean_BCHW, batch.degraded_BCHW))
+        made = task in ("coded", "shared")
+        assert batch.images[place].startswith("BSD-") == made
+        pair = torch.floor(torch.round(clean * 255) / 2) + 60
+        assert torch.equal(pair, torch.round(degraded * 255)) != made and not torch.equal(clean, degraded)
+
+
+def test_pairs_of_a_task_that_is_not_turned_stay_upright(own: PackedImages) -> None:
+    section = BatchSection(batch=40, patch=80, balance={"upright": 1})
+    batch = BatchStream(own, section, 0).batch(0)
+    whole = {item.image: own.image(item.clean)[:, :, 0] for item in own.items("train", "upright")}
+    for image, clean in zip(batch.images, batch.clean_BCHW[:, 0]):
+        pixels = np.rint(clean.numpy() * 255).astype(np.uint8)
+        wide = [whole[image][::down, ::right] for down in (1, -1) for right in (1, -1)]
+        assert any(pixels[0].tobytes() in each[0].tobytes() for each in wide)
+
+
+def test_pairs_alone_train_a_task_that_nothing_can_make(
+    own: PackedImages, layout: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match="own has a share of 0.5"):
+        BatchStream(own, BatchSection(patch=32, synthetic={"own": 0.5}), 0)
+    with pytest.raises(UserError, match="'derain' is not a restoration task; known are coded, shared, own"):
+        BatchStream(own, BatchSection(patch=32, balance={"derain": 1}), 0)
+    without = OWN.model_copy(update={"sources": {"photographs": OWN.sources["photographs"]}})
+    (tmp_path / "without").mkdir()
+    prepare(without, layout, tmp_path / "without")
+    with pytest.raises(UserError, match="has no training pictures for own; add some or set its balance to 0"):
+        BatchStream(PackedImages(tmp_path / "without"), BatchSection(patch=32), 0)
+    section = BatchSection(patch=32, balance={"coded": 1, "shared": 1})
+    BatchStream(PackedImages(tmp_path / "without"), section, 0).batch(0)
 
 
 GOLDEN = {

@@ -78,6 +78,27 @@ def test_a_missing_folder_is_a_problem_not_an_error(tmp_path):
     assert report.text().count("get it from https://") == 8  # each of the paper's sets
 
 
+def test_test_pairs_that_will_be_made_are_counted(layout):
+    assert check(section(), layout).made == {}
+    photographs = FolderSource(kind="folder", path="test/denoise/T", split="test")
+    report = check(section(test=photographs), layout)
+    assert report.made == {"derain": 1, "dehaze": 1}
+    assert "test   derain            1  made of the photographs" in report.text()
+
+
+def test_a_task_that_only_pairs_can_train_needs_them_in_train_and_test(layout):
+    tasks = {"coded": {"kind": "jpeg"}, "underwater": {"kind": "pairs"}}
+    own = DataSection.read({"root": "x", "tasks": tasks, "sources": {"all": {"kind": "mirl"}}}, "params.yaml")
+    (layout / "train/derain").rename(layout / "train/underwater")
+    report = check(own, layout)
+    assert report.counts["train", "underwater"] == 2 and report.made == {"coded": 1}
+    assert report.problems == [
+        "underwater has no pairs in test, and nothing can make them; name a source of kind `pairs` for it"
+    ]
+    (layout / "test/derain").rename(layout / "test/underwater")
+    assert check(own, layout).sound
+
+
 LAY_OUT = """
 import json, sys, types
 from pathlib import Path

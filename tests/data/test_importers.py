@@ -7,6 +7,8 @@ import pytest
 from mirl.config import UserError
 from mirl.data.importers import IMPORTERS, folder, mirl_layout, pairs, skimage_photographs
 from mirl.data.sections import FolderSource, MirlSource, PairsSource, SkimageSource, Source
+from mirl.data.tasks import DEFAULT, DEFAULT_SECTIONS, table
+from mirl.data.tasks.pairs import OwnPairsSection
 
 DEMO = Path(__file__).parents[2] / "data/demo"
 SCENES = {"motorcycle_left.png": "motorcycle", "motorcycle_right.png": "motorcycle"}
@@ -18,7 +20,7 @@ def test_every_kind_of_source_has_an_importer():
 
 
 def test_scikit_images_photographs_have_the_pixels_that_the_table_names():
-    entries = skimage_photographs(SkimageSource(kind="skimage"), DEMO)
+    entries = skimage_photographs(SkimageSource(kind="skimage"), DEMO, DEFAULT)
     for entry in entries:
         pixels = entry.clean.read()
         assert pixels.dtype == np.uint8 and min(pixels.shape[:2]) >= 128, entry.name
@@ -34,7 +36,9 @@ def test_no_scene_of_the_demo_stands_in_both_train_and_test():
 
 
 def test_the_measured_depth_fits_its_photograph():
-    measured = [entry for entry in skimage_photographs(SkimageSource(kind="skimage"), DEMO) if entry.depth]
+    measured = [
+        entry for entry in skimage_photographs(SkimageSource(kind="skimage"), DEMO, DEFAULT) if entry.depth
+    ]
     assert measured
     for entry in measured:
         depth = entry.depth()
@@ -47,16 +51,16 @@ def test_the_measured_depth_fits_its_photograph():
 def test_other_pixels_than_the_tables_are_refused(tmp_path):
     text = (DEMO / "photographs.csv").read_text().splitlines()
     (tmp_path / "photographs.csv").write_text("\n".join([text[0], text[1][:-4] + "0000"]))
-    (entry,) = skimage_photographs(SkimageSource(kind="skimage"), tmp_path)
+    (entry,) = skimage_photographs(SkimageSource(kind="skimage"), tmp_path, DEFAULT)
     with pytest.raises(UserError, match=r"expected .*0000; install the scikit-image"):
         entry.clean.read()
     with pytest.raises(UserError, match="does not exist"):
-        skimage_photographs(SkimageSource(kind="skimage"), tmp_path / "gone")
+        skimage_photographs(SkimageSource(kind="skimage"), tmp_path / "gone", DEFAULT)
 
 
 def test_a_folder_is_clean_photographs(tmp_path, draw, save):
     save(tmp_path / "holiday/one.png", draw(1))
-    (entry,) = folder(FolderSource(kind="folder", path="holiday", split="train"), tmp_path)
+    (entry,) = folder(FolderSource(kind="folder", path="holiday", split="train"), tmp_path, DEFAULT)
     assert (entry.name, entry.split, entry.task, entry.degraded) == ("holiday-one", "train", "", None)
     assert np.array_equal(entry.clean.read(), draw(1))
 
@@ -73,7 +77,7 @@ def test_a_folder_is_clean_photographs(tmp_path, draw, save):
 def test_partners_find_each_other_by_name(tmp_path, draw, save, degraded, clean, task):
     save(tmp_path / "input" / degraded, draw(1))
     save(tmp_path / "target" / clean, draw(2))
-    (entry,) = pairs(_paired(task), tmp_path)
+    (entry,) = pairs(_paired(task), tmp_path, DEFAULT)
     assert not entry.lost
     assert Path(entry.degraded.where).name == degraded and Path(entry.clean.where).name == clean
 
@@ -82,7 +86,7 @@ def test_several_hazy_pictures_may_share_one_clear_partner(tmp_path, draw, save)
     for name in ("1_0.8_0.1.png", "1_0.9_0.2.png"):
         save(tmp_path / "input" / name, draw(1))
     save(tmp_path / "target/1.png", draw(2))
-    assert [entry.lost for entry in pairs(_paired("dehaze"), tmp_path)] == ["", ""]
+    assert [entry.lost for entry in pairs(_paired("dehaze"), tmp_path, DEFAULT)] == ["", ""]
 
 
 @pytest.mark.parametrize("lonely", ["input/2_rainy.png", "target/2_gt.png"])
@@ -90,12 +94,12 @@ def test_a_file_without_partner_is_lost_by_name(tmp_path, draw, save, lonely):
     save(tmp_path / "input/1_rainy.png", draw(1))
     save(tmp_path / "target/1_gt.png", draw(1))
     save(tmp_path / lonely, draw(2))
-    lost = [entry.lost for entry in pairs(_paired("derain"), tmp_path) if entry.lost]
+    lost = [entry.lost for entry in pairs(_paired("derain"), tmp_path, DEFAULT) if entry.lost]
     assert len(lost) == 1 and f"{lonely} has no partner in" in lost[0]
 
 
 def test_the_authors_layout_is_found_whole(layout):
-    entries = mirl_layout(MirlSource(kind="mirl"), layout)
+    entries = mirl_layout(MirlSource(kind="mirl"), layout, DEFAULT)
     counts = {}
     for entry in entries:
         counts[entry.split, entry.task] = counts.get((entry.split, entry.task), 0) + 1
@@ -106,9 +110,28 @@ def test_the_authors_layout_is_found_whole(layout):
     assert "S-derain0" in {entry.name for entry in entries}
 
 
+def test_the_layout_has_a_folder_for_every_paired_task_of_the_study(layout):
+    tasks = table({"underwater": OwnPairsSection(kind="pairs"), "dehaze": DEFAULT_SECTIONS["dehaze"]})
+    for split in ("train", "test"):
+        (layout / split / "derain").rename(layout / split / "underwater")
+    found = {(entry.split, entry.task) for entry in mirl_layout(MirlSource(kind="mirl"), layout, tasks)}
+    assert found == {
+        ("train", ""), ("val", ""), ("test", ""),
+        ("train", "underwater"), ("test", "underwater"), ("train", "dehaze"), ("test", "dehaze"),
+    }  # fmt: skip
+
+
+def test_names_of_reside_belong_to_haze_alone(tmp_path, draw, save):
+    save(tmp_path / "input/0007_0.8_0.12.png", draw(1))
+    save(tmp_path / "target/0007.png", draw(2))
+    assert all(entry.lost for entry in pairs(_paired("derain"), tmp_path, DEFAULT))
+
+
 def test_a_folder_in_another_layout_is_refused(tmp_path):
-    with pytest.raises(UserError, match="has no train/denoise/SET"):
-        mirl_layout(MirlSource(kind="mirl"), tmp_path)
+    with pytest.raises(
+        UserError, match="has no train/denoise/SET, train/derain/SET or train/dehaze/SET; expected"
+    ):
+        mirl_layout(MirlSource(kind="mirl"), tmp_path, DEFAULT)
 
 
 def _paired(task: str) -> PairsSource:

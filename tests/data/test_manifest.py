@@ -21,9 +21,23 @@ ROWS = [
 
 def test_rows_come_back_and_the_digest_with_them(tmp_path):
     named = manifest.write(ROWS, tmp_path / "m.parquet")
-    table, found = manifest.read(tmp_path / "m.parquet")
+    table, found, tasks = manifest.read(tmp_path / "m.parquet")
     assert manifest.rows(table) == ROWS
-    assert found == named == manifest.digest(ROWS)
+    assert found == named == manifest.digest(ROWS) and tasks == {}
+
+
+def test_a_table_of_tasks_comes_back_and_counts_in_the_digest(tmp_path):
+    given = {"b": {"kind": "pairs"}, "a": {"kind": "jpeg", "quality": [10, 60]}}
+    named = manifest.write(ROWS, tmp_path / "m.parquet", given)
+    _, found, tasks = manifest.read(tmp_path / "m.parquet")
+    assert found == named == manifest.digest(ROWS, given) != manifest.digest(ROWS)
+    assert tasks == given and list(tasks) == ["b", "a"]
+    table = pq.read_table(tmp_path / "m.parquet")
+    for altered in ('{"b":{"kind":"pairs"}}', "{", "[]"):
+        header = table.schema.metadata | {b"mirl.tasks": altered.encode()}
+        pq.write_table(table.replace_schema_metadata(header), tmp_path / "m.parquet")
+        with pytest.raises(UserError, match="was altered"):
+            manifest.read(tmp_path / "m.parquet")
 
 
 def test_the_digest_is_pinned():
@@ -56,5 +70,5 @@ def test_a_missing_broken_or_altered_manifest_is_refused(tmp_path):
     with pytest.raises(UserError, match="was altered"):
         manifest.read(tmp_path / "m.parquet")
     pq.write_table(table.replace_schema_metadata({}), tmp_path / "m.parquet")
-    with pytest.raises(UserError, match="expected 'mirl-data 1'"):
+    with pytest.raises(UserError, match="expected 'mirl-data 1' or 'mirl-data 2'"):
         manifest.read(tmp_path / "m.parquet")

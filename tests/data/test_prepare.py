@@ -144,3 +144,49 @@ def test_progress_reaches_the_end(layout, tmp_path):
     told = []
     prepare(section(), layout, tmp_path / "d", lambda done, total: told.append((done, total)))
     assert told == [(n, 11) for n in range(1, 12)]
+
+
+def test_the_tasks_of_a_study_come_with_its_data(layout, tmp_path, draw):
+    own = {"underwater": {"kind": "pairs"}, "coded": {"kind": "jpeg", "quality": [20, 20]}}
+    pairs = {
+        "kind": "pairs",
+        "input": "test/derain/S/input",
+        "target": "test/derain/S/target",
+        "split": "test",
+    }
+    values = {
+        "root": "unused",
+        "tasks": own,
+        "sources": {
+            "all": {"kind": "folder", "path": "train/denoise/BSD", "split": "train"},
+            "test": {"kind": "folder", "path": "test/denoise/T", "split": "test"},
+            "own": pairs | {"task": "underwater"},
+        },
+    }
+    read = DataSection.read(values, "params.yaml")
+    changes = {"tasks": read.tasks, "sources": read.sources}
+    packed = prepared(layout, tmp_path / "d", **changes)
+    packed.verify()
+    assert list(packed.tasks) == ["underwater", "coded"] and not packed.tasks["underwater"].training
+    assert [item.image for item in packed.items("test", "underwater")] == ["S-derain0"]
+    (made,) = packed.items("test", "coded")
+    assert np.array_equal(packed.image(made.clean), draw(50))
+    assert np.array_equal(packed.image(made.degraded), packed.tasks["coded"].test_input("T-t", draw(50)))
+    others = []
+    for number, changed in enumerate(({"quality": (30, 60)}, {"quality": (20, 20)})):
+        tasks = changes["tasks"] | {"coded": changes["tasks"]["coded"].model_copy(update=changed)}
+        again = prepared(layout, tmp_path / str(number), **changes | {"tasks": tasks, "synthesise": []})
+        others.append(again.digest)
+    assert len({packed.digest, *others}) == 3, (
+        "tasks count in the digest also if no test picture hangs on them"
+    )
+
+
+def test_the_default_tasks_leave_no_trace(layout, tmp_path):
+    named = section(tasks=dict(section().tasks))
+    prepared(layout, tmp_path / "a")
+    (tmp_path / "b").mkdir()
+    prepare(named, layout, tmp_path / "b")
+    for file in ("manifest.parquet", "pixels.arrow"):
+        assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes()
+    assert b"mirl.tasks" not in (tmp_path / "a/manifest.parquet").read_bytes()

@@ -2,6 +2,8 @@ import pytest
 
 from mirl.config import UserError
 from mirl.data.sections import BatchSection, DataSection
+from mirl.data.tasks import DEFAULT, table
+from mirl.data.tasks.pairs import OwnPairsSection
 
 
 def test_sources_are_told_apart_by_their_kind():
@@ -33,7 +35,6 @@ def test_what_is_not_a_source_is_refused(values, word):
 @pytest.mark.parametrize(
     ("values", "word"),
     [
-        ({"balance": {"derrain": 1.0}}, "derain"),
         ({"balance": {"derain": 0.0}}, "add up to 0"),
         ({"balance": {"derain": -1.0}}, "from 0 on"),
         ({"synthetic": {"derain": 1.5}}, "[0, 1]"),
@@ -45,3 +46,67 @@ def test_shares_that_make_no_sense_are_refused(values, word):
     with pytest.raises(UserError) as refused:
         BatchSection.read(values, "params.yaml")
     assert word in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("values", "sentence"),
+    [
+        (
+            {"balance": {"derrain": 1.0}},
+            "`train.batches.balance`: 'derrain' is not a restoration task; known are den",
+        ),
+        (
+            {"synthetic": {"x": 1.0}},
+            "`train.batches.synthetic`: 'x' is not a restoration task; known are denoise_15",
+        ),
+        (
+            {"synthetic": {"own": 0.5}},
+            "own has a share of 0.5, but its pictures cannot be made from photographs",
+        ),
+    ],
+)
+def test_shares_of_no_task_are_refused(values, sentence):
+    tasks = {**DEFAULT, **table({"own": OwnPairsSection(kind="pairs")})}
+    with pytest.raises(UserError, match=sentence):
+        BatchSection.read(values, "params.yaml").refuse_unknown(tasks)
+    BatchSection(balance={"own": 1.0, "derain": 0.0}, synthetic={"own": 0.0}).refuse_unknown(tasks)
+
+
+def test_by_default_all_test_pairs_are_made_that_can_be():
+    values = {"root": "x", "sources": {"a": {"kind": "skimage"}}}
+    assert [task.name for task in DataSection.read(values, "p").made] == ["derain", "dehaze"]
+    own = {"own": {"kind": "pairs"}, "shared": {"kind": "social"}, "coded": {"kind": "jpeg"}}
+    section = DataSection.read(values | {"tasks": own}, "p")
+    assert list(section.table) == ["own", "shared", "coded"]
+    assert [task.name for task in section.made] == ["shared", "coded"]
+    assert DataSection.read(values | {"tasks": own, "synthesise": []}, "p").made == []
+
+
+PAIRED = {"kind": "pairs", "input": "i", "target": "t", "split": "train"}
+
+
+@pytest.mark.parametrize(
+    ("values", "sentence"),
+    [
+        (
+            {"sources": {"p": PAIRED | {"task": "denoise_15"}}},
+            "`sources.p.task` is 'denoise_15', which is no paired task of the study; those are derain, dehaze$",
+        ),
+        (
+            {"tasks": {"n": {"kind": "denoise", "sigma": 5}}, "sources": {"p": PAIRED | {"task": "derain"}}},
+            "those are none$",
+        ),
+        ({"synthesise": ["denoise_15"]}, "`synthesise` has 'denoise_15', .* those are derain, dehaze$"),
+        (
+            {"tasks": {"own": {"kind": "pairs"}}, "synthesise": ["own"]},
+            "`synthesise` has 'own', .* are none$",
+        ),
+        (
+            {"tasks": {"denoise": {"kind": "pairs"}}, "sources": {"m": {"kind": "mirl"}}},
+            "call the task otherwise",
+        ),
+    ],
+)
+def test_tasks_that_a_study_does_not_have_are_refused(values, sentence):
+    with pytest.raises(UserError, match=sentence):
+        DataSection.read({"root": "x", "sources": {"a": {"kind": "skimage"}}} | values, "params.yaml")

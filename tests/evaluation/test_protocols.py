@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from mirl.config import UserError
-from mirl.evaluation.protocols import PROTOCOLS, SIGMA_255, noise_generator, prepare
+from mirl.data.tasks import DEFAULT
+from mirl.evaluation.protocols import PROTOCOLS, noise_generator, prepare
 
 
 def photograph(height: int, width: int) -> np.ndarray:
@@ -10,11 +11,11 @@ def photograph(height: int, width: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("name", PROTOCOLS)
-@pytest.mark.parametrize("task", [*SIGMA_255, "derain"])
+@pytest.mark.parametrize("task", DEFAULT)
 def test_every_protocol_makes_float_pairs_of_one_size(name: str, task: str) -> None:
     clean = photograph(37, 50)
-    degraded = None if task in SIGMA_255 else photograph(37, 50)
-    inputs, target = prepare(PROTOCOLS[name], "a", task, clean, degraded)
+    degraded = photograph(37, 50) if DEFAULT[task].paired else None
+    inputs, target = prepare(PROTOCOLS[name], "a", DEFAULT[task], clean, degraded)
     assert inputs.shape == target.shape and inputs.dtype == target.dtype == np.float32
     np.testing.assert_array_equal(target * 255, PROTOCOLS[name].crop(clean))
 
@@ -28,7 +29,7 @@ def test_the_paper_crops_the_centre_to_multiples_of_16() -> None:
 
 def test_the_paper_adds_noise_in_8_bit_by_truncation() -> None:
     clean = photograph(32, 32)
-    noisy, _ = prepare(PROTOCOLS["paper"], "a", "denoise_25", clean, None)
+    noisy, _ = prepare(PROTOCOLS["paper"], "a", DEFAULT["denoise_25"], clean, None)
     noise = noise_generator("a", "denoise_25").standard_normal(clean.shape)
     expected = np.clip(clean + 25 * noise, 0, 255).astype(np.uint8)
     np.testing.assert_array_equal(noisy * 255, expected)
@@ -36,7 +37,7 @@ def test_the_paper_adds_noise_in_8_bit_by_truncation() -> None:
 
 def test_strict_noise_is_neither_clipped_nor_rounded() -> None:
     clean = photograph(64, 64)
-    noisy, target = prepare(PROTOCOLS["strict"], "a", "denoise_50", clean, None)
+    noisy, target = prepare(PROTOCOLS["strict"], "a", DEFAULT["denoise_50"], clean, None)
     assert noisy.min() < -0.1 and noisy.max() > 1.1
     assert np.std(noisy - target) * 255 == pytest.approx(50, rel=0.03)
 
@@ -59,11 +60,11 @@ def test_strict_outputs_are_what_a_saved_file_holds() -> None:
 def test_bad_items_are_named() -> None:
     paper = PROTOCOLS["paper"]
     with pytest.raises(UserError, match="tiny is 20x12, expected at least 16x16"):
-        prepare(paper, "tiny", "denoise_15", photograph(12, 20), None)
+        prepare(paper, "tiny", DEFAULT["denoise_15"], photograph(12, 20), None)
     with pytest.raises(UserError, match="rainy has no degraded partner; derain needs one"):
-        prepare(paper, "rainy", "derain", photograph(32, 32), None)
+        prepare(paper, "rainy", DEFAULT["derain"], photograph(32, 32), None)
     with pytest.raises(UserError, match="rainy has an input of 32x31 and a target of 32x32"):
-        prepare(paper, "rainy", "derain", photograph(32, 32), photograph(31, 32))
+        prepare(paper, "rainy", DEFAULT["derain"], photograph(32, 32), photograph(31, 32))
 
 
 PINNED = [2.5254125882911116, 1.7076179800475408, -0.26263229728135984, 0.6084506424100576]

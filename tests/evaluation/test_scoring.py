@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -6,6 +7,7 @@ import torch
 from torch import Tensor
 
 from mirl.config import UserError
+from mirl.data.tasks import DEFAULT
 from mirl.evaluation.protocols import PROTOCOLS
 from mirl.evaluation.scoring import METRICS, EvaluateSection, TestImage, pictures, score, summary
 
@@ -21,8 +23,12 @@ def items(count: int = 3) -> list[TestImage]:
     for number in range(count):
         clean = picture(number)
         grey = (clean // 2 + 100).astype(np.uint8)
-        found.append(TestImage(image=f"i{number}", task="dehaze", clean_HWC=clean, degraded_HWC=grey))
-        found.append(TestImage(image=f"i{number}", task="denoise_25", clean_HWC=clean, degraded_HWC=None))
+        found.append(
+            TestImage(image=f"i{number}", task=DEFAULT["dehaze"], clean_HWC=clean, degraded_HWC=grey)
+        )
+        found.append(
+            TestImage(image=f"i{number}", task=DEFAULT["denoise_25"], clean_HWC=clean, degraded_HWC=None)
+        )
     return found
 
 
@@ -50,6 +56,14 @@ def test_doing_nothing_gains_exactly_nothing() -> None:
     frame = score(identity, items(), BOTH)
     assert (frame["psnr_db"] == frame["input_psnr_db"]).all()
     assert (frame["ssim"] == frame["input_ssim"]).all()
+    assert (frame["change"] == 0).all()
+
+
+def test_a_task_says_what_doing_nothing_is() -> None:
+    hazy = items(1)[0]
+    undone = replace(hazy.task, nothing=lambda degraded_HWC: (degraded_HWC - np.float32(100 / 255)) * 2)
+    frame = score(identity, [replace(hazy, task=undone)], EvaluateSection())
+    assert frame["input_psnr_db"][0] > frame["psnr_db"][0] + 20
     assert (frame["change"] == 0).all()
 
 

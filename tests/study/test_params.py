@@ -53,6 +53,22 @@ def _changed(*place: str, to: Any) -> dict[str, Any]:
             "`train.batches.pach` is not a known key; did you mean `patch`",
         ),
         (
+            _changed("train", "batches", "balance", to={"derrain": 1}),
+            "^params.yaml: `train.batches.balance`: 'derrain' is not a restoration task; known are denoise_15, ",
+        ),
+        (
+            _changed("data", "tasks", to={"coded": {"kind": "jpeg"}}),
+            "^params.yaml: `train.batches.balance`: 'denoise_15' is not a restoration task; known are coded$",
+        ),
+        (
+            _changed("data", "tasks", to={"coded": {"kind": "jpg"}}),
+            "`data.tasks.coded`: .*'jpg'.* 'denoise', 'derain', 'dehaze', 'pairs', 'jpeg', 'social'$",
+        ),
+        (
+            _changed("data", "tasks", to={"coded": {"kind": "jpeg", "qualty": [10, 60]}}),
+            "`data.tasks.coded.qualty` is not a known key; did you mean `quality`",
+        ),
+        (
             _changed("arms", "global", "fractoin", to=0.2),
             "fractoin` is not a known key; did you mean `fraction`",
         ),

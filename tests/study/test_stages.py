@@ -128,10 +128,10 @@ def test_a_round_is_named_by_its_arm_and_its_training_alone(study):
 def test_held_out_images_come_by_task_with_their_partners(study):
     _make(study, "prepare")
     images = list(held_out_images(study.root))
-    assert [image.task for image in images] == [
+    assert [image.task.name for image in images] == [
         task for task in ("denoise_15", "denoise_25", "denoise_50", "derain", "dehaze") for _ in range(2)
     ]
-    assert all((image.degraded_HWC is None) == image.task.startswith("denoise") for image in images)
+    assert all((image.degraded_HWC is None) == image.task.name.startswith("denoise") for image in images)
 
 
 def test_a_memory_that_holds_no_test_photograph_is_said_in_words(study, monkeypatch):

@@ -8,6 +8,7 @@ import pandas as pd
 
 from flows.registry.registered import Registered, number
 from flows.tracking.store import Store
+from mirl.data.tasks import DEFAULT
 from mirl.evaluation.scoring import EvaluateSection, Restore, TestImage, score
 
 CHAMPION = "models:/mirl@champion"
@@ -16,7 +17,7 @@ CHAMPION = "models:/mirl@champion"
 def scored(restore: Restore) -> pd.DataFrame:
     """As the study's `evaluate` does it."""
     clean_HWC = np.random.default_rng(0).integers(0, 256, (16, 16, 3), np.uint8)
-    image = TestImage(image="a", task="denoise_15", clean_HWC=clean_HWC, degraded_HWC=None)
+    image = TestImage(image="a", task=DEFAULT["denoise_15"], clean_HWC=clean_HWC, degraded_HWC=None)
     return score(restore, [image], EvaluateSection())
 
 

@@ -1,0 +1,81 @@
+"""What a restoration task is to the rest of mirl: one object that says all that depends on the task.
+
+Legend: H height, W width, C 3 colours.
+"""
+
+import hashlib
+from abc import abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from mirl.config import Section
+from mirl.data.degradations import Degradation
+
+
+def as_it_is(degraded_HWC: np.ndarray) -> np.ndarray:
+    """The degraded picture itself: what somebody has who does nothing."""
+    return degraded_HWC
+
+
+def no_others(stem: str) -> tuple[str, ...]:
+    """No further names: partners have the names that `PairsSource` lists."""
+    return ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """One restoration task of a study."""
+
+    name: str
+    """The name in columns, metrics and file names."""
+    training: Degradation | None = None
+    """Degrades clean patches while training; None if only pairs from files can train the task."""
+    testing: Degradation | None = None
+    """Makes the degraded test pictures that a study does not bring; None if that cannot be done or is not needed."""
+    paired: bool = True
+    """Whether degraded pictures come from files or are made by `prepare`; False: the protocol adds noise to clean ones."""
+    noise_sigma_255: float = 0.0
+    """Standard deviation of the noise that the protocol adds at evaluation, on the scale of 0 to 255."""
+    turned: bool = True
+    """Whether training patches of its pairs may be turned by 90 degrees."""
+    scale: int = 1
+    """Sides of the restored picture over those of the degraded one."""
+    nothing: Callable[[np.ndarray], np.ndarray] = as_it_is
+    """Degraded picture -> the picture that is scored as `input_psnr_db`: what doing nothing gives."""
+    partners: Callable[[str], tuple[str, ...]] = no_others
+    """Stem of a degraded file -> further stems that its clean partner may have."""
+    severities: tuple["Severity", ...] = ()
+    """What its strength can be set by."""
+
+    def test_input(self, image: str, clean_HWC: np.ndarray, depth_HW: np.ndarray | None = None) -> np.ndarray:
+        """The made degraded picture, uint8, of the test photograph `image`, seeded by its name and the task's alone."""
+        assert self.testing, f"test pictures of {self.name} cannot be made"
+        clean = np.asarray(clean_HWC, np.float32) / np.float32(255)
+        seed = hashlib.sha256(f"{self.name} {image}".encode()).digest()
+        rng = np.random.default_rng(int.from_bytes(seed[:8], "big"))
+        return np.rint(np.clip(self.testing(clean, rng, depth_HW), 0, 1) * 255).astype(np.uint8)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Severity:
+    """A number that says how strong a task's degradation is, and the same task at another value of it."""
+
+    name: str
+    unit: str
+    low: float
+    high: float
+    """Ends of the range that makes sense, whichever of them is the stronger."""
+    at: Callable[[float], Task]
+    """The task, under its own name, with test pictures of that strength alone."""
+
+
+class KindSection(Section):
+    """The options of one kind of task: an entry of `data.tasks` in params.yaml."""
+
+    kind: str
+
+    @abstractmethod
+    def task(self, name: str) -> Task:
+        """The task of that name with these options."""

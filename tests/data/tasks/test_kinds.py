@@ -1,0 +1,169 @@
+"""What every kind of task must keep to; a kind without an example here fails."""
+
+import json
+import pickle
+from typing import Any, get_args
+
+import numpy as np
+import pytest
+
+from mirl.config import UserError
+from mirl.data.tasks import (
+    DEFAULT,
+    DEFAULT_SECTIONS,
+    KINDS,
+    Task,
+    TaskSection,
+    from_plain,
+    table,
+    to_plain,
+)
+
+EXAMPLES: dict[str, list[dict[str, Any]]] = {
+    "denoise": [{"sigma": 15}, {"sigma": 0.5}],
+    "derain": [{}],
+    "dehaze": [{}],
+    "pairs": [{}, {"turn": False}],
+    "jpeg": [{}, {"quality": [5, 5]}],
+    "social": [{}, {"scale": [0.3, 0.3], "quality": [95, 95], "twice": 1}],
+}
+TASKS = {
+    f"{kind} {json.dumps(options)}": KINDS[kind].read({"kind": kind, **options}, "params.yaml").task("own")
+    for kind in KINDS
+    for options in EXAMPLES[kind]
+}
+MADE = {
+    f"{name}, {use}": degradation
+    for name, task in TASKS.items()
+    for use, degradation in (("training", task.training), ("test", task.testing))
+    if degradation
+}
+
+
+@pytest.fixture
+def clean(draw):
+    return draw(1).astype(np.float32) / 255
+
+
+def test_every_kind_has_an_example_and_a_place_in_params():
+    assert set(EXAMPLES) == set(KINDS)
+    sections = get_args(get_args(TaskSection)[0])
+    assert {get_args(section.model_fields["kind"].annotation): section for section in sections} == {
+        (kind,): section for kind, section in KINDS.items()
+    }
+
+
+def test_the_default_tasks_are_the_five():
+    assert list(DEFAULT) == ["denoise_15", "denoise_25", "denoise_50", "derain", "dehaze"]
+    assert [task.name for task in DEFAULT.values()] == list(DEFAULT)
+    assert [task.noise_sigma_255 for task in DEFAULT.values()] == [15, 25, 50, 0, 0]
+    assert [task.turned for task in DEFAULT.values()] == [True, True, True, False, True]
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_a_task_is_whole(name: str, clean: np.ndarray):
+    task = TASKS[name]
+    assert task.name == "own" and task.scale == 1
+    assert task.nothing(clean) is clean
+    assert pickle.loads(pickle.dumps(task)).name == "own"
+    # A task has pairs, or noise that is added to clean pictures: never both.
+    assert task.paired == (task.noise_sigma_255 == 0)
+    assert task.paired or (task.training and not task.testing)
+
+
+@pytest.mark.parametrize("name", MADE)
+def test_the_same_generator_gives_the_same_picture_and_another_one_another(name: str, clean: np.ndarray):
+    one, same = (MADE[name](clean, np.random.default_rng(1)) for _ in range(2))
+    assert np.array_equal(one, same)
+    others = [MADE[name](clean, np.random.default_rng(seed)) for seed in range(2, 12)]
+    drawn = not (name.endswith(", test") and ("[5, 5]" in name or "[95, 95]" in name))  # all is given there
+    assert drawn == any(not np.array_equal(one, other) for other in others)
+
+
+@pytest.mark.parametrize("name", MADE)
+def test_shape_and_type_stay_and_the_clean_picture_is_not_touched(name: str, clean: np.ndarray):
+    for given in (clean, np.rot90(clean[:8, ::-1]), clean[3:, :17]):
+        before = given.copy()
+        degraded = MADE[name](given, np.random.default_rng(1))
+        assert degraded.shape == given.shape and degraded.dtype == np.float32
+        assert np.array_equal(given, before) and not np.shares_memory(degraded, given)
+
+
+@pytest.mark.parametrize("name", MADE)
+def test_only_noise_leaves_the_range(name: str, clean: np.ndarray):
+    for seed in range(20):
+        degraded = MADE[name](clean, np.random.default_rng(seed))
+        assert np.isfinite(degraded).all()
+        assert name.startswith("denoise") or (degraded.min() >= 0 and degraded.max() <= 1)
+
+
+@pytest.mark.parametrize("name", [name for name, task in TASKS.items() if task.testing])
+def test_test_pictures_hang_on_the_names_of_image_and_task(name: str, draw: Any):
+    task, pixels = TASKS[name], draw(1)
+    one = task.test_input("a", pixels)
+    assert one.shape == pixels.shape and one.dtype == np.uint8 and not np.array_equal(one, pixels)
+    assert np.array_equal(one, task.test_input("a", pixels))
+
+
+def test_every_image_and_every_task_has_its_own_draw(draw: Any):
+    one, two = (KINDS["derain"].read({"kind": "derain"}, "p").task(name) for name in ("one", "two"))
+    pictures = [one.test_input("a", draw(1)), one.test_input("b", draw(1)), two.test_input("a", draw(1))]
+    assert len({picture.tobytes() for picture in pictures}) == 3
+
+
+SEVERITIES = {
+    f"{name}: {severity.name}": (task, severity)
+    for name, task in TASKS.items()
+    for severity in task.severities
+}
+
+
+def _harm(task: Task, clean: np.ndarray) -> float:
+    """Mean distance from the clean picture, over some draws."""
+    degradation = task.testing or task.training
+    assert degradation
+    pictures = [degradation(clean, np.random.default_rng(seed)) for seed in range(5)]
+    return float(np.mean([np.abs(picture - clean).mean() for picture in pictures]))
+
+
+@pytest.mark.parametrize("name", SEVERITIES)
+def test_severity_changes_how_strong_a_task_is_and_nothing_else(name: str, clean: np.ndarray):
+    task, severity = SEVERITIES[name]
+    assert severity.low < severity.high and severity.unit
+    weak, strong = severity.at(severity.low), severity.at(severity.high)
+    harms = sorted((_harm(weak, clean), _harm(strong, clean)))
+    assert harms[1] > 1.05 * harms[0]
+    for found in (weak, strong):
+        assert (found.name, found.paired, found.turned) == (task.name, task.paired, task.turned)
+        assert (found.noise_sigma_255 > 0) == (task.noise_sigma_255 > 0)
+    assert pickle.loads(pickle.dumps(severity)).at(severity.low).name == "own"
+
+
+def test_all_that_can_be_made_has_a_severity():
+    assert [name for name, task in TASKS.items() if task.training and not task.severities] == []
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_table_comes_back_from_plain_data(kind: str):
+    options = EXAMPLES[kind][-1]
+    sections = {"b": KINDS[kind].read({"kind": kind, **options}, "p"), "a": DEFAULT_SECTIONS["derain"]}
+    plain = json.loads(json.dumps(to_plain(sections)))  # type: ignore[arg-type]
+    assert list(plain) == ["b", "a"] and plain["b"]["kind"] == kind
+    found = from_plain(plain, "x")
+    expected = table(sections)
+    for name, task in expected.items():
+        assert vars(found[name]) | {"severities": ()} == vars(task) | {"severities": ()}
+
+
+def test_the_default_table_is_not_written_and_a_strange_one_is_refused():
+    assert to_plain(DEFAULT_SECTIONS) == {} and from_plain({}, "x") is DEFAULT
+    assert to_plain(dict(list(DEFAULT_SECTIONS.items())[:4])) != {}
+    with pytest.raises(UserError, match=r"x: `tasks.a`: .*'teleport'"):
+        from_plain({"a": {"kind": "teleport"}}, "x")
+
+
+@pytest.mark.parametrize("name", ["mean", "a--b", "", "../x", "a b", "-a", "a\x1b"])
+def test_a_task_has_a_name_for_columns_and_files(name: str):
+    with pytest.raises(UserError, match="a task's name is ") as caught:
+        from_plain({name: {"kind": "derain"}}, "x")
+    assert str(caught.value).isprintable()
