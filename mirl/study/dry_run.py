@@ -8,10 +8,9 @@ from pathlib import Path
 from statistics import median
 
 import numpy as np
-from PIL import Image
 
 from mirl.config import Stopped
-from mirl.data.sections import DataSection, FolderSource
+from mirl.data import made_up
 from mirl.study.params import ROOT_TICKET, Params
 from mirl.study.stages import STAGES
 from mirl.study.study import Study
@@ -21,10 +20,6 @@ from mirl.training.run import READ_EVERY
 
 SIDE = 128
 """Smallest side of a made-up photograph, pixels."""
-MADE_UP = DataSection(
-    root="photographs",
-    sources={split: FolderSource(kind="folder", path=split, split=split) for split in ("train", "test")},
-)
 MOST_STEPS, LEAST_WAITS, MEASURE_SECONDS = 200, 2, 5.0
 """A measurement takes as many steps as fit into the seconds, but at least so many waits for the device, of which the
 first is slow and left out; on a GPU there are READ_EVERY steps to one."""
@@ -103,19 +98,11 @@ def _stage_folder(params: Params, root: Path) -> Iterator[Study]:
     """A study in a folder of its own on the same disk, with the prepared data of `root` or with photographs to prepare."""
     (root / ".mirl").mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="dry-run-", dir=root / ".mirl") as folder:
-        study = Study(root=Path(folder), params=params.model_copy(update={"data": MADE_UP}))
+        data = made_up.section(params.data.tasks)
+        study = Study(root=Path(folder), params=params.model_copy(update={"data": data}))
         if has_data(root):
             study.files.prepared.parent.mkdir(parents=True)
             study.files.prepared.symlink_to(Workspace(root).prepared.resolve(), target_is_directory=True)
         else:
-            _photographs(study.root / MADE_UP.root, max(SIDE, params.train.batches.patch))
+            made_up.write(data, study.root / data.root, max(SIDE, params.train.batches.patch))
         yield study
-
-
-def _photographs(place: Path, side: int) -> None:
-    """Two to train on and one to test with: colours that run into each other."""
-    for number, name in enumerate(("train/one.png", "train/two.png", "test/three.png")):
-        coarse_HWC = np.random.default_rng(number).integers(0, 256, (6, 6, 3), dtype=np.uint8)
-        path = place / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(coarse_HWC).resize((side, side), Image.Resampling.BICUBIC).save(path)
