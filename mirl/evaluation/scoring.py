@@ -107,7 +107,7 @@ def pictures(restore: Restore, items: Iterable[TestImage], section: EvaluateSect
     with torch.inference_mode():
         for item in _chosen(items, section.pictures):
             degraded, clean = prepare(protocol, item.image, item.task, item.clean_HWC, item.degraded_HWC)
-            trio = (degraded, _restored(restore, degraded, item.task), clean)
+            trio = (degraded, _restored(restore, degraded, item.task.name), clean)
             found.append(
                 ExamplePicture(
                     item.image,
@@ -131,7 +131,7 @@ def summary(frame: pd.DataFrame, protocol: str) -> dict[str, float]:
 def _row(restore: Restore, protocol: Protocol, item: TestImage) -> dict[str, object]:
     degraded, clean = prepare(protocol, item.image, item.task, item.clean_HWC, item.degraded_HWC)
     start = time.perf_counter()
-    output = _restored(restore, degraded, item.task)
+    output = _restored(restore, degraded, item.task.name)
     seconds = time.perf_counter() - start
     measured = protocol.measure(protocol.finish(output), clean)
     before = protocol.measure(protocol.finish(item.task.nothing(degraded)), clean)
