@@ -7,10 +7,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from mirl.study.rehearsal import rehearse
 from PIL import Image
 
 from mirl.study.params import Params
-from mirl.study.rehearsal import rehearse
 from mirl.study.stages import STAGES, Study
 
 TASKS = {
