@@ -7,11 +7,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from mirl.study.rehearsal import rehearse
 from PIL import Image
 
+from mirl.study.dry_run import dry_run
 from mirl.study.params import Params
-from mirl.study.stages import STAGES, Study
+from mirl.study.stages import STAGES
+from mirl.study.study import Study
 
 TASKS = {
     "underwater": {"kind": "pairs"},
@@ -75,5 +76,5 @@ def test_own_tasks_are_trained_measured_and_compared(own: Study) -> None:
 def test_a_study_of_own_tasks_can_be_rehearsed_without_its_data(own: Study, tmp_path: Path) -> None:
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
-    done = [stage for stage, _ in rehearse(own.params, elsewhere)]
+    done = [stage for stage, _ in dry_run(own.params, elsewhere)]
     assert done[0] == "prepare" and done[-1] == "compare"
