@@ -29,7 +29,7 @@ ROOT = Path(__file__).parents[1]
 STUDIES = ("demo", "arms")
 TIMED = ("seconds", "images_per_second", "joules")
 """Parts of the names of columns and keys that tell how long something took, or what it drew."""
-TILED_MEMORY = "66M"
+TILED_MEMORY = "72M"
 """So little that a picture of the report is restored in tiles."""
 STAGES = ("data/prepared", "tickets", "scores", "report", "restored")
 """The folders that are compared, in the order in which they are made."""
