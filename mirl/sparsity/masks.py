@@ -4,6 +4,8 @@ from collections.abc import Iterator, Mapping
 from functools import cached_property
 from itertools import pairwise
 
+from torch import Tensor
+
 from mirl.sparsity.mask import Mask
 
 ONE = "one"
@@ -55,10 +57,7 @@ class Masks(Mapping[str, Mask]):
         first, *others = self._masks.values()
         if not others:
             return first
-        keep = dict(first)
-        for mask in others:
-            keep = {name: kept | mask[name] for name, kept in keep.items()}
-        return Mask(keep)
+        return Mask({name: _any(mask[name] for mask in self.values()) for name in first})
 
     @cached_property
     def nested(self) -> bool:
@@ -68,3 +67,11 @@ class Masks(Mapping[str, Mask]):
             for smaller, larger in pairwise(self._masks.values())
             for name, keep in smaller.items()
         )
+
+
+def _any(keeps: Iterator[Tensor]) -> Tensor:
+    """Where at least one of them keeps; all in one tensor, and not in one for each of them."""
+    kept = next(keeps).clone()
+    for keep in keeps:
+        kept |= keep
+    return kept

@@ -72,7 +72,9 @@ def save_sealed(
     sealed = plain | {"content": seal(plain, tensors)}
     data = save(tensors, {KEY: _canonical(sealed)})
     if int.from_bytes(data[:8], "little") > kind.header_bytes:
-        raise UserError(f"{path} would have a header of over {kind.header_bytes} bytes; shorten its settings")
+        raise UserError(
+            f"{path} would have a header of over {kind.header_bytes} bytes; shorten its settings, or make fewer masks"
+        )
     try:
         write_whole(path, data)
     except OSError as error:

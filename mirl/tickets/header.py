@@ -8,6 +8,7 @@ import re
 import reprlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,10 +17,11 @@ from pydantic import Field
 from mirl.config import Section, UserError
 from mirl.names import Name
 from mirl.networks import NetworkSection
+from mirl.sparsity.masks import ONE
 from mirl.tickets import masked
 from mirl.tickets.container import DTYPES, MENDING, Shapes
 from mirl.tickets.lineage import Lineage
-from mirl.tickets.routing import ROUTINGS, ByTask, Static
+from mirl.tickets.routing import ROUTINGS, ByTask, Static, refuse_other_masks
 from mirl.tickets.values import Values
 
 MOST_ELEMENTS = 2**28
@@ -28,6 +30,9 @@ ELEMENTS_PER_BYTE = 256
 """Prunable weights for each byte of a file, at most. Full-size PromptIR has 98 with one in a thousand kept, as int8."""
 MOST_DIMENSIONS = 8
 MOST_MASKS = 64
+MASKS_LIKE_ONE = 4
+"""So many masks in the header of version 3 count as much as the elements that they are of: one takes a byte of memory
+for each, and the weight and all else about 6."""
 NAME = re.compile(r"[A-Za-z0-9_.]{1,200}")
 """Of a parameter or buffer."""
 Shape = Annotated[list[int], Field(max_length=MOST_DIMENSIONS)]
@@ -97,10 +102,11 @@ class Header:
         """The sub-networks' masks; none in a file with one mask, which is what its weights say."""
         return self.raw.masks if isinstance(self.raw, ThirdHeader) else []
 
-    def submasks(self, name: str) -> list[int]:
-        """How many elements of the parameter `name` each of the masks keeps."""
-        place = sorted(self.shapes).index(name)
-        return [mask.kept[place] for mask in self.masks]
+    @cached_property
+    def submasks(self) -> dict[str, list[int]]:
+        """Parameter -> how many of its elements each of the masks keeps."""
+        names = sorted(self.shapes)
+        return {name: [mask.kept[place] for mask in self.masks] for place, name in enumerate(names)}
 
     def plain(self) -> dict[str, Any]:
         """The header as JSON data, of any version with the kind of its values."""
@@ -130,13 +136,14 @@ def checked(path: Path, raw: dict[str, Any], held: Shapes) -> Header:
     whole = set(held)
     for name, shape in header.shapes.items():
         masked.check(name, shape, held, header.values.kind, path)
-        masked.check_submasks(name, header.submasks(name), held, path)
+        masked.check_submasks(name, header.submasks[name], held, path)
         whole -= masked.tensors_of(name, header.values.kind, len(header.masks))
     check_whole(path, held, whole)
     return header
 
 
 def _check_masks(path: Path, header: Header) -> None:
+    """Raises UserError unless the masks are told apart, complete and those that the routing chooses among."""
     names = [mask.name for mask in header.masks]
     if len(set(names)) < len(names):
         raise UserError(f"{path} has two masks of one name; {MENDING}")
@@ -146,6 +153,10 @@ def _check_masks(path: Path, header: Header) -> None:
                 f"{path} says of {len(mask.kept)} parameters what the mask {mask.name} keeps, expected "
                 f"{len(header.shapes)}; {MENDING}"
             )
+    try:
+        refuse_other_masks(header.routing, names or [ONE])
+    except ValueError as error:
+        raise UserError(f"{path} cannot be run: {error}; {MENDING}") from None
 
 
 def check_tensors(path: Path, held: Shapes) -> None:
@@ -167,24 +178,28 @@ def check_whole(path: Path, held: Shapes, names: set[str]) -> None:
 
 def _check_elements(path: Path, header: Header) -> None:
     """UserError where the masks stand for more than such a file can tell of."""
-    elements = 0
+    elements, masks = 0, len(header.masks)
     for name, shape in header.shapes.items():
         _check_name(path, name)
         if not all(1 <= size <= MOST_ELEMENTS for size in shape):
             raise UserError(f"{path} gives {name} the shape {shape}, which no layer has; {MENDING}")
         elements += math.prod(shape)
-    _refuse_many(path, elements)
-    size = path.stat().st_size
-    elements *= 1 + len(header.masks)
-    if elements > ELEMENTS_PER_BYTE * size:
+    _refuse_many(path, elements, masks)
+    size, most = path.stat().st_size, _shared(ELEMENTS_PER_BYTE, masks)
+    if elements > most * size:
         raise UserError(
-            f"{path} claims {elements} weights in {size} bytes, more than {ELEMENTS_PER_BYTE} for each; {MENDING}"
+            f"{path} claims {elements} weights in {size} bytes, more than {most} for each; {MENDING}"
         )
 
 
-def _refuse_many(path: Path, elements: int) -> None:
-    if elements > MOST_ELEMENTS:
-        raise UserError(f"{path} claims more than {MOST_ELEMENTS} weights, which no network has; {MENDING}")
+def _refuse_many(path: Path, elements: int, masks: int = 0) -> None:
+    if elements > (most := _shared(MOST_ELEMENTS, masks)):
+        raise UserError(f"{path} claims more than {most} weights, which no network has; {MENDING}")
+
+
+def _shared(most: int, masks: int) -> int:
+    """What is left of a limit on elements where so many masks in the header are of each of them."""
+    return MASKS_LIKE_ONE * most // (MASKS_LIKE_ONE + masks)
 
 
 def _check_name(path: Path, name: str) -> None:

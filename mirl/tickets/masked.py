@@ -64,15 +64,15 @@ def check_submasks(name: str, counts: Sequence[int], held: Shapes, path: Path) -
 
 def unpack_submasks(name: str, union: Tensor, counts: Sequence[int], tensors: State) -> list[Tensor]:
     """Each sub-network's mask of a parameter. Raises ValueError if a code is none, or their union is another."""
-    keep_N = union.reshape(-1)
-    size = int(torch.count_nonzero(keep_N))
+    keep_N = union.reshape(-1).numpy()
+    size = int(np.count_nonzero(keep_N))
     found, seen_M = [], np.zeros(size, bool)
     for number, count in enumerate(counts):
         sub_M = bits.decode(tensors[f"sub.{number}.{name}"].numpy(), size, count)
         seen_M |= sub_M
-        found.append(
-            torch.zeros_like(keep_N).masked_scatter_(keep_N, torch.from_numpy(sub_M)).view(union.shape)
-        )
+        sub_N = np.zeros(keep_N.size, bool)
+        sub_N[keep_N] = sub_M
+        found.append(torch.from_numpy(sub_N).view(union.shape))
     if counts and not seen_M.all():
         raise ValueError("weights are stored that no mask keeps")
     return found

@@ -10,7 +10,7 @@ from mirl.sparsity.accounting import Densities, densities
 from mirl.sparsity.mask import Mask, State
 from mirl.sparsity.masks import Masks
 from mirl.tickets import fit
-from mirl.tickets.routing import ByTask, Static
+from mirl.tickets.routing import ByTask, Static, refuse_other_masks
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -26,11 +26,7 @@ class SparseModel:
 
     def __post_init__(self) -> None:
         """Raises ValueError if the routing and the masks are not of one model."""
-        chosen = self.routing.masks(list(self.masks))
-        if isinstance(self.routing, Static) and len(self.masks) > 1:
-            raise ValueError(f"a static routing has one mask to choose, got {', '.join(self.masks)}")
-        if odd := set(chosen) ^ set(self.masks):
-            raise ValueError(f"the routing and the masks do not agree on {min(odd)}")
+        refuse_other_masks(self.routing, list(self.masks))
 
     @property
     def mask(self) -> Mask:

@@ -39,13 +39,10 @@ def read(path: Path | str, check: Check = fits_network) -> Ticket:
         tensors, sha256 = file.tensors(), file.sha256()
     refuse_not_finite(tensors, path)
     state, masks = _unpacked(path, found, tensors)
-    try:
-        ticket = Ticket(
-            network=found.network, state=state, masks=masks, routing=found.routing,
-            lineage=found.raw.lineage, values=found.values, sha256=sha256,
-        )  # fmt: skip
-    except ValueError as error:
-        raise UserError(f"{path} cannot be run: {error}; {MENDING}") from None
+    ticket = Ticket(
+        network=found.network, state=state, masks=masks, routing=found.routing,
+        lineage=found.raw.lineage, values=found.values, sha256=sha256,
+    )  # fmt: skip
     if ticket.densities._asdict() != found.raw.density.model_dump():
         raise UserError(
             f"{path} claims the densities {found.raw.density.model_dump()}, but holds {ticket.densities}; {MENDING}"
@@ -89,10 +86,11 @@ def _unpacked(path: Path, found: Header, tensors: State) -> tuple[State, Masks]:
     for name, shape in found.shapes.items():
         try:
             state[name], union = masked.unpack(name, shape, tensors, found.values.kind, decode)
-            subs = masked.unpack_submasks(name, union, found.submasks(name), tensors)
+            subs = masked.unpack_submasks(name, union, found.submasks[name], tensors)
         except ValueError as error:
             raise UserError(f"{path} holds {name} in a way that cannot be: {error}; {MENDING}") from None
         for keep, sub in zip(keeps.values(), subs or [union], strict=True):
             keep[name] = sub
-    masks = Masks({mask: Mask(keep) for mask, keep in keeps.items()})
+    # One after the other: a mask copies what it is made of.
+    masks = Masks({mask: Mask(keeps.pop(mask)) for mask in list(keeps)})
     return {name: state[name] for name in sorted(state)}, masks

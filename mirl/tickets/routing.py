@@ -46,3 +46,14 @@ ROUTINGS: dict[str, type[Static] | type[ByTask]] = {"static": Static, "task": By
 """`kind` of a routing -> its section."""
 
 AnyRouting: TypeAdapter[Any] = TypeAdapter(Routing)
+
+
+def refuse_other_masks(routing: Static | ByTask, known: Sequence[str]) -> None:
+    """Raises ValueError unless the masks that the routing chooses among are those that are `known`, all of them."""
+    if isinstance(routing, Static) and len(known) > 1:
+        raise ValueError(f"the routing static has one mask to choose, got {len(known)}")
+    chosen = routing.masks(known)
+    if odd := sorted(set(chosen) - set(known)):
+        raise ValueError(f"the routing chooses the mask {odd[0]}, which is not there")
+    if odd := sorted(set(known) - set(chosen)):
+        raise ValueError(f"the routing never chooses the mask {odd[0]}")

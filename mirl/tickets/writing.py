@@ -8,8 +8,10 @@ from torch import Tensor
 
 from mirl.config import UserError
 from mirl.sparsity.mask import State
+from mirl.sparsity.masks import ONE
 from mirl.tickets import container, masked
 from mirl.tickets.container import FileKind
+from mirl.tickets.header import MOST_MASKS, SubMask
 from mirl.tickets.routing import Static
 from mirl.tickets.ticket import Ticket
 
@@ -20,10 +22,14 @@ STATE = FileKind(format="mirl-state", version=1)
 def write(ticket: Ticket, path: Path | str) -> str:
     """Write the ticket to `path`, whole or not at all; return the SHA-256 digest of the file.
 
-    The format is the oldest that can hold it: version 2 for one mask, 3 for several. Raises UserError if the disk does not
-    take it or a weight is not finite.
+    The format is the oldest that can hold it: version 2 for one mask that has no name of its own and always runs, 3 for all
+    else. Raises UserError if the disk does not take it, a weight is not finite, or no reader would take so many masks.
     """
     path = Path(path)
+    if len(ticket.masks) > MOST_MASKS:
+        raise UserError(
+            f"{path} would have {len(ticket.masks)} masks, expected at most {MOST_MASKS}; make fewer"
+        )
     refuse_not_finite(ticket.state, path)
     header: dict[str, Any] = {
         "network": ticket.network.spec(),
@@ -38,13 +44,14 @@ def write(ticket: Ticket, path: Path | str) -> str:
     }
     for name, keep in ticket.mask.items():
         tensors |= masked.pack(name, _plain(ticket.state[name]), _plain(keep), ticket.values.kind)
-    if len(ticket.masks) == 1 and isinstance(ticket.routing, Static):
+    if list(ticket.masks) == [ONE] and isinstance(ticket.routing, Static):
         return container.save_sealed(path, TICKET, header, tensors, version=2)
     for name, keep in ticket.mask.items():
         keeps = [_plain(mask[name]) for mask in ticket.masks.values()]
         tensors |= masked.pack_submasks(name, _plain(keep), keeps)
     header["masks"] = [
-        {"name": name, "kept": list(mask.layer_kept().values())} for name, mask in ticket.masks.items()
+        SubMask(name=name, kept=list(mask.layer_kept().values())).model_dump()
+        for name, mask in ticket.masks.items()
     ]
     return container.save_sealed(path, TICKET, header, tensors, version=3)
 
