@@ -1,5 +1,6 @@
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from mirl.sparsity.mask import Mask, State
 from mirl.sparsity.masks import Masks
 from mirl.tickets.container import seal
 from mirl.tickets.lineage import Lineage
+from mirl.tickets.routing import ByTask
 from mirl.tickets.ticket import Ticket
 
 NAMES = ("body.weight", "body.bias", "head.weight", "gone.weight", "temperature", "batches_seen")
@@ -48,6 +50,19 @@ def ticket() -> Ticket:
 
 
 @pytest.fixture
+def several(ticket: Ticket) -> Ticket:
+    """The same weights under three masks, each inside the next, and by the task one of them; golden-3 holds it."""
+    none = torch.zeros(2, dtype=torch.bool)
+    corner = torch.tensor([[True, False], [False, False]])
+    every = {step: torch.arange(18).view(2, 1, 3, 3) % step == 0 for step in (4, 8)}
+    easy = {"body.weight": every[8], "head.weight": torch.zeros_like(corner), "gone.weight": none}
+    medium = {"body.weight": every[4], "head.weight": corner, "gone.weight": none}
+    masks = Masks({"easy": Mask(easy), "medium": Mask(medium), "hard": ticket.mask})
+    tasks = {"denoise_15": "easy", "denoise_25": "medium", "derain": "hard", "dehaze": "hard"}
+    return replace(ticket, masks=masks, routing=ByTask(kind="task", tasks=tasks))
+
+
+@pytest.fixture
 def same() -> Callable[[Ticket, Ticket], bool]:
     """Whether two tickets are equal but for the file they were read from."""
 
@@ -55,7 +70,7 @@ def same() -> Callable[[Ticket, Ticket], bool]:
         plain = [(t.network, t.routing, t.lineage, t.densities, sorted(t.state)) for t in (one, other)]
         return (
             plain[0] == plain[1]
-            and one.mask == other.mask
+            and one.masks == other.masks
             and all(
                 torch.equal(tensor, other.state[name]) and tensor.dtype == other.state[name].dtype
                 for name, tensor in one.state.items()

@@ -18,6 +18,7 @@ from mirl.tickets.container import sha256_of
 from mirl.tickets.reading import inspect, read_state
 from mirl.tickets.ticket import Ticket
 from mirl.tickets.writing import write, write_state
+from tests.tickets.page import mask_by_the_page
 from tests.tickets.unfitted import read
 
 GOLDEN = Path(__file__).with_name("golden.safetensors")
@@ -47,24 +48,10 @@ def test_the_golden_file_can_be_read_by_the_specification_alone(ticket: Ticket) 
     header = json.loads(index.pop("__metadata__")["mirl"])
     for name, shape in header["shapes"].items():
         mask, kept = (body[slice(*index[f"{part}.{name}"]["data_offsets"])] for part in ("mask", "kept"))
-        keep = _mask_by_the_page(mask, math.prod(shape), len(kept) // 4)
+        keep = mask_by_the_page(mask, math.prod(shape), len(kept) // 4)
         weight = np.zeros(math.prod(shape), "<f4")
         weight[keep] = np.frombuffer(kept, "<f4")
         assert np.array_equal(weight.reshape(shape), ticket.state[name].numpy())
-
-
-def _mask_by_the_page(code: bytes, n: int, k: int) -> list[bool]:
-    """Bit by bit, as docs/ticket-format.md has it."""
-    m = min(k, n - k)
-    keep = [k > n - k] * n
-    if m:
-        b, end = code[0], 1 + -(-m * code[0] // 8)
-        low, high = ("".join(f"{byte:08b}" for byte in part) for part in (code[1:end], code[end:]))
-        element = -1
-        for zeros, i in zip(high.split("1"), range(m)):
-            element += len(zeros) * 2**b + int("0" + low[i * b : (i + 1) * b], 2) + 1
-            keep[element] = not keep[element]
-    return keep
 
 
 def test_version_1_can_be_read(ticket: Ticket, same: Same) -> None:
