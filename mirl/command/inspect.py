@@ -8,6 +8,8 @@ import torch
 from mirl.command.address import ticket_file
 from mirl.terminal import printable
 from mirl.tickets import reading
+from mirl.tickets.routing import AnyRouting
+from mirl.tickets.ticket import Ticket
 
 BAR = 24
 """Characters of a bar that stands for a layer that is kept whole."""
@@ -24,7 +26,8 @@ def run(address: str, as_json: bool) -> int:
 def look(address: str) -> dict[str, Any]:
     """A ticket's header, its file's size and digest, and what each layer keeps: plain JSON data.
 
-    The file is read whole and checked: a changed weight, and a network that it does not fit, are UserErrors.
+    Of several masks also how dense each is, and whether they are nested. The file is read whole and checked: a changed
+    weight, and a network that it does not fit, are UserErrors.
     """
     path = ticket_file(address)
     ticket = reading.read(path)
@@ -33,14 +36,22 @@ def look(address: str) -> dict[str, Any]:
         for name, keep in ticket.mask.items()
         for kept in [int(torch.count_nonzero(keep))]  # a sum of bool would widen each to eight bytes
     }
+    header = reading.inspect(path)
     return {
-        **reading.inspect(path),
+        **header,
+        **(_masks(ticket, header) if "masks" in header else {}),
         "file": str(path),
         "bytes": path.stat().st_size,
         "sha256": ticket.sha256,
         "verified": True,
         "layers": layers,
     }
+
+
+def _masks(ticket: Ticket, header: dict[str, Any]) -> dict[str, Any]:
+    """What is known of the masks of a ticket that names them."""
+    densities = [{**mask, "density": ticket.masks[mask["name"]].density} for mask in header["masks"]]
+    return {"masks": densities, "nested": ticket.masks.nested}
 
 
 def text(facts: dict[str, Any]) -> str:
@@ -54,7 +65,8 @@ def text(facts: dict[str, Any]) -> str:
         "density": f"{density['prunable']:.2%} of the prunable weights ({kept:,} of {total:,}), "
         f"{density['all']:.2%} of all parameters",
         "values": facts["values"]["kind"] + (f", rounded from ticket {rounded}" if rounded else ""),
-        "routing": facts["routing"]["kind"],
+        "routing": AnyRouting.validate_python(facts["routing"]).words(),
+        **({"masks": _nesting(len(facts["masks"]), facts["nested"])} if "masks" in facts else {}),
         "ticket": f"{lineage['name']}, arm {lineage['arm'] or '-'}, method {lineage['method']}, "
         f"{lineage['round']} trainings led here",
         "training": f"{lineage['steps']} steps, seed {lineage['seed']}, "
@@ -64,17 +76,35 @@ def text(facts: dict[str, Any]) -> str:
         "fingerprint": lineage["fingerprint"],
         "sha256": facts["sha256"],
     }
-    wide = max(map(len, layers), default=0)
+    masks = {
+        mask["name"]: {"kept": sum(mask["kept"]), "total": total, "density": mask["density"]}
+        for mask in facts.get("masks", [])
+    }
     return "\n".join(
         [f"{name:12} {printable(value)}" for name, value in rows.items()]
-        + ["", "density of each layer"]
-        + [f"{name:{wide}}  {_row(layer)}" for name, layer in layers.items()]
+        + (_table("mask", masks) if masks else [])
+        + _table("layer", layers)
     )
 
 
-def _row(layer: dict[str, Any]) -> str:
-    lost = "" if layer["kept"] else "  nothing is left"
-    return f"{bar(layer['density'])} {layer['density']:7.2%}  {layer['kept']:,} of {layer['total']:,}{lost}"
+def _nesting(count: int, nested: bool) -> str:
+    if count == 1:
+        return "1"
+    return f"{count}, {'each keeps all that the one before it keeps' if nested else 'not nested'}"
+
+
+def _table(what: str, densities: dict[str, dict[str, Any]]) -> list[str]:
+    wide = max(map(len, densities), default=0)
+    return [
+        "",
+        f"density of each {what}",
+        *(f"{name:{wide}}  {_row(part)}" for name, part in densities.items()),
+    ]
+
+
+def _row(part: dict[str, Any]) -> str:
+    lost = "" if part["kept"] else "  nothing is left"
+    return f"{bar(part['density'])} {part['density']:7.2%}  {part['kept']:,} of {part['total']:,}{lost}"
 
 
 def bar(density: float) -> str:

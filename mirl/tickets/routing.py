@@ -22,6 +22,10 @@ class Static(Section):
         """Whether there is a mask for that restoration task."""
         return True
 
+    def words(self) -> str:
+        """What it does, for people."""
+        return "static"
+
 
 class ByTask(Section):
     """The mask of the restoration task that is asked for: who restores says which it is."""
@@ -37,6 +41,11 @@ class ByTask(Section):
     def serves(self, task: str) -> bool:
         """Whether there is a mask for that restoration task."""
         return task in self.tasks
+
+    def words(self) -> str:
+        """What it does, for people."""
+        tasks = {mask: [task for task in self.tasks if self.tasks[task] == mask] for mask in self.masks(())}
+        return "by task: " + "; ".join(f"{mask} for {', '.join(named)}" for mask, named in tasks.items())
 
 
 Routing = Annotated[Static | ByTask, Field(discriminator="kind")]

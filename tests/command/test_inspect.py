@@ -1,4 +1,6 @@
 import json
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ from mirl.command.main import main
 from mirl.sparsity.mask import Mask
 from mirl.sparsity.masks import Masks
 from mirl.tickets import writing
+from mirl.tickets.routing import ByTask
 from mirl.tickets.ticket import Ticket
 
 
@@ -49,6 +52,56 @@ def test_for_programs(sparse: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert facts["bytes"] == sparse.stat().st_size
     assert facts["layers"]["head.weight"] == {"kept": 216, "total": 432, "density": 0.5}
     assert facts["lineage"]["name"] == "tiny"
+
+
+@pytest.fixture
+def several(does_nothing: Any, tmp_path: Path) -> Callable[..., Path]:
+    """Two masks, of which `light` keeps nothing but a half of `head.weight`; `heavy` keeps all, or the other half."""
+
+    def make(nested: bool) -> Path:
+        whole = does_nothing()
+        light = {name: torch.zeros_like(keep) for name, keep in whole.mask.items()}
+        light["head.weight"][:2] = True
+        heavy = {name: torch.ones_like(keep) for name, keep in whole.mask.items()}
+        heavy["head.weight"][:2] = nested
+        path = tmp_path / "several.safetensors"
+        tasks = {"derain": "heavy", "denoise_15": "light", "dehaze": "heavy"}
+        masks = Masks({"light": Mask(light), "heavy": Mask(heavy)})
+        writing.write(replace(whole, masks=masks, routing=ByTask(kind="task", tasks=tasks)), path)
+        return path
+
+    return make
+
+
+@pytest.mark.parametrize("nested", [True, False])
+def test_several_masks_and_what_chooses_them(
+    nested: bool, several: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = several(nested)
+    assert main(["inspect", str(path)]) == 0
+    said = capsys.readouterr().out
+    words = "2, each keeps all that the one before it keeps" if nested else "2, not nested"
+    assert f"masks        {words}\n" in said and "version 3, verified" in said
+    assert "routing      by task: heavy for dehaze, derain; light for denoise_15\n" in said
+    table = said.partition("density of each mask\n")[2].splitlines()
+    assert table[0].startswith("light  ██▌") and "216 of" in table[0]
+    assert table[1].startswith("heavy  █") and table[2:4] == ["", "density of each layer"]
+    assert main(["inspect", str(path), "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    total = sum(layer["total"] for layer in facts["layers"].values())
+    light, heavy = facts["masks"]
+    assert (light["name"], heavy["name"], facts["nested"]) == ("light", "heavy", nested)
+    assert light["density"] == 216 / total and sum(light["kept"]) == 216
+    assert heavy["density"] == 1 - (0 if nested else 216 / total)
+    assert facts["density"]["prunable"] == 1 and facts["routing"]["kind"] == "task"
+
+
+def test_one_mask_is_shown_as_ever(sparse: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["inspect", str(sparse)]) == 0
+    said = capsys.readouterr().out
+    assert "routing      static\nticket       tiny" in said and "density of each mask" not in said
+    assert main(["inspect", str(sparse), "--json"]) == 0
+    assert not {"masks", "nested"} & json.loads(capsys.readouterr().out).keys()
 
 
 def test_a_changed_weight_is_noticed(ticket_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
