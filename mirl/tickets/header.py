@@ -194,7 +194,8 @@ def _check_elements(path: Path, header: Header) -> None:
 
 def _refuse_many(path: Path, elements: int, masks: int = 0) -> None:
     if elements > (most := _shared(MOST_ELEMENTS, masks)):
-        raise UserError(f"{path} claims more than {most} weights, which no network has; {MENDING}")
+        so_many = f"under {masks} masks " if masks else ""
+        raise UserError(f"{path} claims more than {most} weights, which no network {so_many}has; {MENDING}")
 
 
 def _shared(most: int, masks: int) -> int:

@@ -15,8 +15,8 @@ from mirl.config import UserError
 from mirl.sparsity.mask import State
 from mirl.tickets import bits, container
 from mirl.tickets.container import DEPTH, KEY
-from mirl.tickets.header import ELEMENTS_PER_BYTE
-from mirl.tickets.reading import read_state
+from mirl.tickets.header import ELEMENTS_PER_BYTE, MOST_ELEMENTS, MOST_MASKS
+from mirl.tickets.reading import inspect, read_state
 from mirl.tickets.writing import write, write_state
 from tests.tickets.unfitted import read
 
@@ -114,6 +114,47 @@ def test_a_file_without_an_end_is_refused_before_it_is_mapped(
     os.truncate(file, 10**11)
     monkeypatch.setattr(container, "safe_open", lambda *_, **__: pytest.fail("it is mapped"))
     with pytest.raises(UserError, match="has 100000000000 bytes, expected at most 2147483648"):
+        read(file)
+
+
+@pytest.mark.parametrize("masks", [1, 2, 4, MOST_MASKS])
+@pytest.mark.parametrize(("per_byte", "refused"), [(0.97, False), (1.05, True)])
+def test_each_of_several_masks_counts_a_quarter_of_the_elements(
+    masks: int, per_byte: float, refused: bool, forge: Forge, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the page: 1024 div (4 + s) for each byte, with s masks."""
+    monkeypatch.undo()
+    most, size = 1024 // (4 + masks), 400_000
+
+    def fill(header: Header, tensors: State) -> None:
+        for name in list(header["shapes"]):
+            del tensors[f"mask.{name}"], tensors[f"kept.{name}"]
+        none = torch.zeros(0, dtype=torch.uint8)
+        tensors.update({"mask.w": none, "kept.w": torch.zeros(0), "full.filler": torch.zeros(size // 4)})
+        tensors.update({f"sub.{number}.w": none for number in range(masks)})
+        names = [f"m{number}" for number in range(masks)]
+        header.update(version=3, shapes={"w": [int(per_byte * most * size)]})
+        header["masks"] = [{"name": name, "kept": [0]} for name in names]
+        header["routing"] = {"kind": "task", "tasks": {name: name for name in names}}
+
+    forge(file, fill)
+    if refused:
+        with pytest.raises(UserError, match=f"weights in .* bytes, more than {most} for each"):
+            inspect(file)
+    else:
+        assert inspect(file)["kept"] == {"w": 0}
+
+
+def test_several_masks_lower_how_many_elements_there_may_be(forge: Forge, file: Path) -> None:
+    def fill(header: Header, tensors: State) -> None:
+        header.update(version=3, shapes={"w": [MOST_ELEMENTS * 4 // 7 + 1]})
+        header["masks"] = [{"name": name, "kept": [0]} for name in ("a", "b", "c")]
+        header["routing"] = {"kind": "task", "tasks": {"x": "a", "y": "b", "z": "c"}}
+
+    forge(file, fill)
+    with pytest.raises(
+        UserError, match=f"more than {2**30 // 7} weights, which no network under 3 masks has"
+    ):
         read(file)
 
 
