@@ -9,28 +9,11 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any
 
-from tests.fuzz.forge import WORDS, Forged, first_version, forged, hollow
+from tests.fuzz.forge import WORDS, Forged, first_version, forged, hollow, with_masks
+from tests.fuzz.mask_attacks import masks, routed, submask
+from tests.fuzz.odd import HUGE, ODD, a_number
 
 Attack = Callable[[Forged, random.Random], None]
-HUGE = (2**15, 10**6, 2**31 - 1, 2**31, 2**40, 2**62, 2**63, 2**64, 10**30, 10**400, 10**4200)
-ODD: tuple[Any, ...] = (
-    None,
-    True,
-    -1,
-    -(2**63),
-    0,
-    1,
-    0.5,
-    1e308,
-    -0.0,
-    "",
-    "\x1b[31m\n",
-    "9" * 3000,
-    [],
-    {},
-    [[1]],
-    [2**31] * 3,
-)
 DEPTHS = (20, 31, 33, 90, 400, 900, 3000, 100_000)
 MARK = "here-it-goes"
 
@@ -50,11 +33,6 @@ def attacks(whole: list[bytes], numbers: range, seed: int) -> Iterator[tuple[str
             ):  # another has left nothing to attack
                 attack(file, rng)
         yield f"{number} {' '.join(attack.__name__ for attack in chosen)}", file
-
-
-def a_number(rng: random.Random) -> Any:
-    """A value where a number of some size is due."""
-    return rng.choice([rng.choice(HUGE), -rng.choice(HUGE), rng.choice(ODD), rng.randint(1, 5000)])
 
 
 def option(file: Forged, rng: random.Random) -> None:
@@ -80,6 +58,13 @@ def wide(file: Forged, rng: random.Random) -> None:
     ])  # fmt: skip
     options["decoder"] = options["encoder"]
     file.header["network"] = {"name": "nafnet", "options": options, "seed": 0, "prune_prompts": False}
+
+
+def layered(file: Forged, rng: random.Random) -> None:
+    """The most masks for the fewest bytes, true in every part: nothing is left, or all of it."""
+    if rng.random() < 0.5:
+        emptied(file, rng)
+    with_masks(file, rng.choice([1, 2, 4, 16, 63, 64, 65]))
 
 
 def emptied(file: Forged, rng: random.Random) -> None:
@@ -172,8 +157,11 @@ def side(file: Forged, rng: random.Random) -> None:
     shapes = file.header.get("shapes", {})
     name = rng.choice(sorted(shapes) or [""])
     if name and rng.random() < 0.5:
-        dims = shapes.pop(name)
-        for part in ("mask", "kept", "peak"):
+        place, dims = sorted(shapes).index(name), shapes.pop(name)
+        several = file.header.get("masks", [])
+        for mask in several:
+            del mask["kept"][place]
+        for part in ("mask", "kept", "peak", *(f"sub.{number}" for number in range(len(several)))):
             file.tensors.pop(f"{part}.{name}", None)
         size = 1
         for number in dims:
@@ -208,7 +196,7 @@ def field(file: Forged, rng: random.Random) -> None:
 
 def version(file: Forged, rng: random.Random) -> None:
     """A version that there is not, or is of another file."""
-    file.header["version"] = rng.choice([0, 1, 2, 3, "2", 2.0, True, None, -1, 10**4200, [2]])
+    file.header["version"] = rng.choice([0, 1, 2, 3, 4, "2", 2.0, True, None, -1, 10**4200, [2]])
 
 
 def density(file: Forged, rng: random.Random) -> None:
@@ -289,6 +277,6 @@ def _kept_type(file: Forged) -> str:
 
 ATTACKS: list[Attack] = [
     option, option, wide, emptied, emptied, shape, claimed, code, kept, dtype, other_name, side, many, field,
-    version, density, nested, digits, twice, long, hole,
+    version, density, nested, digits, twice, long, hole, layered, submask, masks, routed,
 ]  # fmt: skip
 """Twice: made twice as often."""

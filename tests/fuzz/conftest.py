@@ -15,6 +15,8 @@ from mirl.sparsity.mask import Mask
 from mirl.sparsity.masks import Masks
 from mirl.tickets import reading, writing
 from mirl.tickets.pack import packed
+from mirl.tickets.routing import ByTask, Static
+from mirl.tickets.ticket import Ticket
 from tests.fuzz.measuring import measured
 from tests.fuzz.pictures import whole_pictures
 
@@ -55,20 +57,50 @@ def compiled(make_ticket: Callable[..., Any]) -> None:
 
 
 @pytest.fixture(scope="session")
+def several(make_ticket: Callable[..., Any]) -> Callable[..., Ticket]:
+    """A ticket with masks of so many levels, nested or not, told by their tasks: where there is one, it always runs."""
+
+    def make(name: str, levels: list[float], nested: bool) -> Ticket:
+        whole = make_ticket(name)
+        draw = torch.Generator().manual_seed(1)
+        chance = {key: torch.rand(keep.shape, generator=draw) for key, keep in whole.mask.items()}
+        masks = {}
+        for number, level in enumerate(levels):
+            if not nested:
+                chance = {key: torch.rand(keep.shape, generator=draw) for key, keep in whole.mask.items()}
+            masks[f"level-{number}"] = Mask({key: uniform < level for key, uniform in chance.items()})
+        routing = (
+            ByTask(kind="task", tasks={f"task-{name}": name for name in masks})
+            if len(masks) > 1
+            else Static()
+        )
+        state = Masks(masks).union.apply(whole.state)
+        return replace(whole, masks=Masks(masks), routing=routing, state=state)
+
+    return make
+
+
+@pytest.fixture(scope="session")
 def tickets(
-    make_ticket: Callable[..., Any], does_nothing: Callable[..., Any], tmp_path_factory: Any
+    make_ticket: Callable[..., Any],
+    several: Callable[..., Ticket],
+    does_nothing: Callable[..., Any],
+    tmp_path_factory: Any,
 ) -> list[bytes]:
     folder = tmp_path_factory.mktemp("tickets")
     files = []
-    for number, ticket in enumerate([make_ticket(), does_nothing(), make_ticket("promptir")]):
+    made = [make_ticket(), does_nothing(), make_ticket("promptir"), several("nafnet", [0.2, 0.5, 0.9], True)]
+    for number, ticket in enumerate(made):
         writing.write(ticket, folder / f"{number}.safetensors")
         files.append((folder / f"{number}.safetensors").read_bytes())
     return files
 
 
 @pytest.fixture(scope="session")
-def readable(make_ticket: Callable[..., Any], tmp_path_factory: Any) -> list[bytes]:
-    """Good tickets of every kind of values and of few weights, and a state."""
+def readable(
+    make_ticket: Callable[..., Any], several: Callable[..., Ticket], tmp_path_factory: Any
+) -> list[bytes]:
+    """Good tickets of every kind of values, of few weights, of one mask and of several, and a state."""
     folder = tmp_path_factory.mktemp("readable")
     made = []
     for name in ("nafnet", "restormer", "promptir"):
@@ -78,6 +110,9 @@ def readable(make_ticket: Callable[..., Any], tmp_path_factory: Any) -> list[byt
         sparse = replace(whole, masks=Masks.one(mask), state=mask.apply(whole.state))
         writing.write(sparse, folder / "sparse")
         made += [whole, sparse, packed(reading.read(folder / "sparse"), "int8")]
+    made += [several("nafnet", [0.0, 0.2, 0.9], True), several("restormer", [0.3], True)]
+    writing.write(several("promptir", [0.3, 1.0, 0.1, 0.3], False), folder / "several")
+    made.append(packed(reading.read(folder / "several"), "int8"))
     files = []
     for ticket in made:
         writing.write(ticket, folder / "ticket")

@@ -89,6 +89,22 @@ def first_version(file: Forged) -> None:
         file.tensors[f"mask.{name}"] = ("U8", [len(plain)], plain)
 
 
+def with_masks(file: Forged, count: int) -> None:
+    """The same ticket as version 3 has it, with so many masks that are told by their tasks and keep nothing but the last,
+    which keeps all."""
+    if file.header["version"] != 2:
+        return
+    names, params = [f"m{number}" for number in range(count)], sorted(file.header["shapes"])
+    kept = [file.tensors[f"kept.{name}"][1][0] for name in params]
+    for number in range(count):
+        file.tensors |= {f"sub.{number}.{name}": ("U8", [0], b"") for name in params}
+    file.header |= {
+        "version": 3,
+        "masks": [{"name": name, "kept": kept if name == names[-1] else [0] * len(kept)} for name in names],
+        "routing": {"kind": "task", "tasks": {f"for-{name}": name for name in names}},
+    }
+
+
 def hollow(file: Forged, name: str, options: dict[str, Any]) -> None:
     """A ticket of that network, true in all its parts, in which everything prunable is cut."""
     section = NetworkSection(name=name, options=options)
@@ -103,11 +119,13 @@ def hollow(file: Forged, name: str, options: dict[str, Any]) -> None:
             whole += tensor.numel()
             file.tensors[f"full.{key}"] = ("F32", list(tensor.shape), bytes(4 * tensor.numel()))
     elements = sum(tensor.numel() for tensor in cut.values())
+    file.header.pop("masks", None)
     file.header |= {
         "version": 2,
         "format": "mirl-ticket",
         "network": section.model_dump(),
         "shapes": {key: list(tensor.shape) for key, tensor in cut.items()},
+        "routing": {"kind": "static"},
         "values": {"kind": "fp32", "packed_from": ""},
         "density": {"prunable": 0.0, "all": whole / (whole + elements)},
     }
