@@ -15,6 +15,7 @@ from mirl.restore import image_file
 from mirl.restore.restorer import Advance, Restorer
 from mirl.terminal import printable
 from mirl.tickets import reading
+from mirl.tickets.routing import Static
 
 BAR = "{desc}: {percentage:3.0f}%|{bar}| {elapsed} gone, {remaining} left"
 
@@ -58,7 +59,7 @@ def run(inputs: Sequence[str], out: str, ticket: str, options: RestoreOptions) -
         print(stay)
         return _told(planned.empty)
     loaded = reading.read(ticket_file(ticket))
-    if options.task and len(loaded.masks) == 1:
+    if options.task and isinstance(loaded.routing, Static):
         print(
             f"mirl: --task has no effect: {loaded.lineage.name} restores every image alike", file=sys.stderr
         )

@@ -47,6 +47,14 @@ def test_every_routing_has_a_router() -> None:
     assert ROUTERS.keys() == ROUTINGS.keys()
 
 
+def test_a_routing_of_very_many_tasks_is_told_in_one_sentence() -> None:
+    routing = ByTask(kind="task", tasks={f"task-{number}": "one" for number in range(20_000)})
+    for task in ("", "x" * 10_000):
+        with pytest.raises(UserError, match="task-0, task-1, .*, task-11 and 19988 more$") as raised:
+            chosen(routing, ["one"], task)
+        assert len(str(raised.value)) < 300
+
+
 def test_the_only_sub_network_restores_whatever_is_asked_for() -> None:
     assert chosen(Static(), ["one"], "") == chosen(Static(), ["one"], "derain") == "one"
 
