@@ -70,7 +70,7 @@ def several(make_ticket: Callable[..., Any]) -> Callable[..., Ticket]:
                 chance = {key: torch.rand(keep.shape, generator=draw) for key, keep in whole.mask.items()}
             masks[f"level-{number}"] = Mask({key: uniform < level for key, uniform in chance.items()})
         routing = (
-            ByTask(kind="task", tasks={f"task-{name}": name for name in masks})
+            ByTask(kind="task", tasks={"derain": "level-1"} | {f"task-{name}": name for name in masks})
             if len(masks) > 1
             else Static()
         )

@@ -101,7 +101,7 @@ def with_masks(file: Forged, count: int) -> None:
     file.header |= {
         "version": 3,
         "masks": [{"name": name, "kept": kept if name == names[-1] else [0] * len(kept)} for name in names],
-        "routing": {"kind": "task", "tasks": {f"for-{name}": name for name in names}},
+        "routing": {"kind": "task", "tasks": {"derain": names[0]} | {f"for-{name}": name for name in names}},
     }
 
 

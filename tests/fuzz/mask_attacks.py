@@ -48,6 +48,6 @@ def routed(file: Forged, rng: random.Random) -> None:
     file.header["routing"] = rng.choice([
         {"kind": "static"}, {"kind": "task"}, {"kind": "task", "tasks": {}}, {"kind": "task", "tasks": {"derain": name}},
         {"kind": "task", "tasks": {"derain": "none"}}, {"kind": "task", "tasks": {"derain": a_number(rng)}},
-        {"kind": "task", "tasks": {"\x1b[31m": name}}, {"kind": "task", "tasks": {f"t{n}": name for n in range(20_000)}},
+        {"kind": "task", "tasks": {"\x1b[31m": name}}, {"kind": "task", "tasks": {f"t{n}": name for n in range(9000)}},
         {"kind": "static", "tasks": {"derain": name}}, {"kind": a_number(rng)}, a_number(rng),
     ])  # fmt: skip
