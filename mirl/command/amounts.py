@@ -32,6 +32,13 @@ def whole(text: str) -> int:
     return int(text)
 
 
+def several(text: str) -> int:
+    """A number from 2 up."""
+    if not text.isdecimal() or int(text) < 2:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 2 up")
+    return int(text)
+
+
 def seconds(text: str) -> float:
     """A number of seconds over 0, as a fraction or not."""
     if not re.fullmatch(r"\d+(\.\d+)?", text) or not float(text):

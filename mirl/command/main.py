@@ -1,5 +1,5 @@
-"""The `mirl` command: `restore`, `serve`, `inspect`, `pack`, `export`, `data check`, `report`, `study`,
-`cost`, `dry-run`, `stability`.
+"""The `mirl` command: `restore`, `serve`, `inspect`, `pack`, `export`, `data check`, `report`, `sweep`,
+`study`, `cost`, `dry-run`, `stability`.
 
 What is heavy to import is imported by the subcommand that needs it, so that `mirl --help` is there at once.
 """

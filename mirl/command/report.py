@@ -57,6 +57,9 @@ def run(root: Path, as_markdown: bool) -> int:
             "search: steps of all trainings up to that ticket, in dense trainings; FLOPs, seconds, joules in the report"
         )
     print(f"\nthe report with its pictures: {report / 'index.html'}")
+    page = Workspace(root).sweep / "sweep.html"
+    if page.exists():
+        print(f"quality against how strong the damage is: {page}")
     return 0
 
 

@@ -1,14 +1,25 @@
-"""The subcommands about a study: `data check`, `cost`, `dry-run`, `report`, `study`, `stability`."""
+"""The subcommands about a study: `data check`, `cost`, `dry-run`, `report`, `sweep`, `study`, `stability`."""
 
 import argparse
 from pathlib import Path
 from typing import Any
 
-from mirl.command.amounts import positive, share
+from mirl.command.amounts import positive, several, share, whole
+
+SWEEP_EXAMPLES = """\
+examples:
+  mirl sweep tickets/global-r2/ticket.safetensors                      every severity of every task
+  mirl sweep tickets/{dense,global-r2}/ticket.safetensors              a curve each, dense and sparse
+  mirl sweep models:/mirl@champion --task denoise_25 --points 20       one task, more finely
+  mirl sweep small.safetensors --severity quality --limit 5 -o quality one severity, five photographs
+
+The clean test photographs of the prepared data are damaged at each strength, seeded by their names, and scored by the
+first protocol of params.yaml. Among the strengths are those that the study trains with, where they are known.
+"""
 
 
 def add_commands(commands: Any) -> None:
-    """Adds `data check`, `cost`, `dry-run`, `report`, `study` and `stability` to the command line's subparsers."""
+    """Adds `data check`, `cost`, `dry-run`, `report`, `sweep`, `study` and `stability` to the command line's subparsers."""
     data = commands.add_parser("data", help="look at the data of a study")
     check = data.add_subparsers(required=True, metavar="COMMAND").add_parser(
         "check", help="find broken and unequal images, and pictures that are in both train and test"
@@ -44,6 +55,8 @@ def add_commands(commands: Any) -> None:
     )
     report.set_defaults(run=_report)
 
+    _add_sweep_command(commands)
+
     study = commands.add_parser("study", help="make a ready-made study the current one")
     study.add_argument("name", nargs="?", metavar="NAME", help="left out: list them")
     study.add_argument("--force", action="store_true", help="write over a params.yaml that was edited")
@@ -61,6 +74,36 @@ def add_commands(commands: Any) -> None:
     )  # fmt: skip
     _add_params(stability)
     stability.set_defaults(run=_stability)
+
+
+def _add_sweep_command(commands: Any) -> None:
+    sweep = commands.add_parser(
+        "sweep",
+        help="a ticket's quality against how strong the damage is, as curves",
+        description="Find out where tickets break: their quality at each strength of each damage.",
+        epilog=SWEEP_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    sweep.add_argument(
+        "tickets", nargs="+", metavar="TICKET",
+        help="ticket files or models:/NAME@ALIAS; a curve each",
+    )  # fmt: skip
+    _add_params(sweep)
+    add = sweep.add_argument
+    add("--task", action="append", default=[], metavar="NAME",
+        help="a task; may be given again (default: all whose damage can be made)")  # fmt: skip
+    add(
+        "--severity",
+        default="",
+        metavar="NAME",
+        help="one of what a task's strength is set by (default: each)",
+    )
+    add("--points", type=several, default=7, metavar="N",
+        help="strengths from one end of the range to the other (default: %(default)s)")  # fmt: skip
+    add("--limit", type=whole, metavar="N", help="photographs (default: `evaluate.limit` of params.yaml)")
+    add("-o", "--out", type=Path, default=Path("report/sweep"), metavar="FOLDER",
+        help="for sweep.html, sweep.csv and sweep.parquet (default: %(default)s)")  # fmt: skip
+    sweep.set_defaults(run=_sweep)
 
 
 def _add_params(command: argparse.ArgumentParser) -> None:
@@ -92,6 +135,16 @@ def _report(wanted: argparse.Namespace) -> int:
     from mirl.command import report
 
     return report.run(Path(), wanted.markdown)
+
+
+def _sweep(wanted: argparse.Namespace) -> int:
+    from mirl.command import sweep
+    from mirl.study.sweep import SweepOptions
+
+    options = SweepOptions(
+        tasks=wanted.task, severity=wanted.severity, points=wanted.points, limit=wanted.limit
+    )
+    return sweep.run(wanted.params, wanted.tickets, options, wanted.out)
 
 
 def _study(wanted: argparse.Namespace) -> int:

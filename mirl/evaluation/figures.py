@@ -52,6 +52,28 @@ class Curve:
     collapsed: Sequence[bool]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Line:
+    """The PSNR of one ticket at each value of a severity."""
+
+    label: str
+    colour: int
+    """Index of the ticket's colour."""
+    psnr_db: Sequence[float]
+    useless: Sequence[bool]
+    """Where it gains so little that a cross stands there."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SeverityAxis:
+    """What the lines of a panel are drawn against."""
+
+    label: str
+    values: Sequence[float]
+    trained: tuple[float, float] | None
+    """Ends of what was trained, if they are known."""
+
+
 def against_density(title: str, curves: Sequence[Curve], dense: float, degraded: float) -> str:
     """PSNR in dB against density (log axis, sparser to the right): one panel with dense and input lines."""
     with mpl.rc_context(_STYLE):
@@ -104,6 +126,27 @@ def training(title: str, curves: Sequence[tuple[str, pd.DataFrame]], colour: int
         axes.tick_params(which="minor", length=0)
         axes.set_xlabel("step")
         return _svg(figure, f"{title}: training loss against steps")
+
+
+def against_severity(title: str, axis: SeverityAxis, inputs: Sequence[float], lines: Sequence[Line]) -> str:
+    """PSNR in dB of the input and of tickets against how strong the damage is: one panel."""
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=(4.0, 2.9), layout="constrained")
+        axes = figure.add_subplot()
+        _panel(axes, title)
+        if axis.trained and axis.trained[0] == axis.trained[1]:
+            axes.axvline(axis.trained[0], color=_MUTED, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
+        elif axis.trained:
+            axes.axvspan(*axis.trained, color=_GRID, alpha=0.6, linewidth=0, zorder=0)
+        axes.plot(axis.values, inputs, color=_MUTED, linewidth=1.2, linestyle=(0, (1, 2)), zorder=2)
+        for line in lines:
+            colour = _ARMS[line.colour]
+            axes.plot(axis.values, line.psnr_db, color=colour, linewidth=1.8, zorder=3)
+            for value, psnr_db, useless in zip(axis.values, line.psnr_db, line.useless):
+                marker, size = ("x", 6.0) if useless else ("o", 3.0)
+                axes.plot([value], [psnr_db], marker=marker, markersize=size, color=colour, zorder=4)
+        axes.set_xlabel(axis.label)
+        return _svg(figure, f"{title}: PSNR in dB against {axis.label}")
 
 
 def _panel(axes: Axes, title: str) -> None:

@@ -8,10 +8,14 @@ from typing import Any
 
 import pandas as pd
 from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
 
 from mirl.evaluation import views
 from mirl.evaluation.comparison import Assessment, compare
 from mirl.evaluation.winning import RuleSection
+
+STYLE = "page.css"
+"""The style of every page: cards, tables and panels, light or dark."""
 
 
 def write_report(
@@ -53,13 +57,8 @@ def page(
     assessments: Sequence[Assessment], decision: Mapping[str, Any], rule: RuleSection, title: str
 ) -> str:
     """The report as one HTML document that needs nothing else, with or without scripts."""
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    template = environment.from_string(
-        files(__package__).joinpath("report.html.j2").read_text(encoding="utf-8")
-    )
-    return template.render(
+    return render(
+        "report.html.j2",
         title=title,
         decision=decision,
         rule=rule,
@@ -76,3 +75,12 @@ def page(
         training=views.training(assessments, rule),
         images=views.image_counts(assessments, rule),
     )
+
+
+def render(template: str, **values: Any) -> str:
+    """A page of this package from its template, in the style that all pages share."""
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    texts = {name: files(__package__).joinpath(name).read_text("utf-8") for name in (template, STYLE)}
+    return environment.from_string(texts[template]).render(style=Markup(texts[STYLE]), **values)

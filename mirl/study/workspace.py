@@ -31,6 +31,11 @@ class Workspace:
     def report(self) -> Path:
         return self.root / "report"
 
+    @property
+    def sweep(self) -> Path:
+        """Where `mirl sweep` writes to unless it is told otherwise."""
+        return self.report / "sweep"
+
     def ticket(self, name: str) -> Path:
         """UserError where that is no name, but a way to elsewhere."""
         return self.root / "tickets" / named(name, "a ticket's name")

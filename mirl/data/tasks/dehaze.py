@@ -18,14 +18,17 @@ class DehazeSection(KindSection):
 
     def task(self, name: str) -> Task:
         """Several hazy pictures may share one clean partner, as in RESIDE."""
+        haze = Haze()
         depth = Severity(
-            name="optical_depth", unit="at the farthest point", low=0.2, high=3, at=partial(_at_depth, self, name)
+            name="optical_depth", unit="at the farthest point", low=0.2, high=3, at=partial(_at_depth, self, name),
+            trained=haze.optical_depth,
         )  # fmt: skip
         light = Severity(
-            name="airlight", unit="of full scale", low=0.5, high=1, at=partial(_at_light, self, name)
-        )
+            name="airlight", unit="of full scale", low=0.5, high=1, at=partial(_at_light, self, name),
+            trained=haze.airlight,
+        )  # fmt: skip
         return Task(
-            name=name, training=Haze(), testing=TEST_HAZE, partners=reside_names, severities=(depth, light)
+            name=name, training=haze, testing=TEST_HAZE, partners=reside_names, severities=(depth, light)
         )
 
 

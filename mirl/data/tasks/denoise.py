@@ -25,7 +25,12 @@ class DenoiseSection(KindSection):
             noise_sigma_255=self.sigma,
             severities=(
                 Severity(
-                    name="sigma_255", unit="grey levels of 255", low=5, high=100, at=partial(_at_sigma, name)
+                    name="sigma_255",
+                    unit="grey levels of 255",
+                    low=5,
+                    high=100,
+                    at=partial(_at_sigma, name),
+                    trained=(self.sigma, self.sigma),
                 ),
             ),
         )

@@ -19,8 +19,9 @@ class DerainSection(KindSection):
     def task(self, name: str) -> Task:
         """Pairs are not turned by 90 degrees, because rain falls (ours)."""
         amount = Severity(
-            name="rain", unit="times the usual amount", low=0.25, high=4, at=partial(_at_amount, self, name)
-        )
+            name="rain", unit="times the usual amount", low=0.25, high=4, at=partial(_at_amount, self, name),
+            trained=(Rain().amount, Rain().amount),
+        )  # fmt: skip
         return Task(name=name, training=Rain(), testing=TEST_RAIN, turned=False, severities=(amount,))
 
 

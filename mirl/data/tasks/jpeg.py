@@ -72,7 +72,13 @@ class JpegSection(KindSection):
             testing=Jpeg(quality=self.quality, anywhere=False),
             severities=(
                 Severity(
-                    name="quality", unit="of Pillow's JPEG", low=5, high=95, at=partial(_at, self, name)
+                    name="quality",
+                    unit="of Pillow's JPEG",
+                    low=5,
+                    high=95,
+                    at=partial(_at, self, name),
+                    trained=self.quality,
+                    whole=True,
                 ),
             ),
         )

@@ -61,11 +61,13 @@ class SocialSection(KindSection):
             )
 
         quality = Severity(
-            name="quality", unit="of Pillow's JPEG", low=5, high=95, at=partial(_at_quality, self, name)
-        )
+            name="quality", unit="of Pillow's JPEG", low=5, high=95, at=partial(_at_quality, self, name),
+            trained=self.quality, whole=True,
+        )  # fmt: skip
         scale = Severity(
-            name="scale", unit="of the sides", low=0.2, high=1, at=partial(_at_scale, self, name)
-        )
+            name="scale", unit="of the sides", low=0.2, high=1, at=partial(_at_scale, self, name),
+            trained=self.scale,
+        )  # fmt: skip
         return Task(
             name=name, training=degradation(True), testing=degradation(False), severities=(quality, scale)
         )

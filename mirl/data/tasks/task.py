@@ -69,6 +69,16 @@ class Severity:
     """Ends of the range that makes sense, whichever of them is the stronger."""
     at: Callable[[float], Task]
     """The task, under its own name, with test pictures of that strength alone."""
+    trained: tuple[float, float] | None = None
+    """Lowest and highest value that a training on made pictures meets; None if that cannot be said."""
+    whole: bool = False
+    """Whether its values are whole numbers."""
+
+    def values(self, points: int) -> list[float]:
+        """`points` values evenly from `low` to `high`, and the ends of the trained range, in order, each once."""
+        even = [float(f"{value:.4g}") for value in np.linspace(self.low, self.high, points)]
+        found = [*even, *(self.trained or ())]
+        return sorted({float(round(value)) if self.whole else float(value) for value in found})
 
 
 class KindSection(Section):

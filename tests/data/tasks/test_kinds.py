@@ -137,6 +137,8 @@ def test_severity_changes_how_strong_a_task_is_and_nothing_else(name: str, clean
         assert (found.name, found.paired, found.turned) == (task.name, task.paired, task.turned)
         assert (found.noise_sigma_255 > 0) == (task.noise_sigma_255 > 0)
     assert pickle.loads(pickle.dumps(severity)).at(severity.low).name == "own"
+    lowest, highest = severity.trained or (severity.low, severity.high)
+    assert lowest <= highest and {lowest, highest} < set(severity.values(3))
 
 
 def test_all_that_can_be_made_has_a_severity():

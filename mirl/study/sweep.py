@@ -1,0 +1,101 @@
+"""Sweeps the severities of a study's tasks: reads the prepared photographs, writes a folder of curves."""
+
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from mirl.config import UserError
+from mirl.data.packed import PackedImages
+from mirl.data.tasks import Severity, Task
+from mirl.evaluation.sweep import Photograph, SweptTicket, chosen, sweep
+from mirl.evaluation.sweep_page import page
+from mirl.files import write_whole
+from mirl.restore.restorer import Restorer
+from mirl.study.held_out import memory_in_words
+from mirl.study.study import ImageBar, Study
+from mirl.tickets.ticket import Ticket
+from mirl.training.device import device_of
+
+PAGE = "sweep.html"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepOptions:
+    """What is swept, and how finely."""
+
+    tasks: Sequence[str] = ()
+    """None: all whose pictures can be made."""
+    severity: str = ""
+    """Empty: each that a task has."""
+    points: int = 7
+    """Values between the ends of a severity's range, both among them; the ends of what is trained come on top."""
+    limit: int | None = None
+    """Photographs a task; None: as many as `evaluate.limit` of the study says."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Swept:
+    """What came of a sweep."""
+
+    frame: pd.DataFrame
+    """The table of `mirl.evaluation.sweep`."""
+    severities: Sequence[tuple[Task, Severity]]
+
+
+def sweep_study(study: Study, tickets: Mapping[str, Ticket], options: SweepOptions) -> Swept:
+    """Scores each of `tickets`, by the name that it shall have, on the study's clean test photographs.
+
+    Raises UserError if the data is not prepared, a task or severity is not known, or a ticket serves none of the tasks.
+    """
+    packed, section = PackedImages(study.files.prepared), study.params.evaluate
+    severities = chosen(packed.tasks, options.tasks, options.severity)
+    grid = [(task, severity, severity.values(options.points)) for task, severity in severities]
+    if options.limit is not None:
+        section = section.model_copy(update={"limit": options.limit})
+    machine = study.params.machine
+    device = str(device_of(machine))
+    swept = [
+        SweptTicket(
+            name=name,
+            sha256=ticket.sha256,
+            restore=Restorer(ticket, threads=machine.threads, device=device, skip_zeros=False).run,
+            serves=ticket.routing.serves,
+        )
+        for name, ticket in tickets.items()
+    ]
+    with memory_in_words(device), ImageBar("sweep", study.should_stop) as bar:
+        frame = sweep(swept, grid, lambda task: photographs(packed, task), section, bar)
+    return Swept(frame=frame, severities=severities)
+
+
+def photographs(packed: PackedImages, task: Task) -> list[Photograph]:
+    """The clean test photographs; of a study that has none, the clean sides of the task's test pairs.
+
+    Raises UserError if there are neither.
+    """
+    items = packed.photographs("test") or packed.items("test", task.name)
+    if not items:
+        raise UserError(
+            f"{packed.folder} has no clean test photographs for {task.name}; add a source of photographs of the split test"
+        )
+    return [
+        Photograph(
+            image=item.image,
+            clean_HWC=packed.image(item.clean),
+            depth_HW=None if item.depth is None else packed.image(item.depth),
+        )
+        for item in items
+    ]
+
+
+def write(folder: Path, swept: Swept, title: str) -> None:
+    """Writes sweep.csv, sweep.parquet and the page into `folder`, over those of an earlier sweep."""
+    folder.mkdir(parents=True, exist_ok=True)
+    parquet = io.BytesIO()
+    swept.frame.to_parquet(parquet, index=False)
+    write_whole(folder / "sweep.csv", swept.frame.to_csv(index=False, lineterminator="\n").encode())
+    write_whole(folder / "sweep.parquet", parquet.getvalue())
+    write_whole(folder / PAGE, page(swept.frame, swept.severities, title).encode())
