@@ -119,7 +119,7 @@ def test_another_path_is_answered_in_a_sentence(server: Server) -> None:
 def test_the_ticket_is_described(server: Server, nothing: Path) -> None:
     ticket = read(nothing)
     said = json.loads(server.ask("/ticket").body)
-    assert said["sha256"] == ticket.sha256 and said["network"] == ticket.network
+    assert said["sha256"] == ticket.sha256 and said["network"] == ticket.network.spec()
     assert said["density"] == ticket.densities._asdict()
     assert said["bytes"] == nothing.stat().st_size
     assert json.loads(server.ask("/limits").body) == {
