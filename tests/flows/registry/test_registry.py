@@ -210,7 +210,7 @@ def test_the_model_names_what_it_needs_and_brings_its_code(tmp_path: Path, make_
         "pydantic",
     }
     assert not any("+" in line or line.startswith(("dvc", "prefect", "pytest")) for line in needed)
-    assert (tmp_path / "model/code/mirl/tickets/format.py").exists()
+    assert (tmp_path / "model/code/mirl/tickets/reading.py").exists()
     assert not list((tmp_path / "model").rglob("__pycache__"))
 
 
