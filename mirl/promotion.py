@@ -7,6 +7,7 @@ from pydantic import Field
 
 from mirl.evaluation.comparison import Assessment
 from mirl.evaluation.winning import RuleSection
+from mirl.methods import with_role
 
 
 class PolicySection(RuleSection):
@@ -47,7 +48,7 @@ class Decision:
 def decide(candidates: Sequence[Assessment], champion: Champion | None, policy: PolicySection) -> Decision:
     """The sparsest admitted ticket; of equal ones the better one, then the first by name.
 
-    Admitted = its method may be promoted, it is under the density ceiling and it wins or matches. Where a
+    Admitted = its method finds candidates, it is under the density ceiling and it wins or matches. Where a
     champion of the same test set is given, the ticket must also be sparser, or of its density and better by
     more than `tolerance_db`. No admitted ticket is an answer, not an error.
     """
@@ -78,7 +79,7 @@ def _objection(entry: Assessment, policy: PolicySection) -> str:
     candidate, word = entry.candidate, entry.verdict.word
     if candidate.name == policy.reference:
         return "the reference"
-    if candidate.method not in policy.methods:
+    if candidate.role != "candidate":
         return f"tickets by `{candidate.method}` never are; it {_verb(word)}, {entry.verdict.reason}"
     if word not in ("wins", "matches"):
         return f"{_verb(word)}, {entry.verdict.reason}"
@@ -106,9 +107,9 @@ def _failed_parent(parent: Assessment) -> str:
 
 
 def _nobody(candidates: Sequence[Assessment], policy: PolicySection) -> str:
-    words = [c.verdict.word for c in candidates if c.candidate.method in policy.methods]
+    words = [c.verdict.word for c in candidates if c.candidate.role == "candidate"]
     if not words:
-        return f"Nothing is promoted: no ticket is of a method that may be ({', '.join(policy.methods)})."
+        return f"Nothing is promoted: no ticket is of a method that may be ({', '.join(with_role('candidate'))})."
     counts = ", ".join(f"{words.count(word)} {word}" for word in dict.fromkeys(words))
     ceiling = f"density at most {100 * policy.max_density:g} %"
     return (

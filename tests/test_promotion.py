@@ -8,6 +8,7 @@ from mirl.config import UserError
 from mirl.evaluation.collapse import Finding
 from mirl.evaluation.comparison import Assessment, Candidate, assess
 from mirl.evaluation.scoring import METRICS
+from mirl.methods import role_of
 from mirl.promotion import Champion, Decision, PolicySection, decide
 
 POLICY = PolicySection(max_density=0.5)
@@ -28,7 +29,7 @@ def ticket(
         for number in range(3)
     ]
     return Candidate(
-        name=name, arm=name, method=method, round=1, sha256=f"sha-{name}", findings=findings,
+        name=name, arm=name, method=method, role=role_of(method), round=1, sha256=f"sha-{name}", findings=findings,
         metrics={"density/prunable": density, "density/all": density}, scores=pd.DataFrame(rows),
     )  # fmt: skip
 
@@ -135,3 +136,5 @@ def test_a_policy_that_cannot_be_is_refused() -> None:
         PolicySection.read({"max_density": 1.5}, "params.yaml")
     with pytest.raises(UserError, match="did you mean `tolerance_db`"):
         PolicySection.read({"tolerance": 0.1}, "params.yaml")
+    with pytest.raises(UserError, match="`methods` is no key any more: each method says"):
+        PolicySection.read({"methods": ["imp"]}, "params.yaml")

@@ -11,6 +11,7 @@ from mirl.evaluation.collapse import Finding
 from mirl.evaluation.scoring import ExamplePicture, summary
 from mirl.evaluation.search_cost import search_costs
 from mirl.evaluation.winning import Difference, RuleSection, Verdict, difference, verdict
+from mirl.methods import Role
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,6 +21,8 @@ class Candidate:
     name: str
     arm: str
     method: str
+    role: Role
+    """What the method's tickets are for."""
     round: int
     parent: str = ""
     """Name of the ticket it was made from."""
@@ -77,16 +80,11 @@ def assess(candidates: Sequence[Candidate], rule: RuleSection) -> list[Assessmen
         raise UserError(
             f"the reference ticket `{rule.reference}` was not scored (scored: {names}); evaluate it first"
         )
-    controls = [c for c in candidates if is_control(c, reference, rule)]
+    controls = [candidate for candidate in candidates if candidate.role == "control"]
     costs = search_costs({c.name: (c.parent, c.metrics) for c in candidates}, reference.name)
     return [
         _assess_one(candidate, reference, controls, rule, costs[candidate.name]) for candidate in candidates
     ]
-
-
-def is_control(candidate: Candidate, reference: Candidate, rule: RuleSection) -> bool:
-    """Whether a ticket is there to be beaten: by a method that is neither promoted nor the reference's."""
-    return candidate.method not in (*rule.methods, reference.method)
 
 
 def compare(assessments: Sequence[Assessment]) -> pd.DataFrame:

@@ -11,7 +11,7 @@ from markupsafe import Markup
 from PIL import Image
 
 from mirl.evaluation import figures
-from mirl.evaluation.comparison import Assessment, is_control
+from mirl.evaluation.comparison import Assessment
 from mirl.evaluation.scoring import ExamplePicture
 from mirl.evaluation.winning import Interval, RuleSection
 
@@ -36,7 +36,7 @@ def arms(assessments: Sequence[Assessment], rule: RuleSection) -> list[Arm]:
     for entry in assessments:
         candidate = entry.candidate
         if candidate.arm != reference.candidate.arm:
-            found[candidate.arm] = (is_control(candidate, reference.candidate, rule), candidate.method)
+            found[candidate.arm] = (candidate.role == "control", candidate.method)
     ordered = sorted(found.items(), key=lambda item: item[1][0])
     return [
         Arm(name=name, method=method, colour=index % figures.PALETTE, control=control)
@@ -173,7 +173,7 @@ def pictures(
         mine = [
             e
             for e in assessments
-            if e.candidate.method in rule.methods and not e.collapsed and e.candidate.pictures
+            if e.candidate.role == "candidate" and not e.collapsed and e.candidate.pictures
         ]
         shown = max(mine, key=lambda entry: entry.quality["psnr_db/mean"], default=reference)
     before = {(picture.task, picture.image): picture for picture in reference.candidate.pictures}

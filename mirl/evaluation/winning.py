@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from mirl.config import Section
 from mirl.evaluation.collapse import Finding
@@ -30,10 +31,18 @@ class RuleSection(Section):
     """Share of the bootstrap's differences between the bounds."""
     resamples: int = Field(default=2000, ge=100)
     seed: int = Field(default=0, ge=0)
-    methods: list[str] = Field(default=["imp"])
-    """Methods whose tickets can be promoted; all others but the reference's are controls."""
     control_share: float = Field(default=0.005, ge=0, lt=1)
     """A control stands beside a ticket when their densities differ by at most this share."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_methods(cls, values: Any) -> Any:
+        if isinstance(values, dict) and "methods" in values:
+            raise ValueError(
+                "`methods` is no key any more: each method says whether its tickets are references, candidates or "
+                "controls, and candidates may be promoted; leave the key out"
+            )
+        return values
 
     @field_validator("protocol")
     @classmethod

@@ -1,10 +1,10 @@
 """The methods: planners of rounds, all equals. The training loop knows none of them by name."""
 
-from collections.abc import Callable
 from typing import Annotated, Any
 
 from pydantic import Field, TypeAdapter
 
+from mirl.config import UserError
 from mirl.methods.controls import (
     Oneshot,
     OneshotArm,
@@ -16,12 +16,12 @@ from mirl.methods.controls import (
     ReplayArm,
 )
 from mirl.methods.dense import Dense, DenseArm
-from mirl.methods.plan import Method
+from mirl.methods.plan import Method, Role
 from mirl.methods.rewind import REMEMBERED, Rewind, RewindArm
 
-__all__ = ["METHODS", "Arm", "planner", "remembered"]
+__all__ = ["METHODS", "Arm", "Role", "planner", "remembered", "role_of", "with_role"]
 
-METHODS: dict[str, Callable[[Any], Method]] = {
+METHODS: dict[str, type[Method]] = {
     "dense": Dense,
     "imp": Rewind,
     "random": Random,
@@ -46,3 +46,15 @@ def remembered(values: dict[str, Any]) -> Arm:
 def planner(arm: Arm) -> Method:
     """The method that `arm` asks for, with its settings."""
     return METHODS[arm.method](arm)
+
+
+def role_of(method: str) -> Role:
+    """What tickets by that method are for. Raises UserError if there is no such method; it lists the known ones."""
+    if method not in METHODS:
+        raise UserError(f"there is no method {method!r}; the known ones are {', '.join(METHODS)}")
+    return METHODS[method].role
+
+
+def with_role(role: Role) -> list[str]:
+    """The names of the methods that have this role."""
+    return [name for name, method in METHODS.items() if method.role == role]

@@ -5,13 +5,13 @@ training, which `replay` has.
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from pydantic import Field
 
 from mirl.config import Section, UserError
-from mirl.methods.plan import Initialise, Method, Parent, Plan, continued, rewound
+from mirl.methods.plan import Initialise, Method, Parent, Plan, Role, continued, rewound
 from mirl.methods.rewind import ScopeName, ScoreName
 from mirl.sparsity.mask import Mask
 from mirl.sparsity.schedule import keep_at
@@ -62,6 +62,7 @@ class OneshotArm(Section):
 class Random(Method):
     """Chance in place of the ranking."""
 
+    role: ClassVar[Role] = "control"
     arm: RandomArm
 
     def plan(self, parent: Parent, initialise: Initialise) -> Plan:
@@ -82,6 +83,7 @@ class Random(Method):
 class Reinit(Method):
     """Another initialisation in place of the origin."""
 
+    role: ClassVar[Role] = "control"
     arm: ReinitArm
 
     def plan(self, parent: Parent, initialise: Initialise) -> Plan:
@@ -97,6 +99,7 @@ class Reinit(Method):
 class Replay(Method):
     """More training in place of pruning: a ticket whose weights were not rewound has had more than its parent."""
 
+    role: ClassVar[Role] = "control"
     arm: ReplayArm
 
     def plan(self, parent: Parent, initialise: Initialise) -> Plan:
@@ -107,6 +110,7 @@ class Replay(Method):
 class Oneshot(Method):
     """One cut in place of rounds."""
 
+    role: ClassVar[Role] = "control"
     arm: OneshotArm
 
     def plan(self, parent: Parent, initialise: Initialise) -> Plan:

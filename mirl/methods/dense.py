@@ -1,10 +1,10 @@
 """Dense training: the round that prunes nothing, after the untrained network."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from mirl.config import Section, UserError
-from mirl.methods.plan import Initialise, Method, Parent, Plan, copied
+from mirl.methods.plan import Initialise, Method, Parent, Plan, Role, copied
 
 
 class DenseArm(Section):
@@ -17,6 +17,7 @@ class DenseArm(Section):
 class Dense(Method):
     """Train the parent's weights, all of them; the training records the origin."""
 
+    role: ClassVar[Role] = "reference"
     arm: DenseArm
 
     def plan(self, parent: Parent, initialise: Initialise) -> Plan:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
 from torch import Tensor
 
@@ -10,6 +10,9 @@ from mirl.objectives import Objective, Reconstruction
 from mirl.sparsity.mask import Mask, State
 from mirl.sparsity.masks import Masks
 from mirl.tickets.model import SparseModel
+
+Role = Literal["reference", "candidate", "control"]
+"""What a method's tickets are for: others are compared with them, they may be promoted, or they are there to be beaten."""
 
 Initialise = Callable[[int], State]
 """seed -> the complete state of the untrained network of that seed."""
@@ -82,6 +85,10 @@ class Plan(SparseModel):
 
 class Method(Protocol):
     """Answers two questions: what is the next round, and what is believed once it has been trained."""
+
+    role: ClassVar[Role]
+
+    def __init__(self, arm: Any) -> None: ...
 
     def plan(self, parent: Parent, initialise: Initialise) -> Plan:
         """The round after `parent`. Raises UserError if the settings ask for what this parent cannot give."""

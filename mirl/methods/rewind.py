@@ -2,13 +2,23 @@
 
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, ValidationInfo, model_validator
 
 from mirl.config import Section, UserError
 from mirl.methods.early_bird import EarlyBird, EarlyBirdSection
-from mirl.methods.plan import Initialise, Method, Parent, Plan, StoppingRule, TrainToEnd, continued, rewound
+from mirl.methods.plan import (
+    Initialise,
+    Method,
+    Parent,
+    Plan,
+    Role,
+    StoppingRule,
+    TrainToEnd,
+    continued,
+    rewound,
+)
 from mirl.sparsity.mask import Mask, State
 from mirl.sparsity.schedule import decaying_fraction, keep_after, keep_at
 from mirl.sparsity.scope import SCOPES
@@ -97,6 +107,7 @@ class RewindArm(Section):
 class Rewind(Method):
     """Remove the least of the survivors, put everything else back."""
 
+    role: ClassVar[Role] = "candidate"
     arm: RewindArm
 
     def plan(self, parent: Parent, initialise: Initialise) -> Plan:

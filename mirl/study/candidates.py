@@ -10,6 +10,7 @@ from mirl.config import UserError
 from mirl.evaluation.collapse import Finding
 from mirl.evaluation.comparison import Candidate
 from mirl.evaluation.scoring import ExamplePicture
+from mirl.methods import role_of
 from mirl.study.params import Params
 from mirl.study.workspace import Workspace, read_json
 from mirl.tickets import reading
@@ -29,6 +30,7 @@ def _candidate(files: Workspace, params: Params, name: str) -> Candidate:
         name=name,
         arm=params.rounds[name].arm,
         method=ticket.lineage.method,
+        role=role_of(ticket.lineage.method),
         round=ticket.lineage.round,
         parent=params.rounds[name].after,
         sha256=ticket.sha256,

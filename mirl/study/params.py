@@ -10,7 +10,7 @@ from pydantic import model_validator
 from mirl.config import Section, UserError, read_yaml
 from mirl.data.sections import DataSection
 from mirl.evaluation.scoring import EvaluateSection
-from mirl.methods import Arm
+from mirl.methods import Arm, role_of
 from mirl.names import Name, named
 from mirl.networks import NetworkSection, multiple
 from mirl.promotion import PolicySection
@@ -61,7 +61,7 @@ class Params(Section):
                     f"`rounds.{name}.after` is {item.after!r}, which is no round before it{_nearest(item.after, known)}"
                 )
             known.append(name)
-        dense = [name for name, item in self.rounds.items() if self.arms[item.arm].method == "dense"]
+        dense = [n for n, r in self.rounds.items() if role_of(self.arms[r.arm].method) == "reference"]
         if len(dense) != 1:
             raise ValueError(
                 f"one round must have a dense arm, to prune and to compare with; got {dense or 'none'}"

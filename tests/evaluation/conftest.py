@@ -9,6 +9,7 @@ import pytest
 from mirl.evaluation.collapse import Finding
 from mirl.evaluation.comparison import Candidate
 from mirl.evaluation.scoring import METRICS, ExamplePicture
+from mirl.methods import role_of
 
 TASKS = {"denoise_15": 24.6, "denoise_25": 20.4, "denoise_50": 14.9, "derain": 24.4, "dehaze": 15.6}
 """Mean PSNR of the input of each task in dB."""
@@ -64,7 +65,8 @@ def made_up_ticket(
     loss = 0.02 + 0.06 * np.exp(-steps / 300) + 0.002 * np.sin(steps) + 0.004 * density
     history = pd.DataFrame({"step": steps, "loss": loss, "learning_rate": 1e-3, "gradient_norm": 1.0})
     return Candidate(
-        name=name, arm=arm, method=method, round=round, parent=parent, device="two threads", sha256=f"{name:0>64}",
+        name=name, arm=arm, method=method, role=role_of(method), round=round, parent=parent, device="two threads",
+        sha256=f"{name:0>64}",
         metrics=metrics, scores=scores, layer_density=shares, history=history,
         pictures=made_up_pictures(density),
     )  # fmt: skip

@@ -2,14 +2,14 @@
 
 import pickle
 from collections.abc import Callable
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
 from pydantic import TypeAdapter, ValidationError
 
-from mirl.config import non_default_values
-from mirl.methods import METHODS, Arm, planner
+from mirl.config import UserError, non_default_values
+from mirl.methods import METHODS, Arm, Role, planner, role_of, with_role
 from mirl.methods.plan import Parent, Plan
 from mirl.sparsity.mask import State
 
@@ -113,6 +113,14 @@ def test_a_weight_that_grew_back_is_our_mistake(
     del incomplete["temperature"]
     with pytest.raises(AssertionError, match="complete"):
         planner(arm).absorb(plan, incomplete, initialise(0), 0)
+
+
+def test_every_method_says_its_role() -> None:
+    assert all(name in with_role(role_of(name)) and role_of(name) in get_args(Role) for name in METHODS)
+    assert with_role("reference") == ["dense"] and with_role("candidate") == ["imp"]
+    assert {role_of(name) for name in ("random", "reinit", "replay", "oneshot")} == {"control"}
+    with pytest.raises(UserError, match="there is no method 'magic'; the known ones are .*dense, imp"):
+        role_of("magic")
 
 
 def test_an_unknown_method_lists_the_known_ones() -> None:

@@ -118,6 +118,10 @@ def _changed(*place: str, to: Any) -> dict[str, Any]:
         (_changed("rounds", "1", to={"arm": "global", "after": "dense"}), "must be a word"),
         (_changed("rounds", "dense", "arm", to="global"), "one round must have a dense arm"),
         (_changed("promote", to={"reference": "parent"}), "but the dense round is 'dense'"),
+        (
+            _changed("promote", to={"methods": ["imp"]}),
+            "^params.yaml: `promote`: `methods` is no key any more: each method says whether .* leave the key out$",
+        ),
         (_changed("evaluate", "protocols", to=["strict"]), "the first of evaluate.protocols"),
         (_changed("evaluate", "protocols", to=["papper"]), "not a protocol"),
     ],
