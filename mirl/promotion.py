@@ -55,7 +55,9 @@ def decide(candidates: Sequence[Assessment], champion: Champion | None, policy: 
     objections = {entry.candidate.name: _objection(entry, policy) for entry in candidates}
     lines = [_line(entry, objections[entry.candidate.name]) for entry in candidates]
     failed = [
-        entry for entry in candidates if entry.candidate.name == policy.reference and entry.candidate.findings
+        entry
+        for entry in candidates
+        if entry.candidate.name in policy.references and entry.candidate.findings
     ]
     if failed:
         return Decision(ticket=None, reasons=(_failed_parent(failed[0]), *lines))
@@ -77,7 +79,7 @@ def decide(candidates: Sequence[Assessment], champion: Champion | None, policy: 
 def _objection(entry: Assessment, policy: PolicySection) -> str:
     """Why a ticket is not admitted; empty where it is."""
     candidate, word = entry.candidate, entry.verdict.word
-    if candidate.name == policy.reference:
+    if candidate.name in policy.references:
         return "the reference"
     if candidate.role != "candidate":
         return f"tickets by `{candidate.method}` never are; it {_verb(word)}, {entry.verdict.reason}"
@@ -112,9 +114,7 @@ def _nobody(candidates: Sequence[Assessment], policy: PolicySection) -> str:
         return f"Nothing is promoted: no ticket is of a method that may be ({', '.join(with_role('candidate'))})."
     counts = ", ".join(f"{words.count(word)} {word}" for word in dict.fromkeys(words))
     ceiling = f"density at most {100 * policy.max_density:g} %"
-    return (
-        f"Nothing is promoted: no ticket matches {policy.reference} at {ceiling} (of {len(words)}: {counts})."
-    )
+    return f"Nothing is promoted: no ticket matches {policy.reference_in_words} at {ceiling} (of {len(words)}: {counts})."
 
 
 def stays(champion: Champion, challenger: Champion, policy: RuleSection) -> str:
@@ -139,11 +139,12 @@ def _rank(entry: Assessment) -> tuple[float, float, str]:
 
 
 def _object(entry: Assessment, policy: PolicySection) -> str:
-    return f"against {policy.reference}" if entry.verdict.word == "wins" else policy.reference
+    reference = policy.reference_in_words
+    return f"against {reference}" if entry.verdict.word == "wins" else reference
 
 
 def _verb(word: str) -> str:
-    return "has collapsed" if word == "collapsed" else word
+    return {"collapsed": "has collapsed", "partial": "is partial"}.get(word, word)
 
 
 def _percent(entry: Assessment) -> str:

@@ -22,7 +22,7 @@ REGISTRIES: dict[str, Collection[str]] = {
 OTHER_MEANINGS = {
     ("mirl/command/main.py", "jpeg"): "a file format of --format",
     ("mirl/data/rain.py", "dense"): "a kind of rain",
-    ("mirl/evaluation/views.py", "dense"): "the place in the page's pictures that the reference's has",
+    ("mirl/evaluation/cards.py", "dense"): "the place in the page's pictures that the reference's has",
     ("mirl/evaluation/winning.py", "dense"): "the default of `promote.reference`, which is the name of a round",
 }
 """(file, word) -> what it means there."""

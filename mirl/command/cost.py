@@ -112,4 +112,4 @@ def _cells(item: Forecast, speed: Speed, density: str) -> list[str]:
 
 
 def _dense(params: Params, rounds: Sequence[Forecast]) -> Forecast:
-    return next(item for item in rounds if item.name == params.promote.reference)
+    return next(item for item in rounds if item.name == params.promote.references[0])

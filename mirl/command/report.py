@@ -48,6 +48,9 @@ def run(root: Path, as_markdown: bool) -> int:
     decision = read_decision(report)
     print(table.to_string(index=False, formatters=FORMATS, na_rep=""))
     print(f"\n{printable(decision.reasons[0])}")
+    for row in whole.to_dict("records"):
+        if row.get("verdict") == "partial":
+            print(printable(f"{row['name']} {row['reason']}"))
     if "weight_steps" in whole:
         print(
             "weight steps: what its weights have gone through; what was trained for longer may be better for that alone"
@@ -76,8 +79,7 @@ def markdown(whole: pd.DataFrame) -> str:
         "beats controls",
         "findings",
     ]
-    first = whole.iloc[0]
-    inputs = [f"{first[f'input_psnr_db/{task}']:.2f}" for task in tasks]
+    inputs = [_number(whole[f"input_psnr_db/{task}"].dropna().iloc[0]) for task in tasks]
     rows = [["*input*", "", *inputs, "", "", "", "", ""]]
     for row in whole.to_dict("records"):
         apart = "{:+.2f} ({:+.2f} .. {:+.2f})".format(
@@ -85,11 +87,16 @@ def markdown(whole: pd.DataFrame) -> str:
         )
         rows.append(
             [row["name"], f"{row['density/prunable']:.2%}"]
-            + [f"{row[f'psnr_db/{task}']:.2f}" for task in tasks]
+            + [_number(row[f"psnr_db/{task}"]) for task in tasks]
             + [f"{row['ssim/mean']:.4f}", "" if row["verdict"] == "reference" else apart]
             + [row["verdict"], row["beats_controls"], _first(row["collapse"])]
         )
     return "\n".join("| " + " | ".join(cells) + " |" for cells in [head, ["---"] * len(head), *rows])
+
+
+def _number(value: float) -> str:
+    """In dB; empty for a task that the ticket does not serve."""
+    return "" if pd.isna(value) else f"{value:.2f}"
 
 
 def _first(findings: str) -> str:

@@ -1,16 +1,18 @@
 """Every ticket of a study beside its dense parent and its controls."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Self
 
 import pandas as pd
 
 from mirl.config import UserError
 from mirl.evaluation.collapse import Finding
+from mirl.evaluation.references import reference_scores, references, scored_tasks
 from mirl.evaluation.scoring import ExamplePicture, summary
 from mirl.evaluation.search_cost import search_costs
-from mirl.evaluation.winning import Difference, RuleSection, Verdict, difference, verdict
+from mirl.evaluation.winning import Difference, RuleSection, Verdict, difference, narrowed, verdict
 from mirl.methods import Role
 
 
@@ -53,9 +55,11 @@ class Assessment:
 
     candidate: Candidate
     quality: Mapping[str, float]
-    """The summary of its scores under the deciding protocol."""
+    """The summary of its scores under the deciding protocol: of the tasks that it serves."""
+    partial: bool
+    """Whether it serves only some of the study's tasks."""
     difference: Difference
-    """To the reference."""
+    """To the references of those tasks."""
     verdict: Verdict
     controls: Mapping[str, bool]
     """Name of each control that stands beside it -> whether it holds its ground, see `_holds`."""
@@ -68,47 +72,70 @@ class Assessment:
         return all(self.controls.values()) if self.controls else None
 
     @property
+    def tasks(self) -> list[str]:
+        """The restoration tasks that it serves."""
+        return list(self.difference.tasks)
+
+    @property
     def collapsed(self) -> bool:
         return self.verdict.word == "collapsed"
 
 
 def assess(candidates: Sequence[Candidate], rule: RuleSection) -> list[Assessment]:
-    """The winning rule applied to every ticket, in the order given; UserError without a reference."""
-    reference = next((c for c in candidates if c.name == rule.reference), None)
-    if reference is None:
-        names = ", ".join(candidate.name for candidate in candidates) or "none"
-        raise UserError(
-            f"the reference ticket `{rule.reference}` was not scored (scored: {names}); evaluate it first"
-        )
-    controls = [candidate for candidate in candidates if candidate.role == "control"]
-    costs = search_costs({c.name: (c.parent, c.metrics) for c in candidates}, reference.name)
-    return [
-        _assess_one(candidate, reference, controls, rule, costs[candidate.name]) for candidate in candidates
-    ]
+    """The winning rule applied to every ticket, in the order given. Raises UserError if a task has no reference."""
+    study = _Study.of(candidates, rule)
+    costs = search_costs({c.name: (c.parent, c.metrics) for c in candidates}, rule.references[0])
+    return [_assess_one(candidate, study, rule, costs[candidate.name]) for candidate in candidates]
 
 
 def compare(assessments: Sequence[Assessment]) -> pd.DataFrame:
     """The table of a study, one row a ticket, in the order given."""
-    return pd.DataFrame([_row(entry) for entry in assessments])
+    with_tasks = any(entry.partial for entry in assessments)
+    return pd.DataFrame([_row(entry, with_tasks) for entry in assessments])
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Study:
+    """What every ticket is compared with."""
+
+    references: Mapping[str, Candidate]
+    """Every task of the study -> its reference."""
+    scores: pd.DataFrame
+    """The references' scores, each of its tasks."""
+    controls: Sequence[Candidate]
+
+    @classmethod
+    def of(cls, candidates: Sequence[Candidate], rule: RuleSection) -> Self:
+        named, tables = {c.name: c for c in candidates}, {c.name: c.scores for c in candidates}
+        of_task = references(tables, rule)
+        return cls(
+            references={task: named[name] for task, name in of_task.items()},
+            scores=reference_scores(tables, of_task),
+            controls=[candidate for candidate in candidates if candidate.role == "control"],
+        )
+
+    def beside(self, tasks: Iterable[str]) -> list[Candidate]:
+        """The references of these tasks, each once."""
+        return list({self.references[task].name: self.references[task] for task in tasks}.values())
 
 
 def _assess_one(
-    candidate: Candidate,
-    reference: Candidate,
-    controls: Sequence[Candidate],
-    rule: RuleSection,
-    search: Mapping[str, float],
+    candidate: Candidate, study: _Study, rule: RuleSection, search: Mapping[str, float]
 ) -> Assessment:
-    found = difference(candidate.scores, reference.scores, rule)
-    if candidate is reference:
+    found = _difference(candidate, (rule.reference_in_words, study.scores), rule)
+    beside, partial = study.beside(found.tasks), found.tasks.keys() != study.references.keys()
+    is_reference = candidate.name in rule.references
+    if is_reference:
         word = Verdict(word="reference", reason="the others are compared with it")
     else:
-        word = verdict(found, candidate.findings, reference.findings, rule)
-    stands_alone = candidate in controls or candidate is reference
-    held = {} if stands_alone else {c.name: _holds(candidate, c, reference, rule) for c in controls}
+        word = verdict(found, candidate.findings, [f for c in beside for f in c.findings], rule)
+        word = narrowed(word, list(found.tasks)) if partial else word
+    stands_alone = candidate.role == "control" or is_reference
+    held = {} if stands_alone else {c.name: _holds(candidate, c, beside, rule) for c in study.controls}
     return Assessment(
         candidate=candidate,
         quality=summary(candidate.scores, rule.protocol),
+        partial=partial,
         difference=found,
         verdict=word,
         controls={name: holds for name, holds in held.items() if holds is not None},
@@ -116,29 +143,43 @@ def _assess_one(
     )
 
 
-def _holds(ticket: Candidate, control: Candidate, reference: Candidate, rule: RuleSection) -> bool | None:
-    """Whether a ticket beats a control of its density, or matches one of the reference's that was trained no longer.
+def _holds(
+    ticket: Candidate, control: Candidate, beside: Sequence[Candidate], rule: RuleSection
+) -> bool | None:
+    """Whether a ticket beats a control of its density, or matches one of a reference's that was trained no longer.
 
     The second is the reference trained on: a ticket whose weights were not rewound has had more training than the
-    reference, which alone may be why it is better. None where the control does not stand beside the ticket.
+    reference, which alone may be why it is better. `beside`: the references of its tasks. None: the control does not stand
+    beside the ticket, or serves no task that it serves.
     """
+    if not set(scored_tasks(ticket.scores, rule.protocol)) & set(scored_tasks(control.scores, rule.protocol)):
+        return None
     if _same_density(ticket, control, rule):
         return _low_db(ticket, control, rule) > 0
     no_longer = control.metrics.get("weight_steps", math.inf) <= ticket.metrics.get("weight_steps", 0)
-    if no_longer and _same_density(reference, control, rule):
+    if no_longer and any(_same_density(reference, control, rule) for reference in beside):
         return _low_db(ticket, control, rule) >= -rule.tolerance_db
     return None
 
 
 def _low_db(ticket: Candidate, control: Candidate, rule: RuleSection) -> float:
-    return difference(ticket.scores, control.scores, rule).mean.low_db
+    return _difference(ticket, (control.name, control.scores), rule).mean.low_db
+
+
+def _difference(ticket: Candidate, other: tuple[str, pd.DataFrame], rule: RuleSection) -> Difference:
+    """To another's scores, with its name. Raises UserError if the two hold other images of a task."""
+    name, scores = other
+    try:
+        return difference(ticket.scores, scores, rule)
+    except UserError as error:
+        raise UserError(f"ticket `{ticket.name}` does not compare with {name}: {error}") from None
 
 
 def _same_density(ticket: Candidate, control: Candidate, rule: RuleSection) -> bool:
     return abs(ticket.density - control.density) <= rule.control_share * ticket.density
 
 
-def _row(entry: Assessment) -> dict[str, object]:
+def _row(entry: Assessment, with_tasks: bool) -> dict[str, object]:
     candidate = entry.candidate
     row: dict[str, object] = {
         "name": candidate.name,
@@ -155,6 +196,7 @@ def _row(entry: Assessment) -> dict[str, object]:
     row |= {f"difference_db/{task}": interval.mean_db for task, interval in entry.difference.tasks.items()}
     beats = entry.beats_controls
     row["beats_controls"] = "" if beats is None else ("yes" if beats else "no")
+    row |= {"tasks": " ".join(entry.tasks)} if with_tasks else {}
     row |= dict(candidate.metrics) | dict(entry.search) | dict(entry.quality)
     row["collapse"] = "; ".join(f"{f.kind}: {f.layer}" for f in candidate.findings)
     row["device"] = candidate.device

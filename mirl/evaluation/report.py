@@ -10,7 +10,7 @@ import pandas as pd
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from mirl.evaluation import views
+from mirl.evaluation import cards, views
 from mirl.evaluation.comparison import Assessment, compare
 from mirl.evaluation.winning import RuleSection
 
@@ -41,15 +41,19 @@ def write_report(
 
 
 def curves(assessments: Sequence[Assessment], rule: RuleSection) -> dict[str, pd.DataFrame]:
-    """Of each arm: density and every PSNR and SSIM of its tickets, from dense to sparse, for `dvc plots`."""
+    """Of each arm: density and every PSNR and SSIM of its tickets, from dense to sparse, for `dvc plots`.
+
+    Tickets that serve only some of the tasks are left out, as their means are of others.
+    """
     tables = {}
     for arm in views.arms(assessments, rule):
-        points = views.tickets(assessments, arm, rule)
+        points = [entry for entry in views.tickets(assessments, arm, rule) if not entry.partial]
         rows = [
             {"density": entry.candidate.density, "name": entry.candidate.name, **entry.quality}
             for entry in points
         ]
-        tables[arm.name] = pd.DataFrame(rows)
+        if any(entry.candidate.arm == arm.name for entry in points):
+            tables[arm.name] = pd.DataFrame(rows)
     return tables
 
 
@@ -62,6 +66,9 @@ def page(
         title=title,
         decision=decision,
         rule=rule,
+        reference=rule.reference_in_words,
+        own_references=rule.reference if isinstance(rule.reference, dict) else {},
+        some_partial=any(entry.partial for entry in assessments),
         headline=views.headline(assessments, decision, rule),
         arms=views.arms(assessments, rule),
         rows=views.rows(assessments, rule),
@@ -70,7 +77,7 @@ def page(
         tasks=views.tasks(assessments),
         panels=views.panels(assessments, rule),
         heat=views.heat(assessments, rule),
-        pictures=views.pictures(assessments, decision, rule),
+        pictures=cards.pictures(assessments, decision, rule),
         collapse=[(entry, entry.candidate.findings) for entry in assessments if entry.candidate.findings],
         training=views.training(assessments, rule),
         images=views.image_counts(assessments, rule),

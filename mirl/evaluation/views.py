@@ -1,18 +1,15 @@
 """What the report's page shows, as plain values ready to print: no HTML here but the inline drawings."""
 
-import base64
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from markupsafe import Markup
-from PIL import Image
 
 from mirl.evaluation import figures
 from mirl.evaluation.comparison import Assessment
-from mirl.evaluation.scoring import ExamplePicture
 from mirl.evaluation.winning import Interval, RuleSection
 
 _SPAN_DB = 1.5
@@ -30,12 +27,12 @@ class Arm:
 
 
 def arms(assessments: Sequence[Assessment], rule: RuleSection) -> list[Arm]:
-    """The arms besides the reference's: those that may be promoted first, then the controls."""
-    reference = _reference(assessments, rule)
+    """The arms besides the references': those that may be promoted first, then the controls."""
+    of_references = {entry.candidate.arm for entry in references_of(assessments, rule)}
     found: dict[str, tuple[bool, str]] = {}
     for entry in assessments:
         candidate = entry.candidate
-        if candidate.arm != reference.candidate.arm:
+        if candidate.arm not in of_references:
             found[candidate.arm] = (candidate.role == "control", candidate.method)
     ordered = sorted(found.items(), key=lambda item: item[1][0])
     return [
@@ -45,20 +42,21 @@ def arms(assessments: Sequence[Assessment], rule: RuleSection) -> list[Arm]:
 
 
 def tickets(assessments: Sequence[Assessment], arm: Arm, rule: RuleSection) -> list[Assessment]:
-    """The tickets of an arm from dense to sparse; an arm that may be promoted starts at the reference."""
+    """The tickets of an arm from dense to sparse; an arm that may be promoted starts at the references."""
     own = [entry for entry in assessments if entry.candidate.arm == arm.name]
-    start = [] if arm.control else [_reference(assessments, rule)]
+    start = [] if arm.control else references_of(assessments, rule)
     return start + sorted(own, key=lambda entry: -entry.candidate.density)
 
 
 def tasks(assessments: Sequence[Assessment]) -> list[str]:
     """The restoration tasks that were scored."""
-    return [key.removeprefix("psnr_db/") for key in assessments[0].quality if _of_task(key)]
+    return sorted({task for entry in assessments for task in entry.tasks})
 
 
 def image_counts(assessments: Sequence[Assessment], rule: RuleSection) -> dict[str, int]:
     """Test images of each task."""
-    scores = assessments[0].candidate.scores
+    tables = [entry.candidate.scores for entry in assessments]
+    scores = pd.concat(tables).drop_duplicates(["image", "task", "protocol"])
     counts = scores[scores["protocol"] == rule.protocol].groupby("task").size()
     return {str(task): int(count) for task, count in counts.items()}
 
@@ -70,21 +68,21 @@ def headline(
     chosen = next((entry for entry in assessments if entry.candidate.name == decision["ticket"]), None)
     if chosen is None:
         return []
-    dense = _reference(assessments, rule)
-    metrics, before = chosen.candidate.metrics, dense.candidate.metrics
-    quality = chosen.difference.mean
+    references, reference = references_of(assessments, rule), rule.reference_in_words
+    metrics, before = chosen.candidate.metrics, {} if references[1:] else references[0].candidate.metrics
+    quality, ssim = chosen.difference.mean, reference_quality(assessments, rule, "ssim", "mean")
     shown = [
         (
             "density",
             f"{100 * chosen.candidate.density:.1f} %",
             f"{100 * metrics['density/all']:.1f} % of all parameters",
         ),
-        ("PSNR", f"{chosen.quality['psnr_db/mean']:.2f} dB", f"{quality} to {rule.reference}"),
-        ("SSIM", f"{chosen.quality['ssim/mean']:.4f}", f"{dense.quality['ssim/mean']:.4f} {rule.reference}"),
+        ("PSNR", f"{chosen.quality['psnr_db/mean']:.2f} dB", f"{quality} to {reference}"),
+        ("SSIM", f"{chosen.quality['ssim/mean']:.4f}", f"{ssim:.4f} {reference}"),
     ]
     for key, what, unit in (("ticket_mb", "ticket file", "MB"), ("macs_g", "work at 256x256", "GMACs")):
         if key in metrics and key in before:
-            shown.append((what, f"{metrics[key]:.3g} {unit}", f"{before[key]:.3g} {unit} {rule.reference}"))
+            shown.append((what, f"{metrics[key]:.3g} {unit}", f"{before[key]:.3g} {unit} {reference}"))
     return shown
 
 
@@ -92,14 +90,16 @@ def rows(assessments: Sequence[Assessment], rule: RuleSection) -> list[dict[str,
     """The lines of the table."""
     colours = {arm.name: arm for arm in arms(assessments, rule)}
     beats = {None: "", True: "yes", False: "no"}
-    best = max(entry.quality["psnr_db/mean"] for entry in assessments)
+    best = max((e.quality["psnr_db/mean"] for e in assessments if not e.partial), default=None)
     return [
         {
             "entry": entry,
             "arm": colours.get(entry.candidate.arm),
             "bar": interval_bar(entry.difference.mean) if entry.verdict.word != "reference" else None,
             "beats": beats[entry.beats_controls],
-            "best": entry.quality["psnr_db/mean"] == best,
+            "best": not entry.partial and entry.quality["psnr_db/mean"] == best,
+            "tone": "reference" if entry.verdict.word == "partial" else entry.verdict.word,
+            "notes": [", ".join(entry.tasks)] if entry.partial else [],
             "metrics": entry.candidate.metrics,
         }
         for entry in assessments
@@ -122,8 +122,7 @@ def interval_bar(interval: Interval) -> dict[str, float]:
 
 
 def panels(assessments: Sequence[Assessment], rule: RuleSection) -> list[Markup]:
-    """PSNR against density: the mean, then each task."""
-    reference = _reference(assessments, rule)
+    """PSNR against density: the mean of the tickets that serve every task, then each task."""
     drawn = []
     for task in ("mean", *tasks(assessments)):
         shown = [
@@ -136,12 +135,25 @@ def panels(assessments: Sequence[Assessment], rule: RuleSection) -> list[Markup]
                 collapsed=[entry.collapsed for entry in points],
             )
             for arm in arms(assessments, rule)
-            for points in [tickets(assessments, arm, rule)]
+            for points in [_on(task, tickets(assessments, arm, rule), rule)]
+            if points
         ]
         title = "mean over tasks" if task == "mean" else task
-        lines = (reference.quality[f"psnr_db/{task}"], reference.quality[f"input_psnr_db/{task}"])
+        lines = [
+            reference_quality(assessments, rule, metric, task) for metric in ("psnr_db", "input_psnr_db")
+        ]
         drawn.append(Markup(figures.against_density(title, shown, *lines)))
     return drawn
+
+
+def reference_quality(assessments: Sequence[Assessment], rule: RuleSection, metric: str, task: str) -> float:
+    """What the reference of `task` reaches; of `mean`, the mean over the tasks of what theirs reach."""
+    references = references_of(assessments, rule)
+    if len(references) == 1:
+        return references[0].quality[f"{metric}/{task}"]
+    of = {entry.candidate.name: entry.quality for entry in references}
+    wanted = tasks(assessments) if task == "mean" else [task]
+    return float(np.mean([of[rule.reference_of(each) or ""][f"{metric}/{each}"] for each in wanted]))
 
 
 def heat(assessments: Sequence[Assessment], rule: RuleSection) -> dict[str, Any]:
@@ -163,36 +175,22 @@ def heat(assessments: Sequence[Assessment], rule: RuleSection) -> dict[str, Any]
     return {"columns": columns, "groups": groups, "lines": lines}
 
 
-def pictures(
-    assessments: Sequence[Assessment], decision: Mapping[str, Any], rule: RuleSection
-) -> dict[str, Any]:
-    """Each picture's input, dense, ticket and clean as data URIs; of the promoted ticket, or the best one."""
-    reference = _reference(assessments, rule)
-    shown = next((entry for entry in assessments if entry.candidate.name == decision["ticket"]), None)
-    if shown is None:
-        mine = [
-            e
-            for e in assessments
-            if e.candidate.role == "candidate" and not e.collapsed and e.candidate.pictures
-        ]
-        shown = max(mine, key=lambda entry: entry.quality["psnr_db/mean"], default=reference)
-    before = {(picture.task, picture.image): picture for picture in reference.candidate.pictures}
-    cards = []
-    for picture in shown.candidate.pictures:
-        dense = before.get((picture.task, picture.image))
-        layers = {"input": picture.input_HWC, "ticket": picture.output_HWC, "clean": picture.clean_HWC}
-        if dense is not None and shown is not reference:
-            layers["dense"] = dense.output_HWC
-        cards.append(_card(picture, layers, [("dense", reference), ("ticket", shown)], rule))
-    return {"ticket": shown.candidate.name, "cards": cards}
-
-
 def training(assessments: Sequence[Assessment], rule: RuleSection) -> list[Markup]:
-    """The training curves: the reference, then one panel an arm."""
-    reference = _reference(assessments, rule)
-    groups: list[tuple[str, int | None, list[Assessment]]] = [(rule.reference, None, [reference])]
+    """The training curves: the references, then one panel an arm."""
+    references = references_of(assessments, rule)
+    groups: list[tuple[str, int | None, list[Assessment]]] = [
+        (reference.candidate.name, None, [reference]) for reference in references
+    ]
     groups += [
-        (arm.name, arm.colour, [entry for entry in tickets(assessments, arm, rule) if entry is not reference])
+        (
+            arm.name,
+            arm.colour,
+            [
+                entry
+                for entry in tickets(assessments, arm, rule)
+                if entry.candidate.name not in rule.references
+            ],
+        )
         for arm in arms(assessments, rule)
     ]
     drawn = []
@@ -204,44 +202,24 @@ def training(assessments: Sequence[Assessment], rule: RuleSection) -> list[Marku
     return drawn
 
 
-def _reference(assessments: Sequence[Assessment], rule: RuleSection) -> Assessment:
-    return next(entry for entry in assessments if entry.candidate.name == rule.reference)
+def references_of(assessments: Sequence[Assessment], rule: RuleSection) -> list[Assessment]:
+    """In the order in which the rule names them."""
+    named = {entry.candidate.name: entry for entry in assessments}
+    return [named[name] for name in rule.references]
 
 
-def _of_task(key: str) -> bool:
-    return key.startswith("psnr_db/") and not key.endswith("/mean")
+def _on(task: str, points: Sequence[Assessment], rule: RuleSection) -> list[Assessment]:
+    """Those of an arm's points that a panel shows: of `mean`, those whose mean is over every task."""
+    if task == "mean":
+        return [
+            e
+            for e in points
+            if not e.partial and (len(rule.references) == 1 or e.verdict.word != "reference")
+        ]
+    others = set(rule.references) - {rule.reference_of(task)}
+    return [e for e in points if task in e.tasks and e.candidate.name not in others]
 
 
 def _shade(density: float | None) -> float:
     """In 0..100: 0 for a density of 1/1000 and less, 100 for a dense layer, logarithmic between."""
     return 0.0 if not density else float(np.clip(100 + 100 * np.log10(density) / 3, 0, 100))
-
-
-def _card(
-    picture: ExamplePicture,
-    layers: Mapping[str, np.ndarray],
-    entries: Sequence[tuple[str, Assessment]],
-    rule: RuleSection,
-) -> dict[str, Any]:
-    figures_of = {}
-    for layer, entry in entries:
-        scores = entry.candidate.scores
-        row = scores.query("protocol == @rule.protocol and task == @picture.task and image == @picture.image")
-        if len(row) and layer in layers:
-            figures_of[layer] = f"{row['psnr_db'].iloc[0]:.2f} dB"
-            figures_of["input"] = f"{row['input_psnr_db'].iloc[0]:.2f} dB"
-    height, width = picture.input_HWC.shape[:2]
-    uris = {name: _data_uri(image) for name, image in layers.items()}
-    return {
-        "task": picture.task,
-        "image": picture.image,
-        "uris": uris,
-        "psnr": figures_of,
-        "ratio": f"{width} / {height}",
-    }
-
-
-def _data_uri(image_HWC: np.ndarray) -> str:
-    stream = io.BytesIO()
-    Image.fromarray(image_HWC).save(stream, format="WEBP", quality=90, method=4)
-    return "data:image/webp;base64," + base64.b64encode(stream.getvalue()).decode()

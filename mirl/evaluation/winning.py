@@ -2,25 +2,26 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import pandas as pd
 from pydantic import Field, field_validator, model_validator
 
-from mirl.config import Section
+from mirl.config import Section, UserError
 from mirl.evaluation.collapse import Finding
 from mirl.evaluation.protocols import PROTOCOLS
+from mirl.names import Name
 
-WORDS = ("reference", "wins", "matches", "loses", "collapsed")
+WORDS = ("reference", "wins", "matches", "loses", "partial", "collapsed")
 """Every verdict there is."""
 
 
 class RuleSection(Section):
     """When a ticket wins: what it is compared with, by which protocol and how strictly."""
 
-    reference: str = "dense"
-    """Name of the ticket that the others are compared with."""
+    reference: str | Annotated[dict[Name, str], Field(min_length=1)] = "dense"
+    """Name of the ticket that the others are compared with; or restoration task -> name of the ticket for that task."""
     protocol: str = "paper"
     """Name in PROTOCOLS of the rows that decide."""
     tolerance_db: float = Field(default=0.1, ge=0)
@@ -51,6 +52,21 @@ class RuleSection(Section):
             raise ValueError(f"it is not a protocol; known ones: {', '.join(PROTOCOLS)}")
         return name
 
+    @property
+    def references(self) -> list[str]:
+        """Names of the tickets that the others are compared with, each once."""
+        named = self.reference if isinstance(self.reference, dict) else {"": self.reference}
+        return list(dict.fromkeys(named.values()))
+
+    def reference_of(self, task: str) -> str | None:
+        """Name of the ticket that the others are compared with on `task`; None: there is none."""
+        return self.reference.get(task) if isinstance(self.reference, dict) else self.reference
+
+    @property
+    def reference_in_words(self) -> str:
+        """What a sentence calls the ticket that the others are compared with."""
+        return self.references[0] if len(self.references) == 1 else "the reference"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Interval:
@@ -66,10 +82,10 @@ class Interval:
 
 @dataclass(frozen=True, kw_only=True)
 class Difference:
-    """PSNR of one ticket minus that of another on the same images."""
+    """PSNR of one ticket minus that of another on the same images of the tasks that both serve."""
 
     mean: Interval
-    """Of the mean of the tasks' means."""
+    """Of the mean of those tasks' means."""
     tasks: Mapping[str, Interval]
 
 
@@ -85,8 +101,8 @@ def difference(scores: pd.DataFrame, reference: pd.DataFrame, rule: RuleSection)
     """Paired bootstrap over images, stratified by task, in RGB PSNR; percentile bounds (Efron 1993).
 
     Each resample draws as many images of every task as there are, with replacement, the same ones for both;
-    the mean is over tasks. Noisy versions of one photograph are drawn as if independent. A task with a single
-    image has no width. ValueError where the two tables do not hold the same images.
+    the mean is over the tasks of both tables. Noisy versions of one photograph are drawn as if independent. A task with
+    a single image has no width. Raises UserError if the two tables hold other images of a task, or have none in common.
     """
     pairs = _paired(scores, reference, rule.protocol)
     generator = np.random.default_rng(rule.seed)
@@ -126,16 +142,29 @@ def verdict(
     return Verdict(word="wins" if found.mean.low_db > 0 else "matches", reason=f"mean {found.mean}")
 
 
+def narrowed(earned: Verdict, tasks: Sequence[str]) -> Verdict:
+    """The verdict on a ticket that serves only these of its study's tasks, and earns that on them: partial, or collapsed."""
+    if earned.word == "collapsed":
+        return earned
+    return Verdict(
+        word="partial", reason=f"serves only {', '.join(tasks)}, where it {earned.word}: {earned.reason}"
+    )
+
+
 def _paired(scores: pd.DataFrame, reference: pd.DataFrame, protocol: str) -> dict[str, np.ndarray]:
-    """Differences in dB of each task's images, in the order of their names."""
+    """Differences in dB of the images of each task in both tables, in the order of their names."""
+    common = set(scores["task"]) & set(reference["task"])
     left, right = (
-        table[table["protocol"] == protocol].set_index(["task", "image"])["psnr_db"].sort_index()
+        table[(table["protocol"] == protocol) & table["task"].isin(common)]
+        .set_index(["task", "image"])["psnr_db"]
+        .sort_index()
         for table in (scores, reference)
     )
     if left.empty or not left.index.equals(right.index):
-        only = left.index.symmetric_difference(right.index)
-        raise ValueError(
-            f"{len(left)} and {len(right)} scores under `{protocol}` do not pair: {list(only[:3])}"
+        only = [f"{task}/{image}" for task, image in left.index.symmetric_difference(right.index)[:3]]
+        raise UserError(
+            f"{len(left)} and {len(right)} scores under `{protocol}` do not pair; only one has "
+            f"{', '.join(only) or 'any task of the other'}; evaluate both anew"
         )
     gains = left - right
     return {str(task): group.to_numpy() for task, group in gains.groupby(level="task")}

@@ -65,16 +65,16 @@ def step_seconds(params: Params, root: Path) -> float:
             STAGES[stage](study, key)
         watched = Study(root=study.root, params=study.params, should_stop=enough)
         with suppress(Stopped):
-            STAGES["round"](watched, params.promote.reference)
+            STAGES["round"](watched, params.promote.references[0])
     return median(np.diff(moments[every - 1 :: every])) / every
 
 
 def one_of_each_arm(params: Params) -> list[str]:
-    """The first round of each arm, and the rounds that lead to it, in the study's order."""
+    """The first round of each arm, every reference, and the rounds that lead to them, in the study's order."""
     needed: set[str] = set()
     arms: set[str] = set()
     for name, item in params.rounds.items():
-        if item.arm in arms:
+        if item.arm in arms and name not in params.promote.references:
             continue
         arms.add(item.arm)
         on_the_way = name

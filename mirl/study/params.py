@@ -61,15 +61,7 @@ class Params(Section):
                     f"`rounds.{name}.after` is {item.after!r}, which is no round before it{_nearest(item.after, known)}"
                 )
             known.append(name)
-        dense = [n for n, r in self.rounds.items() if role_of(self.arms[r.arm].method) == "reference"]
-        if len(dense) != 1:
-            raise ValueError(
-                f"one round must have a dense arm, to prune and to compare with; got {dense or 'none'}"
-            )
-        if dense[0] != self.promote.reference:
-            raise ValueError(
-                f"promote.reference is {self.promote.reference!r}, but the dense round is {dense[0]!r}"
-            )
+        self._references_are_dense()
         self.train.batches.refuse_unknown(self.data.table)
         self.machine.refuse_uneven(self.train.batches.batch)
         side, unit = self.train.batches.patch, multiple(self.network)
@@ -84,6 +76,23 @@ class Params(Section):
                 f"are shown everywhere, is {self.evaluate.protocols[0]!r}; the same must decide"
             )
         return self
+
+    def _references_are_dense(self) -> None:
+        dense = [n for n, r in self.rounds.items() if role_of(self.arms[r.arm].method) == "reference"]
+        reference = self.promote.reference
+        if isinstance(reference, dict):
+            for task, name in reference.items():
+                if name not in dense:
+                    raise ValueError(
+                        f"`promote.reference.{task}` is {name!r}, which is no round that has a dense arm"
+                        f"{_nearest(name, dense)}"
+                    )
+        elif len(dense) != 1:
+            raise ValueError(
+                f"one round must have a dense arm, to prune and to compare with; got {dense or 'none'}"
+            )
+        elif dense[0] != reference:
+            raise ValueError(f"promote.reference is {reference!r}, but the dense round is {dense[0]!r}")
 
     def round(self, name: str) -> RoundSection:
         """The round of that name; UserError lists those that there are."""

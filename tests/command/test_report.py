@@ -60,6 +60,28 @@ def test_a_report_that_an_older_mirl_made_is_shown_without_its_cost(
     ]
 
 
+def test_a_partial_ticket_says_what_it_serves_and_has_gaps_elsewhere(
+    study: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (study / "report").mkdir()
+    columns = ["density/prunable", "psnr_db/mean", "ssim/mean", "difference_db", "difference_low_db"]
+    columns += ["difference_high_db", "input_psnr_db/mean", "psnr_db/derain", "input_psnr_db/derain"]
+    haze = {"psnr_db/dehaze": 20.0, "input_psnr_db/dehaze": 15.0}
+    rest = dict.fromkeys(columns, 1.0) | {"beats_controls": "", "collapse": ""}
+    rows = [
+        rest | {"name": "rain", "verdict": "partial", "reason": "serves only derain, where it wins: mean"},
+        rest | haze | {"name": "dense", "verdict": "reference", "reason": ""},
+    ]
+    (study / "report" / "decision.json").write_text('{"reasons": ["nothing"]}')
+    pd.DataFrame(rows).to_parquet(study / "report" / "comparison.parquet")
+    assert main(["report"]) == 0
+    assert "rain serves only derain, where it wins: mean\n" in capsys.readouterr().out
+    assert main(["report", "--markdown"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[2] == "| *input* |  | 1.00 | 1.00 | 15.00 |  |  |  |  |  |"
+    assert lines[3].startswith("| rain | 100.00% | 1.00 | 1.00 |  | 1.0000 |") and "nan" not in lines[3]
+
+
 def test_without_a_report_it_says_what_makes_one(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["report"]) == 2
     assert "`dvc repro` makes it" in capsys.readouterr().err

@@ -119,6 +119,16 @@ def _changed(*place: str, to: Any) -> dict[str, Any]:
         (_changed("rounds", "dense", "arm", to="global"), "one round must have a dense arm"),
         (_changed("promote", to={"reference": "parent"}), "but the dense round is 'dense'"),
         (
+            _changed("promote", to={"reference": {"derain": "dense", "dehaze": "dens"}}),
+            "`promote.reference.dehaze` is 'dens', which is no round that has a dense arm; did you mean 'dense'",
+        ),
+        (
+            _changed("promote", to={"reference": {"derain": "global-r1"}}),
+            "`promote.reference.derain` is 'global-r1', which is no round that has a dense arm",
+        ),
+        (_changed("promote", to={"reference": {}}), "`promote.reference` is {}, but"),
+        (_changed("promote", to={"reference": 3}), "`promote.reference` is 3, but"),
+        (
             _changed("promote", to={"methods": ["imp"]}),
             "^params.yaml: `promote`: `methods` is no key any more: each method says whether .* leave the key out$",
         ),
@@ -130,6 +140,12 @@ def test_what_is_wrong_is_one_sentence(values, sentence):
     with pytest.raises(UserError, match=sentence) as caught:
         Params.read(values, "params.yaml")
     assert "\n" not in str(caught.value)
+
+
+def test_each_task_can_have_a_reference_of_its_own():
+    values = _changed("promote", to={"reference": {"derain": "rainy", "dehaze": "dense"}})
+    values["rounds"] = {"rainy": {"arm": "dense", "after": "init"}, **values["rounds"]}
+    assert Params.read(values, "params.yaml").promote.references == ["rainy", "dense"]
 
 
 def test_an_unknown_round_lists_those_that_there_are():
