@@ -2,8 +2,9 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from typing import Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from mirl.evaluation.comparison import Assessment
 from mirl.evaluation.winning import RuleSection
@@ -11,12 +12,48 @@ from mirl.methods import with_role
 
 
 class PolicySection(RuleSection):
-    """Which tickets are admitted; the sparsest of them is promoted."""
+    """Which tickets are admitted; the one of least cost is promoted."""
 
     max_density: float = Field(default=0.5, gt=0, le=1)
-    """Ceiling of the density over prunable weights."""
+    """Ceiling of the density over prunable weights; the cost is weights."""
+    max_work: float = Field(default=0.5, gt=0, le=1)
+    """Ceiling of the share of the multiply-accumulates; the cost is work."""
     beat_controls: bool = True
     """Whether a ticket must also hold its ground against every control that stands beside it."""
+
+    @model_validator(mode="after")
+    def _one_ceiling(self) -> Self:
+        own, other = ("max_density", "max_work") if self.cost == "weights" else ("max_work", "max_density")
+        if other in self.model_fields_set:
+            raise ValueError(
+                f"`{other}` counts for nothing while `cost` is {self.cost}; name `{own}` instead"
+            )
+        return self
+
+    @property
+    def ceiling(self) -> float:
+        """The highest cost at which a ticket is admitted."""
+        return self.max_density if self.cost == "weights" else self.max_work
+
+    @property
+    def words(self) -> "CostWords":
+        """How sentences speak of the cost."""
+        return COSTS[self.cost]
+
+
+@dataclass(frozen=True)
+class CostWords:
+    """How sentences speak of a kind of cost."""
+
+    noun: str
+    less: str
+    least: str
+
+
+COSTS = {
+    "weights": CostWords("density", "sparser", "sparsest"),
+    "work": CostWords("work", "cheaper", "cheapest"),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,8 +62,8 @@ class Champion:
 
     sha256: str
     """Of its ticket file."""
-    density: float
-    """Over prunable weights."""
+    cost: float
+    """Share that it has left of what the policy wants saved: its density, or its work."""
     psnr_db: float
     """Mean under the policy's protocol, on the same test set."""
 
@@ -46,14 +83,14 @@ class Decision:
 
 
 def decide(candidates: Sequence[Assessment], champion: Champion | None, policy: PolicySection) -> Decision:
-    """The sparsest admitted ticket; of equal ones the better one, then the first by name.
+    """The admitted ticket of least cost; of equal ones the better one, then the first by name.
 
-    Admitted = its method finds candidates, it is under the density ceiling and it wins or matches. Where a
-    champion of the same test set is given, the ticket must also be sparser, or of its density and better by
+    Admitted = its method finds candidates, its cost is under the ceiling and it wins or matches. Where a
+    champion of the same test set is given, the ticket must also cost less, or as much and be better by
     more than `tolerance_db`. No admitted ticket is an answer, not an error.
     """
     objections = {entry.candidate.name: _objection(entry, policy) for entry in candidates}
-    lines = [_line(entry, objections[entry.candidate.name]) for entry in candidates]
+    lines = [_line(entry, objections[entry.candidate.name], policy) for entry in candidates]
     failed = [
         entry
         for entry in candidates
@@ -65,13 +102,15 @@ def decide(candidates: Sequence[Assessment], champion: Champion | None, policy: 
     if not admitted:
         return Decision(ticket=None, reasons=(_nobody(candidates, policy), *lines))
     best = min(admitted, key=_rank)
-    standing = Champion(
-        sha256=best.candidate.sha256, density=best.candidate.density, psnr_db=best.quality["psnr_db/mean"]
-    )
+    standing = Champion(sha256=best.candidate.sha256, cost=best.cost, psnr_db=best.quality["psnr_db/mean"])
     if champion and (reason := stays(champion, standing, policy)):
         return Decision(ticket=None, reasons=(f"Nothing is promoted: {reason}.", *lines))
-    among = "the only admitted ticket" if len(admitted) == 1 else f"the sparsest of {len(admitted)} admitted"
-    earned = f"at {_percent(best)} density it {best.verdict.word} {_object(best, policy)}"
+    among = (
+        "the only admitted ticket"
+        if len(admitted) == 1
+        else f"the {policy.words.least} of {len(admitted)} admitted"
+    )
+    earned = f"at {_percent(best)} {policy.words.noun} it {best.verdict.word} {_object(best, policy)}"
     top = f"{best.candidate.name} is the one to promote: {earned} ({best.verdict.reason}), {among}."
     return Decision(ticket=best.candidate.name, reasons=(top, *lines), sha256=best.candidate.sha256)
 
@@ -85,22 +124,23 @@ def _objection(entry: Assessment, policy: PolicySection) -> str:
         return f"tickets by `{candidate.method}` never are; it {_verb(word)}, {entry.verdict.reason}"
     if word not in ("wins", "matches"):
         return f"{_verb(word)}, {entry.verdict.reason}"
-    if candidate.density > policy.max_density:
-        ceiling = f"{100 * policy.max_density:g} %"
-        return f"{word}, but its density {_percent(entry)} is above the ceiling of {ceiling}"
+    if entry.cost > policy.ceiling:
+        ceiling = f"{100 * policy.ceiling:g} %"
+        return f"{word}, but its {policy.words.noun} {_percent(entry)} is above the ceiling of {ceiling}"
     if policy.beat_controls and entry.beats_controls is False:
         better = ", ".join(name for name, holds in entry.controls.items() if not holds)
         return f"{word}, but does not hold its ground against {better}"
     return ""
 
 
-def _line(entry: Assessment, objection: str) -> str:
+def _line(entry: Assessment, objection: str, policy: PolicySection) -> str:
     said = (
         f"not admitted: {objection}"
         if objection
         else f"admitted: {entry.verdict.word}, {entry.verdict.reason}"
     )
-    return f"{entry.candidate.name} ({_percent(entry)}): {said}."
+    cost = _percent(entry) if policy.cost == "weights" else f"{_percent(entry)} {policy.words.noun}"
+    return f"{entry.candidate.name} ({cost}): {said}."
 
 
 def _failed_parent(parent: Assessment) -> str:
@@ -113,29 +153,29 @@ def _nobody(candidates: Sequence[Assessment], policy: PolicySection) -> str:
     if not words:
         return f"Nothing is promoted: no ticket is of a method that may be ({', '.join(with_role('candidate'))})."
     counts = ", ".join(f"{words.count(word)} {word}" for word in dict.fromkeys(words))
-    ceiling = f"density at most {100 * policy.max_density:g} %"
+    ceiling = f"{policy.words.noun} at most {100 * policy.ceiling:g} %"
     return f"Nothing is promoted: no ticket matches {policy.reference_in_words} at {ceiling} (of {len(words)}: {counts})."
 
 
-def stays(champion: Champion, challenger: Champion, policy: RuleSection) -> str:
+def stays(champion: Champion, challenger: Champion, policy: PolicySection) -> str:
     """Why the champion stays; empty where the challenger replaces it, or is it already.
 
-    Both were measured on the same test set. To replace it takes a sparser ticket, or one of its density that is
+    Both were measured on the same test set. To replace it takes a ticket that costs less, or as much and is
     better by more than `tolerance_db`.
     """
     if champion.sha256 == challenger.sha256:
         return ""
-    sparser = challenger.density < champion.density * (1 - policy.control_share)
+    less = challenger.cost < champion.cost * (1 - policy.control_share)
     gain_db = challenger.psnr_db - champion.psnr_db
-    level = challenger.density <= champion.density * (1 + policy.control_share)
-    if sparser or (level and gain_db > policy.tolerance_db):
+    level = challenger.cost <= champion.cost * (1 + policy.control_share)
+    if less or (level and gain_db > policy.tolerance_db):
         return ""
-    at = f"{challenger.density:.1%} against {champion.density:.1%} density, {gain_db:+.2f} dB"
-    return f"the champion stays, a challenger has to be sparser or better ({at})"
+    at = f"{challenger.cost:.1%} against {champion.cost:.1%} {policy.words.noun}, {gain_db:+.2f} dB"
+    return f"the champion stays, a challenger has to be {policy.words.less} or better ({at})"
 
 
 def _rank(entry: Assessment) -> tuple[float, float, str]:
-    return entry.candidate.density, -entry.quality["psnr_db/mean"], entry.candidate.name
+    return entry.cost, -entry.quality["psnr_db/mean"], entry.candidate.name
 
 
 def _object(entry: Assessment, policy: PolicySection) -> str:
@@ -148,4 +188,4 @@ def _verb(word: str) -> str:
 
 
 def _percent(entry: Assessment) -> str:
-    return f"{100 * entry.candidate.density:.1f} %"
+    return f"{100 * entry.cost:.1f} %"

@@ -1,12 +1,13 @@
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pandas as pd
 import pytest
 
 from mirl.config import UserError
 from mirl.evaluation.collapse import Finding
-from mirl.evaluation.comparison import Assessment, Candidate, assess
+from mirl.evaluation.comparison import Assessment, Candidate, assess, compare
 from mirl.evaluation.scoring import METRICS
 from mirl.methods import role_of
 from mirl.promotion import Champion, Decision, PolicySection, decide
@@ -111,11 +112,11 @@ def test_a_ticket_has_to_beat_its_controls_unless_told_otherwise() -> None:
     ("champion", "ticket_name"),
     [
         (None, "a"),
-        (Champion(sha256="sha-a", density=0.3, psnr_db=27.04), "a"),
-        (Champion(sha256="old", density=0.4, psnr_db=27.0), "a"),
-        (Champion(sha256="old", density=0.3, psnr_db=26.9), "a"),
-        (Champion(sha256="old", density=0.3, psnr_db=26.95), None),
-        (Champion(sha256="old", density=0.2, psnr_db=20.0), None),
+        (Champion(sha256="sha-a", cost=0.3, psnr_db=27.04), "a"),
+        (Champion(sha256="old", cost=0.4, psnr_db=27.0), "a"),
+        (Champion(sha256="old", cost=0.3, psnr_db=26.9), "a"),
+        (Champion(sha256="old", cost=0.3, psnr_db=26.95), None),
+        (Champion(sha256="old", cost=0.2, psnr_db=20.0), None),
     ],
 )
 def test_the_champion_stays_unless_sparser_or_better(
@@ -124,6 +125,64 @@ def test_the_champion_stays_unless_sparser_or_better(
     found = decided(ticket("a", 0.3, 26.04), champion=champion)
     assert found.ticket == ticket_name
     assert ticket_name or "the champion stays" in found.reasons[0]
+
+
+BY_WORK = PolicySection(cost="work", max_work=0.6)
+
+
+def working(one: Candidate, **metrics: float) -> Candidate:
+    return replace(one, metrics={**one.metrics, **metrics})
+
+
+def test_by_work_the_ticket_that_does_least_is_promoted() -> None:
+    dense = working(DENSE, macs_g=4.0, macs_dense_g=4.0)
+    sparse = working(ticket("sparse", 0.2, 26.5), macs_g=2.2, macs_dense_g=4.0)
+    quick = working(ticket("quick", 0.9, 26.5), macs_g=2.0, macs_dense_g=4.0)
+    busy = working(ticket("busy", 0.1, 26.5), macs_g=2.6, macs_dense_g=4.0)
+    found = decided(sparse, quick, busy, parent=dense, policy=BY_WORK)
+    assert found.ticket == "quick"
+    assert found.reasons[0].startswith("quick is the one to promote: at 50.0 % work it wins against dense")
+    assert found.reasons[0].endswith("the cheapest of 2 admitted.")
+    said = "busy (65.0 % work): not admitted: wins, but its work 65.0 % is above the ceiling of 60 %."
+    assert found.reasons[-1] == said
+    assert decided(sparse, quick, busy, parent=dense).ticket == "busy"
+    measured = working(sparse, **{"work/share": 0.3})  # routed image by image
+    assert decided(measured, quick, busy, parent=dense, policy=BY_WORK).ticket == "sparse"
+    none = decided(busy, parent=dense, policy=BY_WORK)
+    assert "no ticket matches dense at work at most 60 %" in none.reasons[0]
+    assert list(compare(assess([dense, quick], BY_WORK), BY_WORK)["work/share"]) == [1.0, 0.5]
+    standing = Champion(sha256="old", cost=0.5, psnr_db=27.5)
+    stays = decided(quick, parent=dense, policy=BY_WORK, champion=standing)
+    assert "has to be cheaper or better (50.0% against 50.0% work" in stays.reasons[0]
+
+
+def test_by_work_a_control_stands_beside_a_ticket_that_does_as_much() -> None:
+    dense = working(DENSE, macs_g=4.0, macs_dense_g=4.0)
+    ours = working(ticket("a", 0.3, 26.2), macs_g=2.0, macs_dense_g=4.0)
+    control = working(ticket("r", 0.2, 26.3, method="random"), macs_g=2.0, macs_dense_g=4.0)
+    assert decided(ours, control, parent=dense).ticket == "a"
+    assert decided(ours, control, parent=dense, policy=BY_WORK).ticket is None
+
+
+def test_work_that_is_not_known_is_one_sentence() -> None:
+    with pytest.raises(UserError, match="`promote.cost` is work, but ticket `dense` does not say how many"):
+        decided(policy=BY_WORK)
+
+
+@pytest.mark.parametrize(
+    ("values", "sentence"),
+    [
+        (
+            {"max_work": 0.3},
+            "`max_work` counts for nothing while `cost` is weights; name `max_density` instead",
+        ),
+        ({"max_density": 0.3, "cost": "work"}, "`max_density` counts for nothing while `cost` is work"),
+        ({"cost": "joules"}, "`cost` is 'joules', but"),
+    ],
+)
+def test_a_ceiling_that_counts_for_nothing_is_refused(values: dict[str, object], sentence: str) -> None:
+    with pytest.raises(UserError, match=sentence):
+        PolicySection.read(values, "params.yaml")
 
 
 def test_deciding_changes_nothing() -> None:

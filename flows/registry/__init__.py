@@ -19,6 +19,7 @@ from flows.tracking.facts import read_facts, study_file
 from flows.tracking.importing import sync
 from flows.tracking.store import Store, plain_errors
 from mirl.config import UserError
+from mirl.evaluation.comparison import work_share
 from mirl.promotion import Champion, PolicySection, stays
 from mirl.study.workspace import Workspace, read_decision
 from mirl.terminal import printable
@@ -134,14 +135,20 @@ def download(address: str) -> Path:
 
 def _stays(root: Path, champion: ModelVersion, challenger: ModelVersion) -> str:
     """Why the champion stays, by the study's policy; empty where the challenger replaces it."""
-    standing, rival = Card.of(champion), Card.of(challenger)
-    if standing.dataset != rival.dataset or None in (standing.psnr_db, standing.density):
+    cards, policy = (Card.of(champion), Card.of(challenger)), _policy(root)
+    standing, rival = (_standing(card, policy) for card in cards)
+    on_same_data = cards[0].dataset == cards[1].dataset
+    if not on_same_data or standing is None or rival is None:
+        why = (
+            "its work is not known"
+            if on_same_data and policy.cost == "work"
+            else "it was measured on other data"
+        )
         return (
-            f"{title(champion)} stays the champion: it was measured on other data, its figures and those of "
+            f"{title(champion)} stays the champion: {why}, its figures and those of "
             f"{title(challenger)} do not compare; `python -m flows.registry promote --force` replaces it"
         )
-    policy = PolicySection.read(study_file(root).get("promote", {}), "params.yaml: promote")
-    reason = stays(_standing(standing), _standing(rival), policy)
+    reason = stays(standing, rival, policy)
     return (
         f"{title(champion)}: {reason}; `python -m flows.registry promote --force` replaces it"
         if reason
@@ -149,9 +156,16 @@ def _stays(root: Path, champion: ModelVersion, challenger: ModelVersion) -> str:
     )
 
 
-def _standing(card: Card) -> Champion:
-    assert card.density is not None and card.psnr_db is not None
-    return Champion(sha256=card.sha256, density=card.density, psnr_db=card.psnr_db)
+def _policy(root: Path) -> PolicySection:
+    return PolicySection.read(study_file(root).get("promote", {}), "params.yaml: promote")
+
+
+def _standing(card: Card, policy: PolicySection) -> Champion | None:
+    """What the policy asks of a version; None: its tags do not say."""
+    cost = card.density if policy.cost == "weights" else card.work
+    if cost is None or card.psnr_db is None:
+        return None
+    return Champion(sha256=card.sha256, cost=cost, psnr_db=card.psnr_db)
 
 
 def _card(root: Path, name: str, sha256: str) -> Card:
@@ -159,7 +173,8 @@ def _card(root: Path, name: str, sha256: str) -> Card:
     facts, study = read_facts(root, name), study_file(root)["study"]
     numbers = {"density": "density/prunable", "psnr_db": "psnr_db/mean"}
     known = {tag: float(facts.metrics[key]) for tag, key in numbers.items() if key in facts.metrics}
-    return Card(sha256=sha256, ticket=name, study=study, dataset=facts.dataset, **known)
+    work = work_share(facts.metrics) if _policy(root).cost == "work" else None
+    return Card(sha256=sha256, ticket=name, study=study, dataset=facts.dataset, work=work, **known)
 
 
 def _checked(ticket: Path, expected: str) -> str:

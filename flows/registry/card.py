@@ -20,6 +20,8 @@ class Card(BaseModel):
     """Of the prepared data that it was trained on."""
     density: float | None = None
     """Over prunable weights."""
+    work: float | None = None
+    """Share of the multiply-accumulates that run, where the study's policy ranks by it."""
     psnr_db: float | None = None
     """Mean under the policy's protocol."""
 

@@ -48,6 +48,28 @@ class Candidate:
         """Kept fraction of the prunable weights."""
         return self.metrics["density/prunable"]
 
+    def cost(self, rule: RuleSection) -> float:
+        """Share, in 0..1, that it has left of what the rule wants saved. Raises UserError if that is not known."""
+        share = self.density if rule.cost == "weights" else work_share(self.metrics)
+        if share is None:
+            raise UserError(
+                f"`promote.cost` is work, but ticket `{self.name}` does not say how many multiply-accumulates run; "
+                "train it anew, or let the cost be weights"
+            )
+        return share
+
+
+def work_share(metrics: Mapping[str, float]) -> float | None:
+    """Share of the dense network's multiply-accumulates that really run; None: the metrics do not say.
+
+    `work/share` is measured where it depends on the image; else it follows from the mask.
+    """
+    if "work/share" in metrics:
+        return metrics["work/share"]
+    if "macs_g" in metrics and "macs_dense_g" in metrics:
+        return metrics["macs_g"] / metrics["macs_dense_g"]
+    return None
+
 
 @dataclass(frozen=True, kw_only=True)
 class Assessment:
@@ -61,6 +83,8 @@ class Assessment:
     difference: Difference
     """To the references of those tasks."""
     verdict: Verdict
+    cost: float
+    """Share that it has left of what the rule wants saved."""
     controls: Mapping[str, bool]
     """Name of each control that stands beside it -> whether it holds its ground, see `_holds`."""
     search: Mapping[str, float]
@@ -88,10 +112,14 @@ def assess(candidates: Sequence[Candidate], rule: RuleSection) -> list[Assessmen
     return [_assess_one(candidate, study, rule, costs[candidate.name]) for candidate in candidates]
 
 
-def compare(assessments: Sequence[Assessment]) -> pd.DataFrame:
+def compare(assessments: Sequence[Assessment], rule: RuleSection) -> pd.DataFrame:
     """The table of a study, one row a ticket, in the order given."""
-    with_tasks = any(entry.partial for entry in assessments)
-    return pd.DataFrame([_row(entry, with_tasks) for entry in assessments])
+    table = pd.DataFrame([_row(entry) for entry in assessments])
+    if not any(entry.partial for entry in assessments):
+        del table["tasks"]
+    if rule.cost == "work":
+        table["work/share"] = [entry.cost for entry in assessments]
+    return table
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,6 +166,7 @@ def _assess_one(
         partial=partial,
         difference=found,
         verdict=word,
+        cost=candidate.cost(rule),
         controls={name: holds for name, holds in held.items() if holds is not None},
         search=search,
     )
@@ -146,7 +175,7 @@ def _assess_one(
 def _holds(
     ticket: Candidate, control: Candidate, beside: Sequence[Candidate], rule: RuleSection
 ) -> bool | None:
-    """Whether a ticket beats a control of its density, or matches one of a reference's that was trained no longer.
+    """Whether a ticket beats a control of its cost, or matches one of a reference's that was trained no longer.
 
     The second is the reference trained on: a ticket whose weights were not rewound has had more training than the
     reference, which alone may be why it is better. `beside`: the references of its tasks. None: the control does not stand
@@ -154,10 +183,10 @@ def _holds(
     """
     if not set(scored_tasks(ticket.scores, rule.protocol)) & set(scored_tasks(control.scores, rule.protocol)):
         return None
-    if _same_density(ticket, control, rule):
+    if _same_cost(ticket, control, rule):
         return _low_db(ticket, control, rule) > 0
     no_longer = control.metrics.get("weight_steps", math.inf) <= ticket.metrics.get("weight_steps", 0)
-    if no_longer and any(_same_density(reference, control, rule) for reference in beside):
+    if no_longer and any(_same_cost(reference, control, rule) for reference in beside):
         return _low_db(ticket, control, rule) >= -rule.tolerance_db
     return None
 
@@ -175,11 +204,12 @@ def _difference(ticket: Candidate, other: tuple[str, pd.DataFrame], rule: RuleSe
         raise UserError(f"ticket `{ticket.name}` does not compare with {name}: {error}") from None
 
 
-def _same_density(ticket: Candidate, control: Candidate, rule: RuleSection) -> bool:
-    return abs(ticket.density - control.density) <= rule.control_share * ticket.density
+def _same_cost(ticket: Candidate, control: Candidate, rule: RuleSection) -> bool:
+    own = ticket.cost(rule)
+    return abs(own - control.cost(rule)) <= rule.control_share * own
 
 
-def _row(entry: Assessment, with_tasks: bool) -> dict[str, object]:
+def _row(entry: Assessment) -> dict[str, object]:
     candidate = entry.candidate
     row: dict[str, object] = {
         "name": candidate.name,
@@ -196,7 +226,7 @@ def _row(entry: Assessment, with_tasks: bool) -> dict[str, object]:
     row |= {f"difference_db/{task}": interval.mean_db for task, interval in entry.difference.tasks.items()}
     beats = entry.beats_controls
     row["beats_controls"] = "" if beats is None else ("yes" if beats else "no")
-    row |= {"tasks": " ".join(entry.tasks)} if with_tasks else {}
+    row["tasks"] = " ".join(entry.tasks)
     row |= dict(candidate.metrics) | dict(entry.search) | dict(entry.quality)
     row["collapse"] = "; ".join(f"{f.kind}: {f.layer}" for f in candidate.findings)
     row["device"] = candidate.device

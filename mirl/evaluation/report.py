@@ -30,7 +30,7 @@ def write_report(
     `decision` is plain: ticket (name or None), reasons, sha256. Writes index.html, comparison.csv,
     comparison.parquet, decision.json and plots/<arm>.csv; the same input makes the same bytes.
     """
-    table = compare(assessments)
+    table = compare(assessments, rule)
     table.to_csv(folder / "comparison.csv", index=False, lineterminator="\n")
     table.to_parquet(folder / "comparison.parquet", index=False)
     (folder / "decision.json").write_text(json.dumps(decision, indent=2, ensure_ascii=False) + "\n")

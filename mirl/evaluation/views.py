@@ -77,6 +77,11 @@ def headline(
             f"{100 * chosen.candidate.density:.1f} %",
             f"{100 * metrics['density/all']:.1f} % of all parameters",
         ),
+        *(
+            [("work", f"{100 * chosen.cost:.1f} %", "of the multiply-accumulates")]
+            if rule.cost == "work"
+            else []
+        ),
         ("PSNR", f"{chosen.quality['psnr_db/mean']:.2f} dB", f"{quality} to {reference}"),
         ("SSIM", f"{chosen.quality['ssim/mean']:.4f}", f"{ssim:.4f} {reference}"),
     ]

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -32,8 +32,10 @@ class RuleSection(Section):
     """Share of the bootstrap's differences between the bounds."""
     resamples: int = Field(default=2000, ge=100)
     seed: int = Field(default=0, ge=0)
+    cost: Literal["weights", "work"] = "weights"
+    """What a ticket is to save: stored weights, by its density, or the multiply-accumulates that really run."""
     control_share: float = Field(default=0.005, ge=0, lt=1)
-    """A control stands beside a ticket when their densities differ by at most this share."""
+    """A control stands beside a ticket when their costs differ by at most this share."""
 
     @model_validator(mode="before")
     @classmethod

@@ -35,13 +35,19 @@ def _candidate(files: Workspace, params: Params, name: str) -> Candidate:
         parent=params.rounds[name].after,
         sha256=ticket.sha256,
         device=machine_words(folder).get("device", ""),
-        metrics=read_json(folder / "metrics.json"),
+        metrics=read_json(folder / "metrics.json") | _measured(scores),
         scores=pd.read_parquet(scores / "scores.parquet"),
         findings=[Finding(**plain) for plain in read_json(scores / "findings.json")],
         layer_density=ticket.mask.layer_density(),
         history=pd.read_parquet(folder / "history.parquet"),
         pictures=read_pictures(scores / "pictures"),
     )
+
+
+def _measured(scores: Path) -> dict[str, float]:
+    """What the evaluation measured of the ticket's cost: its work, where that depends on the image."""
+    found: dict[str, float] = read_json(scores / "metrics.json")
+    return {key: found[key] for key in ("work/share",) if key in found}
 
 
 def machine_words(ticket: Path) -> dict[str, str]:

@@ -11,7 +11,7 @@ RULE = RuleSection()
 
 
 def test_one_row_a_ticket_with_the_names_that_tracking_knows(study: list[Candidate]) -> None:
-    table = compare(assess(study, RULE)).set_index("name")
+    table = compare(assess(study, RULE), RULE).set_index("name")
     assert list(table.index) == [candidate.name for candidate in study]
     known = {"density/prunable", "density/all", "params/kept", "macs_g", "ticket_mb", "train_seconds"}
     known |= {

@@ -64,10 +64,10 @@ def test_a_partial_ticket_is_shown_and_never_promoted(mixed: list[Candidate]) ->
     assert decision.ticket == "whole"
     said = "two (20.0 %): not admitted: is partial, serves only dehaze, derain, where it wins"
     assert any(reason.startswith(said) for reason in decision.reasons)
-    table = compare(assessments).set_index("name")
+    table = compare(assessments, POLICY).set_index("name")
     assert table.loc["two", "tasks"] == "dehaze derain" and table.loc["two", "verdict"] == "partial"
     assert pd.isna(table.loc["two", "psnr_db/denoise_15"]) and table.loc["two", "psnr_db/derain"] > 0
-    assert "tasks" not in compare(assess([mixed[0], mixed[2]], POLICY))
+    assert "tasks" not in compare(assess([mixed[0], mixed[2]], POLICY), POLICY)
     alone = decide(assess([mixed[0], mixed[3]], POLICY), None, POLICY)
     assert alone.ticket is None and "(of 1: 1 partial)" in alone.reasons[0]
 
@@ -93,6 +93,16 @@ def test_the_whole_report_is_written(
         assert views.image_counts(assessments, policy) == dict.fromkeys(views.tasks(assessments), 12)
 
 
+def test_by_work_the_page_and_the_table_say_the_work(mixed: list[Candidate], tmp_path: Path) -> None:
+    policy = PolicySection(cost="work")
+    assessments = assess(mixed, policy)
+    decision = decide(assessments, None, policy)
+    write_report(tmp_path, assessments, decision.plain(), policy, "demo")
+    text = (tmp_path / "index.html").read_text()
+    assert "<th>work</th>" in text and "<dt>work</dt><dd><b>40.0 %</b>" in text and "Work, by which" in text
+    assert pd.read_csv(tmp_path / "comparison.csv")["work/share"][2] == pytest.approx(0.4)
+
+
 def test_nothing_but_partial_tickets_is_a_study_too(mixed: list[Candidate], tmp_path: Path) -> None:
     policy = PolicySection(reference=OWN)
     parts = [replace(mixed[0], scores=only(mixed[0].scores, *NOISE)), mixed[1], mixed[3]]
@@ -113,7 +123,7 @@ def test_each_task_can_have_a_reference_of_its_own(mixed: list[Candidate]) -> No
     decision = decide(list(found.values()), None, policy)
     assert "wins against the reference" in decision.reasons[0]
     one = dict.fromkeys(OWN, "dense")
-    same = [compare(assess(mixed, rule)) for rule in (RuleSection(), RuleSection(reference=one))]
+    same = [compare(assess(mixed, rule), rule) for rule in (RuleSection(), RuleSection(reference=one))]
     pd.testing.assert_frame_equal(*same)
 
 

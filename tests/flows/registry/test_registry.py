@@ -2,12 +2,14 @@
 
 import base64
 import io
+import json
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from mlflow.pyfunc import load_model
 from PIL import Image
 
@@ -76,6 +78,27 @@ def test_a_champion_that_is_sparser_stays_unless_forced(root: Path, decided: Cal
     assert alias(root, "champion") == "1"
     assert registry.promote(root, scored, force=True).version == "2"
     assert alias(root, "champion") == "2"
+
+
+def test_by_work_a_champion_that_does_less_stays_though_it_is_denser(
+    root: Path, decided: Callable[..., None]
+) -> None:
+    def decided_with(seed: int, macs_g: float) -> None:
+        decided(seed)
+        path = root / "tickets" / "global-r1" / "metrics.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"macs_g": macs_g, "macs_dense_g": 1.0}))
+
+    decided(3)
+    registry.promote(root, scored)  # by weights: its tags do not say its work
+    params = yaml.safe_load((root / "params.yaml").read_text()) | {"promote": {"cost": "work"}}
+    (root / "params.yaml").write_text(yaml.safe_dump(params))
+    decided_with(1, 0.4)
+    assert "stays the champion: its work is not known" in registry.promote(root, scored).said
+    assert registry.promote(root, scored, force=True).version == "2"
+    decided_with(2, 0.5)
+    assert "cheaper or better (50.0% against 40.0% work" in registry.promote(root, scored).said
+    decided_with(0, 0.3)
+    assert registry.promote(root, scored).version == "4"
 
 
 def test_a_champion_of_other_data_stays_unless_forced(root: Path, decided: Callable[..., None]) -> None:
