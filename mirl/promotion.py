@@ -6,7 +6,7 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
-from mirl.evaluation.comparison import Assessment
+from mirl.evaluation.comparison import Assessment, Ground
 from mirl.evaluation.winning import RuleSection
 from mirl.methods import with_role
 
@@ -19,7 +19,7 @@ class PolicySection(RuleSection):
     max_work: float = Field(default=0.5, gt=0, le=1)
     """Ceiling of the share of the multiply-accumulates; the cost is work."""
     beat_controls: bool = True
-    """Whether a ticket must also hold its ground against every control that stands beside it."""
+    """Whether a ticket must also hold its ground against every control that stands, or may stand, beside it."""
 
     @model_validator(mode="after")
     def _one_ceiling(self) -> Self:
@@ -127,9 +127,17 @@ def _objection(entry: Assessment, policy: PolicySection) -> str:
     if entry.cost > policy.ceiling:
         ceiling = f"{100 * policy.ceiling:g} %"
         return f"{word}, but its {policy.words.noun} {_percent(entry)} is above the ceiling of {ceiling}"
-    if policy.beat_controls and entry.beats_controls is False:
-        better = ", ".join(name for name, holds in entry.controls.items() if not holds)
-        return f"{word}, but does not hold its ground against {better}"
+    return f"{word}, but {lost}" if policy.beat_controls and (lost := _lost_ground(entry)) else ""
+
+
+def _lost_ground(entry: Assessment) -> str:
+    """What is wrong beside its controls; empty: nothing is."""
+    names = ", ".join(name for name, ground in entry.controls.items() if ground is entry.beats_controls)
+    if entry.beats_controls is Ground.LOST:
+        return f"does not hold its ground against {names}"
+    if entry.beats_controls is Ground.UNKNOWN:
+        whose = "its weights were" if entry.candidate.weight_steps is None else f"the weights of {names} were"
+        return f"how long {whose} trained is not known, so it may have to match {names}, which it does not"
     return ""
 
 

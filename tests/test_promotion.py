@@ -108,6 +108,22 @@ def test_a_ticket_has_to_beat_its_controls_unless_told_otherwise() -> None:
     assert decided(*study, policy=PolicySection(beat_controls=False)).ticket == "a"
 
 
+def test_a_ticket_is_not_admitted_while_it_is_not_known_whether_it_has_to_match_a_control() -> None:
+    """The control would have been skipped when the metrics that should tell it were lost."""
+    longer, ours = ticket("longer", 1.0, 26.5, method="replay"), ticket("a", 0.3, 26.2)
+    known = {"longer": replace(longer, weight_steps=300), "a": replace(ours, weight_steps=200)}
+    assert decided(*known.values()).ticket == "a"  # the control was trained for longer
+    found = decided(longer, known["a"])
+    assert found.ticket is None and found.reasons[-1] == (
+        "a (30.0 %): not admitted: wins, but how long the weights of longer were trained is not known, so it may have to "
+        "match longer, which it does not."
+    )
+    found = decided(known["longer"], ours)
+    assert "wins, but how long its weights were trained is not known" in found.reasons[-1]
+    assert decided(longer, ours, policy=PolicySection(beat_controls=False)).ticket == "a"
+    assert decided(longer, ticket("b", 0.3, 26.45)).ticket == "b"  # it matches the control anyway
+
+
 @pytest.mark.parametrize(
     ("champion", "ticket_name"),
     [

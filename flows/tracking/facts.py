@@ -151,7 +151,10 @@ def _judgement(files: Workspace, name: str) -> dict[str, str]:
         rows = pd.read_parquet(table, columns=["name", "verdict", "beats_controls"]).set_index("name")
         if name in rows.index:
             verdict, beats = (str(rows.loc[name, column]) for column in ("verdict", "beats_controls"))
-            tags |= {"verdict": verdict, "winning": "yes" if verdict == "wins" and beats != "no" else "no"}
+            tags |= {
+                "verdict": verdict,
+                "winning": "yes" if verdict == "wins" and beats not in ("no", "unknown") else "no",
+            }
     return tags
 
 

@@ -1,8 +1,8 @@
 """Every ticket of a study beside its dense parent and its controls."""
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Self
 
 import pandas as pd
@@ -36,6 +36,8 @@ class Candidate:
     """Of the ticket's metrics.json: density/prunable, density/all, params/kept, macs_g, ticket_mb ..."""
     scores: pd.DataFrame
     """The table of `score`."""
+    weight_steps: int | None = None
+    """Optimiser steps that its weights have gone through since their initialisation; None: it is not known."""
     findings: Sequence[Finding] = ()
     layer_density: Mapping[str, float] = field(default_factory=dict)
     """Kept fraction of each prunable parameter."""
@@ -71,6 +73,15 @@ def work_share(metrics: Mapping[str, float]) -> float | None:
     return None
 
 
+class Ground(StrEnum):
+    """What a ticket does beside a control."""
+
+    HELD = "yes"
+    LOST = "no"
+    UNKNOWN = "unknown"
+    """It would lose its ground, if it has to hold it: how long one of the two was trained is not known."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Assessment:
     """A ticket and what the winning rule says of it."""
@@ -85,15 +96,18 @@ class Assessment:
     verdict: Verdict
     cost: float
     """Share that it has left of what the rule wants saved."""
-    controls: Mapping[str, bool]
-    """Name of each control that stands beside it -> whether it holds its ground, see `_holds`."""
+    controls: Mapping[str, Ground]
+    """Name of each control that stands beside it, or may -> whether it holds its ground, see `_ground`."""
     search: Mapping[str, float]
     """What the whole search up to it has cost, see `search_costs`."""
 
     @property
-    def beats_controls(self) -> bool | None:
-        """Whether it holds its ground against every control; None where none stands beside it."""
-        return all(self.controls.values()) if self.controls else None
+    def beats_controls(self) -> Ground | None:
+        """Whether it holds its ground against every control; None: none stands beside it."""
+        found = self.controls.values()
+        return next(
+            (ground for ground in (Ground.LOST, Ground.UNKNOWN, Ground.HELD) if ground in found), None
+        )
 
     @property
     def tasks(self) -> list[str]:
@@ -159,7 +173,7 @@ def _assess_one(
         word = verdict(found, candidate.findings, [f for c in beside for f in c.findings], rule)
         word = narrowed(word, list(found.tasks)) if partial else word
     stands_alone = candidate.role == "control" or is_reference
-    held = {} if stands_alone else {c.name: _holds(candidate, c, beside, rule) for c in study.controls}
+    grounds = {} if stands_alone else {c.name: _ground(candidate, c, beside, rule) for c in study.controls}
     return Assessment(
         candidate=candidate,
         quality=summary(candidate.scores, rule.protocol),
@@ -167,28 +181,33 @@ def _assess_one(
         difference=found,
         verdict=word,
         cost=candidate.cost(rule),
-        controls={name: holds for name, holds in held.items() if holds is not None},
+        controls={name: ground for name, ground in grounds.items() if ground is not None},
         search=search,
     )
 
 
-def _holds(
+def _ground(
     ticket: Candidate, control: Candidate, beside: Sequence[Candidate], rule: RuleSection
-) -> bool | None:
+) -> Ground | None:
     """Whether a ticket beats a control of its cost, or matches one of a reference's that was trained no longer.
 
     The second is the reference trained on: a ticket whose weights were not rewound has had more training than the
-    reference, which alone may be why it is better. `beside`: the references of its tasks. None: the control does not stand
-    beside the ticket, or serves no task that it serves.
+    reference, which alone may be why it is better. A ticket that matches it holds its ground, however long either was
+    trained. `beside`: the references of its tasks. None: the control does not stand beside the ticket, or serves no task
+    that it serves.
     """
     if not set(scored_tasks(ticket.scores, rule.protocol)) & set(scored_tasks(control.scores, rule.protocol)):
         return None
     if _same_cost(ticket, control, rule):
-        return _low_db(ticket, control, rule) > 0
-    no_longer = control.metrics.get("weight_steps", math.inf) <= ticket.metrics.get("weight_steps", 0)
-    if no_longer and any(_same_cost(reference, control, rule) for reference in beside):
-        return _low_db(ticket, control, rule) >= -rule.tolerance_db
-    return None
+        return Ground.HELD if _low_db(ticket, control, rule) > 0 else Ground.LOST
+    if not any(_same_cost(reference, control, rule) for reference in beside):
+        return None
+    matches = _low_db(ticket, control, rule) >= -rule.tolerance_db
+    if ticket.weight_steps is None or control.weight_steps is None:
+        return Ground.HELD if matches else Ground.UNKNOWN
+    if control.weight_steps > ticket.weight_steps:
+        return None
+    return Ground.HELD if matches else Ground.LOST
 
 
 def _low_db(ticket: Candidate, control: Candidate, rule: RuleSection) -> float:
@@ -225,7 +244,7 @@ def _row(entry: Assessment) -> dict[str, object]:
     }
     row |= {f"difference_db/{task}": interval.mean_db for task, interval in entry.difference.tasks.items()}
     beats = entry.beats_controls
-    row["beats_controls"] = "" if beats is None else ("yes" if beats else "no")
+    row["beats_controls"] = "" if beats is None else beats.value
     row["tasks"] = " ".join(entry.tasks)
     row |= dict(candidate.metrics) | dict(entry.search) | dict(entry.quality)
     row["collapse"] = "; ".join(f"{f.kind}: {f.layer}" for f in candidate.findings)

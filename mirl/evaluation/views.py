@@ -94,14 +94,13 @@ def headline(
 def rows(assessments: Sequence[Assessment], rule: RuleSection) -> list[dict[str, Any]]:
     """The lines of the table."""
     colours = {arm.name: arm for arm in arms(assessments, rule)}
-    beats = {None: "", True: "yes", False: "no"}
     best = max((e.quality["psnr_db/mean"] for e in assessments if not e.partial), default=None)
     return [
         {
             "entry": entry,
             "arm": colours.get(entry.candidate.arm),
             "bar": interval_bar(entry.difference.mean) if entry.verdict.word != "reference" else None,
-            "beats": beats[entry.beats_controls],
+            "beats": entry.beats_controls,
             "best": not entry.partial and entry.quality["psnr_db/mean"] == best,
             "tone": "reference" if entry.verdict.word == "partial" else entry.verdict.word,
             "notes": [", ".join(entry.tasks)] if entry.partial else [],

@@ -102,6 +102,10 @@ class Replay(Method):
     role: ClassVar[Role] = "control"
     arm: ReplayArm
 
+    @property
+    def continues(self) -> bool:
+        return True
+
     def plan(self, parent: Parent, initialise: Initialise) -> Plan:
         return continued(parent, parent.mask)
 

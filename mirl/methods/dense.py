@@ -20,6 +20,10 @@ class Dense(Method):
     role: ClassVar[Role] = "reference"
     arm: DenseArm
 
+    @property
+    def continues(self) -> bool:
+        return True
+
     def plan(self, parent: Parent, initialise: Initialise) -> Plan:
         if parent.mask.kept < parent.mask.total:
             raise UserError(

@@ -90,6 +90,11 @@ class Method(Protocol):
 
     def __init__(self, arm: Any) -> None: ...
 
+    @property
+    def continues(self) -> bool:
+        """Whether a round's weights go on from the parent's, and have been trained for as long and a round more."""
+        return False
+
     def plan(self, parent: Parent, initialise: Initialise) -> Plan:
         """The round after `parent`. Raises UserError if the settings ask for what this parent cannot give."""
         ...

@@ -110,10 +110,14 @@ class Rewind(Method):
     role: ClassVar[Role] = "candidate"
     arm: RewindArm
 
+    @property
+    def continues(self) -> bool:
+        return self.arm.rewind == "learning_rate"
+
     def plan(self, parent: Parent, initialise: Initialise) -> Plan:
         is_last = self._keep(parent.mask) == self._least(parent.mask)
         mask = self._cut(parent.state, parent.origin, parent.mask)
-        if self.arm.rewind == "learning_rate":
+        if self.continues:
             plan = continued(parent, mask)
         else:
             plan = rewound(parent, mask)

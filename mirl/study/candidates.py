@@ -1,5 +1,6 @@
 """What the files of a study say of each ticket, as the comparison wants it."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,22 +12,26 @@ from mirl.evaluation.collapse import Finding
 from mirl.evaluation.comparison import Candidate
 from mirl.evaluation.scoring import ExamplePicture
 from mirl.methods import role_of
+from mirl.study.lineages import weight_steps
 from mirl.study.params import Params
 from mirl.study.workspace import Workspace, read_json
 from mirl.tickets import reading
+from mirl.tickets.lineage import Lineage
 
 PARTS = ("input", "output", "clean")
 
 
 def read_candidates(files: Workspace, params: Params) -> list[Candidate]:
-    """One for each round of the study, in its order; UserError where a file is missing."""
-    return [_candidate(files, params, name) for name in params.rounds]
+    """One for each round of the study, in its order; Raises UserError if a file is missing."""
+    found = [_candidate(files, params, name) for name in params.rounds]
+    steps = weight_steps({candidate.sha256: lineage for candidate, lineage in found})
+    return [replace(candidate, weight_steps=steps[candidate.sha256]) for candidate, _ in found]
 
 
-def _candidate(files: Workspace, params: Params, name: str) -> Candidate:
+def _candidate(files: Workspace, params: Params, name: str) -> tuple[Candidate, Lineage]:
     folder, scores = files.ticket(name), files.scores(name)
     ticket = reading.read(folder / "ticket.safetensors")
-    return Candidate(
+    candidate = Candidate(
         name=name,
         arm=params.rounds[name].arm,
         method=ticket.lineage.method,
@@ -42,6 +47,7 @@ def _candidate(files: Workspace, params: Params, name: str) -> Candidate:
         history=pd.read_parquet(folder / "history.parquet"),
         pictures=read_pictures(scores / "pictures"),
     )
+    return candidate, ticket.lineage
 
 
 def _measured(scores: Path) -> dict[str, float]:

@@ -1,10 +1,11 @@
 from collections.abc import Callable
+from dataclasses import replace
 
 import pandas as pd
 import pytest
 
 from mirl.config import UserError
-from mirl.evaluation.comparison import Candidate, assess, compare
+from mirl.evaluation.comparison import Candidate, Ground, assess, compare
 from mirl.evaluation.winning import RuleSection
 
 RULE = RuleSection()
@@ -30,17 +31,21 @@ def test_one_row_a_ticket_with_the_names_that_tracking_knows(study: list[Candida
 
 def test_a_ticket_stands_beside_the_controls_of_its_density(study: list[Candidate]) -> None:
     beats = {entry.candidate.name: entry.beats_controls for entry in assess(study, RULE)}
-    assert beats["global-r2"] is True
-    assert beats["layerwise-r2"] is False  # one-shot pruning is as good there
+    assert beats["global-r2"] is Ground.HELD
+    assert beats["layerwise-r2"] is Ground.LOST  # one-shot pruning is as good there
     assert beats["global-r1"] is None  # no control at 70 %
     assert beats["random-49"] is None and beats["oneshot-49"] is None  # a control has none
 
 
 @pytest.mark.parametrize(
-    ("density", "beats"), [(0.4019, True), (0.4021, None), (0.3981, True), (0.3979, None)]
+    ("density", "beats"),
+    [(0.4019, Ground.HELD), (0.4021, None), (0.3981, Ground.HELD), (0.3979, None)],
 )
 def test_the_same_density_means_within_half_a_percent(
-    ticket: Callable[..., Candidate], scores: Callable[..., pd.DataFrame], density: float, beats: bool | None
+    ticket: Callable[..., Candidate],
+    scores: Callable[..., pd.DataFrame],
+    density: float,
+    beats: Ground | None,
 ) -> None:
     dense = ticket("dense", "dense", "dense", 0, 1.0, scores(6.0))
     ours = ticket("a", "a", "imp", 1, 0.4, scores(6.0, 0.3))
@@ -51,11 +56,12 @@ def test_the_same_density_means_within_half_a_percent(
 @pytest.mark.parametrize(
     ("gain_db", "longer_steps", "ticket_steps", "beats"),
     [
-        (0.25, 300, 300, True),  # 0.05 dB below is a match
-        (0.1, 300, 300, False),
+        (0.25, 300, 300, Ground.HELD),  # 0.05 dB below is a match
+        (0.1, 300, 300, Ground.LOST),
         (0.1, 301, 300, None),  # it was trained for longer than the ticket
-        (0.1, 300, None, None),
-        (0.1, None, 300, None),
+        (0.1, 300, None, Ground.UNKNOWN),
+        (0.1, None, 300, Ground.UNKNOWN),
+        (0.25, None, None, Ground.HELD),  # a match whichever was trained for longer
     ],
 )
 def test_a_ticket_that_was_trained_on_has_to_match_the_reference_trained_on(
@@ -64,16 +70,40 @@ def test_a_ticket_that_was_trained_on_has_to_match_the_reference_trained_on(
     gain_db: float,
     longer_steps: int | None,
     ticket_steps: int | None,
-    beats: bool | None,
+    beats: Ground | None,
 ) -> None:
     dense = ticket("dense", "dense", "dense", 0, 1.0, scores(6.0))
     longer = ticket("longer", "longer", "replay", 1, 1.0, scores(6.0, 0.3))
     ours = ticket("a", "a", "imp", 1, 0.4, scores(6.0, gain_db))
-    for one, steps in ((longer, longer_steps), (ours, ticket_steps)):
-        one.metrics.update({} if steps is None else {"weight_steps": steps})  # type: ignore[attr-defined]
-    assessment = assess([dense, longer, ours], RULE)[2]
+    known = [replace(longer, weight_steps=longer_steps), replace(ours, weight_steps=ticket_steps)]
+    assessment = assess([dense, *known], RULE)[2]
     assert assessment.verdict.word == "wins" and assessment.beats_controls is beats
     assert assessment.controls == ({} if beats is None else {"longer": beats})
+
+
+def test_a_control_that_a_ticket_loses_to_counts_before_one_of_which_it_is_not_known(
+    ticket: Callable[..., Candidate], scores: Callable[..., pd.DataFrame]
+) -> None:
+    dense = ticket("dense", "dense", "dense", 0, 1.0, scores(6.0))
+    longer = ticket("longer", "longer", "replay", 1, 1.0, scores(6.0, 0.9))
+    chance = ticket("r", "r", "random", 1, 0.4, scores(6.0, 0.9))
+    ours = ticket("a", "a", "imp", 1, 0.4, scores(6.0, 0.3))
+    found = assess([dense, longer, chance, ours], RULE)[3]
+    assert found.controls == {"longer": Ground.UNKNOWN, "r": Ground.LOST}
+    assert found.beats_controls is Ground.LOST
+    table = compare(assess([dense, longer, ours], RULE), RULE).set_index("name")
+    assert table.loc["a", "beats_controls"] == "unknown" and table.loc["dense", "beats_controls"] == ""
+
+
+def test_what_the_metrics_say_of_the_training_is_not_believed(
+    ticket: Callable[..., Candidate], scores: Callable[..., pd.DataFrame]
+) -> None:
+    dense = ticket("dense", "dense", "dense", 0, 1.0, scores(6.0))
+    longer = replace(ticket("longer", "longer", "replay", 1, 1.0, scores(6.0, 0.9)), weight_steps=300)
+    ours = replace(ticket("a", "a", "imp", 1, 0.4, scores(6.0, 0.3)), weight_steps=300)
+    for steps in (0, 9000):
+        told = [replace(one, metrics={**one.metrics, "weight_steps": steps}) for one in (longer, ours)]
+        assert assess([dense, *told], RULE)[2].beats_controls is Ground.LOST
 
 
 def test_the_reference_has_no_controls_though_one_may_keep_as_much(

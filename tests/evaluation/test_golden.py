@@ -35,7 +35,7 @@ def trained_on() -> list[Candidate]:
 
 def _trained(entry: Candidate) -> Candidate:
     steps = 2000 * (1 + entry.round) if entry.arm in ("layerwise", "longer") else 2000
-    return replace(entry, metrics={**entry.metrics, "weight_steps": steps})
+    return replace(entry, metrics={**entry.metrics, "weight_steps": steps}, weight_steps=steps)
 
 
 def rounded(path: Path) -> str:

@@ -10,6 +10,7 @@ from mirl.evaluation.comparison import Assessment, Candidate, assess
 from mirl.evaluation.report import curves, write_report
 from mirl.evaluation.views import interval_bar
 from mirl.evaluation.winning import Interval, RuleSection
+from tests.evaluation.conftest import made_up_scores, made_up_ticket
 
 RULE = RuleSection()
 WON = {"ticket": "layerwise-r5", "reasons": ["layerwise-r5 is promoted.", "dense: no <b>"], "sha256": "ab"}
@@ -96,6 +97,14 @@ def test_the_page_shows_what_the_search_has_cost_and_energy_only_where_a_machine
         and "<td>6,875</td>" in text
         and text.count("<td>–</td>") >= 1
     )
+
+
+def test_the_page_says_where_it_is_not_known_whether_a_ticket_beats_its_controls(
+    made_up: list[Candidate], tmp_path: Path
+) -> None:
+    longer = made_up_ticket("longer", "longer", "replay", 1, 1.0, made_up_scores(6.0, 0.9))
+    write_report(tmp_path, assess([*made_up[:2], longer], RULE), NOBODY, RULE, "demo")
+    assert "<td>unknown</td>" in (tmp_path / "index.html").read_text()
 
 
 def test_drawings_take_the_colours_of_the_page(page: str) -> None:

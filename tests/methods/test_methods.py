@@ -115,6 +115,26 @@ def test_a_weight_that_grew_back_is_our_mistake(
         planner(arm).absorb(plan, incomplete, initialise(0), 0)
 
 
+@pytest.mark.parametrize(
+    "values",
+    [{"method": name, **ARMS[name]} for name in ARMS]
+    + [{"method": "imp"}, {"method": "imp", "schedule": "authors", "rewind": "learning_rate"}],
+    ids=str,
+)
+def test_weights_go_on_from_the_parents_where_the_method_says_so(
+    values: dict[str, object], make_parent: Make, initialise: Initialise
+) -> None:
+    parent = make_parent(PARENT_DENSITY.get(str(values["method"]), 0.5))
+    method = planner(TypeAdapter(Arm).validate_python(values))
+    plan = method.plan(parent, initialise)
+    same = all(
+        torch.equal(t[plan.mask[n]], parent.state[n][plan.mask[n]])
+        for n, t in plan.state.items()
+        if n in plan.mask
+    )
+    assert method.continues == same
+
+
 def test_every_method_says_its_role() -> None:
     assert all(name in with_role(role_of(name)) and role_of(name) in get_args(Role) for name in METHODS)
     assert with_role("reference") == ["dense"] and with_role("candidate") == ["imp"]
