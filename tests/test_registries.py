@@ -23,7 +23,10 @@ OTHER_MEANINGS = {
     ("mirl/command/main.py", "jpeg"): "a file format of --format",
     ("mirl/data/rain.py", "dense"): "a kind of rain",
     ("mirl/evaluation/cards.py", "dense"): "the place in the page's pictures that the reference's has",
-    ("mirl/evaluation/winning.py", "dense"): "the default of `promote.reference`, which is the name of a round",
+    (
+        "mirl/evaluation/winning.py",
+        "dense",
+    ): "the default of `promote.reference`, which is the name of a round",
 }
 """(file, word) -> what it means there."""
 
@@ -58,7 +61,7 @@ def test_no_key_of_a_registry_stands_outside_of_its_package() -> None:
         ("match method:\n    case 'dense': pass", ["dense"]),
         ("f'{x}derain'", ["derain"]),
         ("METHODS['random']", ["random"]),
-        ("'a dense arm'", ["a dense arm"]),
+        ("said = 'a dense arm'", ["a dense arm"]),
         ('"""derain"""\nclass A:\n    """derain"""\n    x: int\n    """derain"""\n', []),
         ("imp = 3", []),
     ],
