@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -189,7 +190,9 @@ def _beside(images: list[np.ndarray]) -> np.ndarray:
 
 
 def _numbers_of(path: Path) -> dict[str, float]:
-    return _leaves(read_json(path)) if path.exists() else {}
+    """Every number of a file of metrics; the mean over no image is none."""
+    found = _leaves(read_json(path)) if path.exists() else {}
+    return {key: value for key, value in found.items() if math.isfinite(value)}
 
 
 def _leaves(values: dict[str, Any], prefix: str = "") -> dict[str, float]:

@@ -38,6 +38,8 @@ class Candidate:
     """The table of `score`."""
     weight_steps: int | None = None
     """Optimiser steps that its weights have gone through since their initialisation; None: it is not known."""
+    told: bool = False
+    """Whether it is told which task an image has; the others restore blindly."""
     findings: Sequence[Finding] = ()
     layer_density: Mapping[str, float] = field(default_factory=dict)
     """Kept fraction of each prunable parameter."""
@@ -131,6 +133,8 @@ def compare(assessments: Sequence[Assessment], rule: RuleSection) -> pd.DataFram
     table = pd.DataFrame([_row(entry) for entry in assessments])
     if not any(entry.partial for entry in assessments):
         del table["tasks"]
+    if not any(entry.candidate.told for entry in assessments):
+        del table["told"]
     if rule.cost == "work":
         table["work/share"] = [entry.cost for entry in assessments]
     return table
@@ -246,6 +250,7 @@ def _row(entry: Assessment) -> dict[str, object]:
     beats = entry.beats_controls
     row["beats_controls"] = "" if beats is None else beats.value
     row["tasks"] = " ".join(entry.tasks)
+    row["told"] = "yes" if candidate.told else "no"
     row |= dict(candidate.metrics) | dict(entry.search) | dict(entry.quality)
     row["collapse"] = "; ".join(f"{f.kind}: {f.layer}" for f in candidate.findings)
     row["device"] = candidate.device

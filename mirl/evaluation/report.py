@@ -69,6 +69,7 @@ def page(
         reference=rule.reference_in_words,
         own_references=rule.reference if isinstance(rule.reference, dict) else {},
         some_partial=any(entry.partial for entry in assessments),
+        some_told=any(entry.candidate.told for entry in assessments),
         headline=views.headline(assessments, decision, rule),
         arms=views.arms(assessments, rule),
         rows=views.rows(assessments, rule),

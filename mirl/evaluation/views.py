@@ -103,11 +103,17 @@ def rows(assessments: Sequence[Assessment], rule: RuleSection) -> list[dict[str,
             "beats": entry.beats_controls,
             "best": not entry.partial and entry.quality["psnr_db/mean"] == best,
             "tone": "reference" if entry.verdict.word == "partial" else entry.verdict.word,
-            "notes": [", ".join(entry.tasks)] if entry.partial else [],
+            "notes": _notes(entry),
             "metrics": entry.candidate.metrics,
         }
         for entry in assessments
     ]
+
+
+def _notes(entry: Assessment) -> list[str]:
+    """What stands beneath a ticket's name, because it makes its numbers others than they look."""
+    notes = [", ".join(entry.tasks)] if entry.partial else []
+    return [*notes, "told its task"] if entry.candidate.told else notes
 
 
 def devices(assessments: Sequence[Assessment]) -> list[tuple[str, list[str]]]:

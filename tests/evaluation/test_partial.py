@@ -103,6 +103,16 @@ def test_by_work_the_page_and_the_table_say_the_work(mixed: list[Candidate], tmp
     assert pd.read_csv(tmp_path / "comparison.csv")["work/share"][2] == pytest.approx(0.4)
 
 
+def test_a_ticket_that_is_told_its_task_says_so(mixed: list[Candidate], tmp_path: Path) -> None:
+    assert "told" not in compare(assess(mixed, POLICY), POLICY)
+    mixed[2] = replace(mixed[2], told=True)
+    assessments = assess(mixed, POLICY)
+    write_report(tmp_path, assessments, decide(assessments, None, POLICY).plain(), POLICY, "demo")
+    text = (tmp_path / "index.html").read_text()
+    assert text.count('<small class="muted">told its task</small>') == 1 and "restores blindly" in text
+    assert list(pd.read_csv(tmp_path / "comparison.csv")["told"]) == ["no", "no", "yes", "no", "no", "no"]
+
+
 def test_nothing_but_partial_tickets_is_a_study_too(mixed: list[Candidate], tmp_path: Path) -> None:
     policy = PolicySection(reference=OWN)
     parts = [replace(mixed[0], scores=only(mixed[0].scores, *NOISE)), mixed[1], mixed[3]]

@@ -1,12 +1,14 @@
 """How long a ticket's weights were trained follows from lineages, which nobody can change without breaking a seal."""
 
 import copy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from mirl.evaluation.comparison import assess
+from mirl.evaluation.winning import RuleSection
 from mirl.study.candidates import read_candidates
 from mirl.study.lineages import weight_steps
 from mirl.study.params import Params
@@ -15,6 +17,8 @@ from mirl.study.study import Study
 from mirl.study.workspace import read_json, write_json
 from mirl.tickets import reading
 from mirl.tickets.lineage import Lineage
+from mirl.tickets.routing import ByTask
+from mirl.tickets.writing import write
 from tests.study.conftest import VALUES, write_study
 
 DENSE = {"method": "dense"}
@@ -114,3 +118,13 @@ def test_the_lineages_of_a_study_say_what_its_metrics_say_and_the_gate_asks_them
     found = read_candidates(files, study.params.model_copy(update={"rounds": few}))
     assert [candidate.weight_steps for candidate in found] == [8, 14, 14]
     assert "longer-r1" in assess(found, study.params.promote)[2].controls
+
+    told_its_task = replace(
+        tickets[3], routing=ByTask(kind="task", tasks={"derain": next(iter(tickets[3].masks))})
+    )
+    write(told_its_task, files.ticket("replayed-r1") / "ticket.safetensors")
+    found = read_candidates(files, study.params.model_copy(update={"rounds": few}))
+    assert [candidate.told for candidate in found] == [False, False, True]
+    write_json(files.scores("dense") / "metrics.json", {"work/share": 0.7, "psnr_db/mean": 1.0})
+    dense = read_candidates(files, study.params.model_copy(update={"rounds": few}))[0]
+    assert dense.cost(RuleSection(cost="work")) == 0.7 and "psnr_db/mean" not in dense.metrics

@@ -1,10 +1,13 @@
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
+import pytest
 
 from flows.tracking.facts import read_facts
+from flows.tracking.importing import sync
 from mirl.sparsity.masks import Masks
 from mirl.tickets import reading, writing
 from mirl.tickets.routing import ByTask
@@ -38,3 +41,39 @@ def test_a_ticket_with_several_masks_has_the_same_facts(root: Path, make_ticket:
         assert (several.params, several.tags, several.metrics) == (one.params, one.tags, one.metrics)
         assert several.digest not in seen
         seen.add(several.digest)
+
+
+def test_a_partial_ticket_has_the_numbers_of_its_tasks_and_no_others(
+    root: Path,
+    make_ticket: Callable[..., Path],
+    make_scores: Callable[..., Path],
+    make_report: Callable[..., Path],
+) -> None:
+    make_ticket()
+    scores = make_scores() / "metrics.json"
+    numbers = {"psnr_db/derain": 30.0, "psnr_db/mean": 30.0, "ssim/mean": float("nan")}
+    scores.write_text(json.dumps(numbers))
+    table = make_report(None) / "comparison.parquet"
+    said = {
+        "verdict": ["reference", "partial"],
+        "beats_controls": ["", "unknown"],
+        "tasks": ["derain dehaze", "derain"],
+    }
+    gaps = {"search/steps": [1.0, 2.0], "psnr_db/dehaze": [20.0, None]}
+    pd.read_parquet(table).assign(**said, **gaps).to_parquet(table)
+    facts = read_facts(root, "global-r1")
+    assert facts.tags["verdict"] == "partial" and facts.tags["winning"] == "no"
+    assert (
+        facts.metrics["psnr_db/mean"] == 30.0 and not {"ssim/mean", "psnr_db/dehaze"} & facts.metrics.keys()
+    )
+    assert [sync(root, ["global-r1"])[0].what for _ in range(2)] == ["made", "there"]
+
+
+@pytest.mark.parametrize(("beats", "winning"), [("", "yes"), ("yes", "yes"), ("no", "no"), ("unknown", "no")])
+def test_a_winning_ticket_is_one_that_beats_its_controls_for_certain(
+    root: Path, make_ticket: Callable[..., Path], make_report: Callable[..., Path], beats: str, winning: str
+) -> None:
+    make_ticket()
+    table = make_report("global-r1") / "comparison.parquet"
+    pd.read_parquet(table).assign(beats_controls=["", beats]).to_parquet(table)
+    assert read_facts(root, "global-r1").tags["winning"] == winning
