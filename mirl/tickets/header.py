@@ -21,7 +21,7 @@ from mirl.sparsity.masks import ONE
 from mirl.tickets import masked
 from mirl.tickets.container import DTYPES, MENDING, Shapes
 from mirl.tickets.lineage import Lineage
-from mirl.tickets.routing import ROUTINGS, ByTask, Static, refuse_other_masks
+from mirl.tickets.routing import ROUTINGS, Routing, Static, refuse_other_masks
 from mirl.tickets.values import Values
 
 MOST_ELEMENTS = 2**28
@@ -87,7 +87,7 @@ class Header:
 
     raw: FirstHeader
     network: NetworkSection
-    routing: Static | ByTask
+    routing: Routing
 
     @property
     def shapes(self) -> dict[str, list[int]]:

@@ -10,7 +10,7 @@ from mirl.sparsity.accounting import Densities, densities
 from mirl.sparsity.mask import Mask, State
 from mirl.sparsity.masks import Masks
 from mirl.tickets import fit
-from mirl.tickets.routing import ByTask, Static, refuse_other_masks
+from mirl.tickets.routing import Routing, Static, refuse_other_masks
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -22,7 +22,7 @@ class SparseModel:
     """Every parameter and buffer; elements that no mask keeps are exactly 0."""
     masks: Masks
     """Cover every prunable parameter."""
-    routing: Static | ByTask = field(default_factory=Static)
+    routing: Routing = field(default_factory=Static)
 
     def __post_init__(self) -> None:
         """Raises ValueError if the routing and the masks are not of one model."""

@@ -1,25 +1,38 @@
 """Which mask of a model is used at run time: data alone; what chooses by it is `mirl.restore.routers`."""
 
+from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal
+from typing import Literal
 
-from pydantic import Field, TypeAdapter
+from pydantic import Field
 
 from mirl.config import Section
 from mirl.names import Name
 
 
-class Static(Section):
+class Routing(Section):
+    """The routing in a ticket's header. A reader refuses kinds that are not in ROUTINGS."""
+
+    kind: str
+
+    @abstractmethod
+    def masks(self, known: Sequence[str]) -> Sequence[str]:
+        """The masks that it chooses among, of those that the model has."""
+
+    @abstractmethod
+    def serves(self, task: str) -> bool:
+        """Whether there is a mask for that restoration task."""
+
+
+class Static(Routing):
     """The one mask, for every image."""
 
     kind: Literal["static"] = "static"
 
     def masks(self, known: Sequence[str]) -> Sequence[str]:
-        """The masks that it chooses among, of those that the model has."""
         return known
 
     def serves(self, task: str) -> bool:
-        """Whether there is a mask for that restoration task."""
         return True
 
     def words(self) -> str:
@@ -27,7 +40,7 @@ class Static(Section):
         return "static"
 
 
-class ByTask(Section):
+class ByTask(Routing):
     """The mask of the restoration task that is asked for: who restores says which it is."""
 
     kind: Literal["task"]
@@ -35,11 +48,9 @@ class ByTask(Section):
     """Restoration task -> name of its mask; other tasks are refused."""
 
     def masks(self, known: Sequence[str]) -> Sequence[str]:
-        """The masks that it chooses among, of those that the model has."""
         return list(dict.fromkeys(self.tasks.values()))
 
     def serves(self, task: str) -> bool:
-        """Whether there is a mask for that restoration task."""
         return task in self.tasks
 
     def words(self) -> str:
@@ -48,16 +59,11 @@ class ByTask(Section):
         return "by task: " + "; ".join(f"{mask} for {', '.join(named)}" for mask, named in tasks.items())
 
 
-Routing = Annotated[Static | ByTask, Field(discriminator="kind")]
-"""The routing in a ticket's header. A reader refuses kinds that are not here."""
-
-ROUTINGS: dict[str, type[Static] | type[ByTask]] = {"static": Static, "task": ByTask}
+ROUTINGS: dict[str, type[Routing]] = {"static": Static, "task": ByTask}
 """`kind` of a routing -> its section."""
 
-AnyRouting: TypeAdapter[Any] = TypeAdapter(Routing)
 
-
-def refuse_other_masks(routing: Static | ByTask, known: Sequence[str]) -> None:
+def refuse_other_masks(routing: Routing, known: Sequence[str]) -> None:
     """Raises ValueError unless the masks that the routing chooses among are those that are `known`, all of them."""
     if isinstance(routing, Static) and len(known) > 1:
         raise ValueError(f"the routing static has one mask to choose, got {len(known)}")
