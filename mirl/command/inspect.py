@@ -8,7 +8,7 @@ import torch
 from mirl.command.address import ticket_file
 from mirl.terminal import printable
 from mirl.tickets import reading
-from mirl.tickets.routing import AnyRouting
+from mirl.tickets.routing import ROUTINGS
 from mirl.tickets.ticket import Ticket
 
 BAR = 24
@@ -65,7 +65,7 @@ def text(facts: dict[str, Any]) -> str:
         "density": f"{density['prunable']:.2%} of the prunable weights ({kept:,} of {total:,}), "
         f"{density['all']:.2%} of all parameters",
         "values": facts["values"]["kind"] + (f", rounded from ticket {rounded}" if rounded else ""),
-        "routing": AnyRouting.validate_python(facts["routing"]).words(),
+        "routing": ROUTINGS[facts["routing"]["kind"]].model_validate(facts["routing"]).words(),
         **({"masks": _nesting(len(facts["masks"]), facts["nested"])} if "masks" in facts else {}),
         "ticket": f"{lineage['name']}, arm {lineage['arm'] or '-'}, method {lineage['method']}, "
         f"{lineage['round']} trainings led here",

@@ -23,6 +23,10 @@ class Routing(Section):
     def serves(self, task: str) -> bool:
         """Whether there is a mask for that restoration task."""
 
+    def words(self) -> str:
+        """What it does, for people."""
+        return self.kind
+
 
 class Static(Routing):
     """The one mask, for every image."""
@@ -34,10 +38,6 @@ class Static(Routing):
 
     def serves(self, task: str) -> bool:
         return True
-
-    def words(self) -> str:
-        """What it does, for people."""
-        return "static"
 
 
 class ByTask(Routing):
@@ -54,7 +54,6 @@ class ByTask(Routing):
         return task in self.tasks
 
     def words(self) -> str:
-        """What it does, for people."""
         tasks = {mask: [task for task in self.tasks if self.tasks[task] == mask] for mask in self.masks(())}
         return "by task: " + "; ".join(f"{mask} for {', '.join(named)}" for mask, named in tasks.items())
 

@@ -71,7 +71,7 @@ def test_it_is_the_oldest_version_that_can_hold_the_ticket(
 
 
 @st.composite
-def _models(draw: st.DrawFn) -> tuple[Masks, Static | ByTask]:
+def _models(draw: st.DrawFn) -> tuple[Masks, Routing]:
     """One to five masks, nested or not, empty or everything, of two parameters; and a routing that fits them."""
     seed, count, nested = draw(st.integers(0, 99)), draw(st.integers(1, 5)), draw(st.booleans())
     shapes = {"w": draw(st.lists(st.integers(1, 5), max_size=3)), "a.v": [draw(st.integers(1, 40))]}
@@ -95,7 +95,7 @@ def _models(draw: st.DrawFn) -> tuple[Masks, Static | ByTask]:
 @given(model=_models(), values=st.sampled_from(sorted(DTYPES)))
 @settings(max_examples=80, deadline=None)
 def test_any_masks_and_routing_come_back(
-    model: tuple[Masks, Static | ByTask], values: ValueKind, tmp_path_factory: pytest.TempPathFactory
+    model: tuple[Masks, Routing], values: ValueKind, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     masks, routing = model
     generator = torch.Generator().manual_seed(1)
