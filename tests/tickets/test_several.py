@@ -20,7 +20,7 @@ from mirl.sparsity.masks import ONE, Masks
 from mirl.tickets.header import MOST_MASKS
 from mirl.tickets.pack import packed
 from mirl.tickets.reading import inspect
-from mirl.tickets.routing import ROUTINGS, ByTask, Static
+from mirl.tickets.routing import ROUTINGS, ByTask, Routing, Static
 from mirl.tickets.ticket import Ticket
 from mirl.tickets.values import DTYPES, ValueKind
 from mirl.tickets.writing import write
