@@ -113,7 +113,8 @@ def test_tickets_of_one_name_are_told_apart_and_one_ticket_counts_once(trained: 
 def test_the_report_says_where_it_is_and_keeps_it(trained: Study, capsys: pytest.CaptureFixture[str]) -> None:
     STAGES["evaluate"](trained, "dense")
     one = Params.model_validate(
-        trained.params.model_dump() | {"rounds": {"dense": {"arm": "dense", "after": "init"}}}
+        trained.params.model_dump(exclude_unset=True)
+        | {"rounds": {"dense": {"arm": "dense", "after": "init"}}}
     )
     STAGES["compare"](replace(trained, params=one), "")
     before = {path.name: path.read_bytes() for path in Path("report").glob("*.*")}
