@@ -6,8 +6,9 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
+from mirl.evaluation.collapse import Finding
 from mirl.evaluation.comparison import Assessment, Ground
-from mirl.evaluation.winning import RuleSection
+from mirl.evaluation.winning import RuleSection, own_findings
 from mirl.methods import with_role
 
 
@@ -91,13 +92,9 @@ def decide(candidates: Sequence[Assessment], champion: Champion | None, policy: 
     """
     objections = {entry.candidate.name: _objection(entry, policy) for entry in candidates}
     lines = [_line(entry, objections[entry.candidate.name], policy) for entry in candidates]
-    failed = [
-        entry
-        for entry in candidates
-        if entry.candidate.name in policy.references and entry.candidate.findings
-    ]
-    if failed:
-        return Decision(ticket=None, reasons=(_failed_parent(failed[0]), *lines))
+    for entry in (entry for entry in candidates if entry.candidate.name in policy.references):
+        if found := own_findings(entry.candidate.name, entry.candidate.findings, policy):
+            return Decision(ticket=None, reasons=(_failed_reference(entry, found), *lines))
     admitted = [entry for entry in candidates if not objections[entry.candidate.name]]
     if not admitted:
         return Decision(ticket=None, reasons=(_nobody(candidates, policy), *lines))
@@ -151,9 +148,10 @@ def _line(entry: Assessment, objection: str, policy: PolicySection) -> str:
     return f"{entry.candidate.name} ({cost}): {said}."
 
 
-def _failed_parent(parent: Assessment) -> str:
-    found = "; ".join(f"{finding.layer}: {finding.detail}" for finding in parent.candidate.findings)
-    return f"Nothing is promoted: {parent.candidate.name}, which the others are compared with, fails itself ({found})."
+def _failed_reference(reference: Assessment, findings: Sequence[Finding]) -> str:
+    found = "; ".join(f"{finding.layer}: {finding.detail}" for finding in findings)
+    name = reference.candidate.name
+    return f"Nothing is promoted: {name}, which the others are compared with, fails itself ({found})."
 
 
 def _nobody(candidates: Sequence[Assessment], policy: PolicySection) -> str:

@@ -12,7 +12,15 @@ from mirl.evaluation.collapse import Finding
 from mirl.evaluation.references import reference_scores, references, scored_tasks
 from mirl.evaluation.scoring import ExamplePicture, summary
 from mirl.evaluation.search_cost import search_costs
-from mirl.evaluation.winning import Difference, RuleSection, Verdict, difference, narrowed, verdict
+from mirl.evaluation.winning import (
+    Difference,
+    RuleSection,
+    Verdict,
+    difference,
+    narrowed,
+    own_findings,
+    verdict,
+)
 from mirl.methods import Role
 
 
@@ -174,7 +182,8 @@ def _assess_one(
     if is_reference:
         word = Verdict(word="reference", reason="the others are compared with it")
     else:
-        word = verdict(found, candidate.findings, [f for c in beside for f in c.findings], rule)
+        of_references = [f for c in beside for f in own_findings(c.name, c.findings, rule)]
+        word = verdict(found, candidate.findings, of_references, rule)
         word = narrowed(word, list(found.tasks)) if partial else word
     stands_alone = candidate.role == "control" or is_reference
     grounds = {} if stands_alone else {c.name: _ground(candidate, c, beside, rule) for c in study.controls}

@@ -144,6 +144,12 @@ def verdict(
     return Verdict(word="wins" if found.mean.low_db > 0 else "matches", reason=f"mean {found.mean}")
 
 
+def own_findings(name: str, findings: Sequence[Finding], rule: RuleSection) -> list[Finding]:
+    """The findings of reference `name` that count: not those on tasks that have another reference."""
+    on_tasks = ("identity", "did not learn")
+    return [f for f in findings if f.kind not in on_tasks or rule.reference_of(f.layer) == name]
+
+
 def narrowed(earned: Verdict, tasks: Sequence[str]) -> Verdict:
     """The verdict on a ticket that serves only these of its study's tasks, and earns that on them: partial, or collapsed."""
     if earned.word == "collapsed":

@@ -9,6 +9,7 @@ import pytest
 
 from mirl.config import UserError
 from mirl.evaluation import views
+from mirl.evaluation.collapse import Finding
 from mirl.evaluation.comparison import Candidate, Ground, assess, compare
 from mirl.evaluation.report import curves, write_report
 from mirl.evaluation.winning import RuleSection
@@ -144,6 +145,20 @@ def test_a_finding_of_any_reference_means_that_nothing_is_promoted(
     mixed[1] = replace(mixed[1], findings=study[6].findings)
     decision = decide(assess(mixed, policy), None, policy)
     assert decision.reasons[0].startswith("Nothing is promoted: rainy, which the others are compared with")
+
+
+def test_what_a_reference_did_not_learn_counts_on_its_own_tasks_only(mixed: list[Candidate]) -> None:
+    policy = PolicySection(reference=OWN)
+
+    def with_unlearned(task: str) -> list[Candidate]:
+        finding = Finding(kind="did not learn", layer=task, detail="no better than its input")
+        return [replace(c, findings=[finding]) if c.name in ("dense", "whole") else c for c in mixed]
+
+    elsewhere = decide(found := assess(with_unlearned("derain"), policy), None, policy)
+    assert found[2].verdict.word == "collapsed"  # rainy, the reference on derain, has learned it
+    assert "no ticket matches" in elsewhere.reasons[0]
+    own = decide(found := assess(with_unlearned("denoise_15"), policy), None, policy)
+    assert found[2].verdict.word == "wins" and "dense, which the others" in own.reasons[0]
 
 
 def test_other_images_of_a_common_task_are_named(mixed: list[Candidate]) -> None:
