@@ -13,7 +13,8 @@ from pathlib import Path
 from types import FrameType
 from typing import IO
 
-from flows.lifeline import EXIT_STOPPED, die_with_parent
+from flows.lifeline import EXIT_STOPPED
+from mirl.training.lifeline import die_with_parent
 
 if __name__ == "__main__":
     die_with_parent()  # before torch is imported, which takes seconds

@@ -7,13 +7,13 @@ from typing import Any
 from prefect import flow, get_run_logger
 from prefect.states import Completed, Failed, State
 
-from flows.lifeline import die_with_parent
 from flows.orchestration import runner
 from flows.orchestration.checkout import CloneFolder
 from flows.orchestration.dispatch import WORKER, environment, patiently, publish
 from flows.orchestration.heartbeat import Heartbeat
 from flows.orchestration.runner import ChildProcessGuard, StageJob
 from mirl.config import Stopped, UserError
+from mirl.training.lifeline import die_with_parent
 
 
 @flow(name="stage")

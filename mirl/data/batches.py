@@ -173,4 +173,5 @@ class _Window:
 
     def cut(self, pixels: np.ndarray) -> np.ndarray:
         """float32 in [0, 1] from uint8."""
-        return np.multiply(self.take(pixels), np.float32(1 / 255), dtype=np.float32)
+        cut: np.ndarray = np.multiply(self.take(pixels), np.float32(1 / 255), dtype=np.float32)
+        return cut

@@ -76,4 +76,5 @@ def procedural_depth(size: tuple[int, int], rng: np.random.Generator) -> np.ndar
     depth_HW += (
         np.float32(rng.uniform(0.1, 0.6)) - depth_HW.min()
     )  # something stands between us and the nearest
-    return depth_HW / depth_HW.max()
+    normed_HW: np.ndarray = depth_HW / depth_HW.max()
+    return normed_HW

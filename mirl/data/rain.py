@@ -94,7 +94,8 @@ class Rain:
             rainy_HWC = veiled_HWC + np.minimum(streaks_HW1, 1) * (1 - veiled_HWC)
         else:
             rainy_HWC = veiled_HWC + streaks_HW1
-        return np.clip(rainy_HWC, 0, 1, dtype=np.float32)
+        clipped_HWC: np.ndarray = np.clip(rainy_HWC, 0, 1, dtype=np.float32)
+        return clipped_HWC
 
 
 def streaks(size: tuple[int, int], kind: RainKind, rng: np.random.Generator) -> np.ndarray:

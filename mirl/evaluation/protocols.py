@@ -46,7 +46,7 @@ class Protocol:
 
     def finish(self, output_HWC: np.ndarray) -> np.ndarray:
         """What is measured of a float picture: clipped to [0, 1], and in 8 bit where the protocol says."""
-        clipped = np.clip(output_HWC, 0, 1)
+        clipped: np.ndarray = np.clip(output_HWC, 0, 1)
         return np.rint(clipped * 255) / np.float32(255) if self.output_8bit else clipped
 
     def measure(self, output_HWC: np.ndarray, clean_HWC: np.ndarray) -> Quality:

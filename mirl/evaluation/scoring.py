@@ -153,7 +153,8 @@ def _restored(restore: Restore, degraded_HWC: np.ndarray, task: str) -> np.ndarr
     if output_BCHW.shape != degraded_BCHW.shape:
         raise ValueError(f"restorer made {tuple(output_BCHW.shape)} of {tuple(degraded_BCHW.shape)}")
     output_HWC: np.ndarray = output_BCHW[0].permute(1, 2, 0).float().cpu().contiguous().numpy()
-    return np.nan_to_num(output_HWC, nan=0.0, posinf=0.0, neginf=0.0)
+    finite_HWC: np.ndarray = np.nan_to_num(output_HWC, nan=0.0, posinf=0.0, neginf=0.0)
+    return finite_HWC
 
 
 def _chosen(items: Iterable[TestImage], limit: int | None) -> list[TestImage]:
@@ -177,4 +178,5 @@ def _centre(image_HWC: np.ndarray, size: int) -> np.ndarray:
 
 
 def _to_uint8(image_HWC: np.ndarray) -> np.ndarray:
-    return np.rint(np.clip(image_HWC, 0, 1) * 255).astype(np.uint8)
+    pixels_HWC: np.ndarray = np.rint(np.clip(image_HWC, 0, 1) * 255).astype(np.uint8)
+    return pixels_HWC

@@ -74,7 +74,7 @@ def outline(section: NetworkSection, most: int = 100_000) -> Network:
     options = _options(section.name, section.options)
     with torch.device("meta"), _at_most(most, section.name):
         network = NETWORKS[section.name](options)
-    return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # as in `build`
+    return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]  # as in `build`
 
 
 def build(section: NetworkSection) -> Network:
@@ -88,7 +88,7 @@ def build(section: NetworkSection) -> Network:
         torch.default_generator.manual_seed(section.seed)
         network = NETWORKS[section.name](options)
     # torch's type stubs do not know `memory_format` alone.
-    return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
 
 @contextmanager

@@ -49,13 +49,15 @@ class ChannelAttention(nn.Module):
         weight_BhDD = torch.softmax(cosine_BhDD * self.temperature, dim=-1)
         y_BhND = self._heads(qkv_BCHW)[2].mT @ weight_BhDD.mT
         y_BHWC = y_BhND.transpose(1, 2).reshape(B, H, W, C)
-        return self.project_out(y_BHWC.permute(0, 3, 1, 2))
+        y_BCHW: Tensor = self.project_out(y_BHWC.permute(0, 3, 1, 2))
+        return y_BCHW
 
     def products(self, qkv_BCHW: Tensor) -> Tensor:
         """Means over all pixels, for `cosine`: of each query times each key, and of their squares (B, h, D, D + 2)."""
         q_BhDN, k_BhDN, _ = self._heads(qkv_BCHW)
         squares_BhD1 = [torch.linalg.vector_norm(x, dim=-1, keepdim=True) ** 2 for x in (q_BhDN, k_BhDN)]
-        return torch.cat([q_BhDN @ k_BhDN.mT, *squares_BhD1], dim=-1) / q_BhDN.shape[-1]
+        means_BhDE: Tensor = torch.cat([q_BhDN @ k_BhDN.mT, *squares_BhD1], dim=-1) / q_BhDN.shape[-1]
+        return means_BhDE
 
     def _heads(self, qkv_BCHW: Tensor) -> Tensor:
         """Queries, keys, values: (3, B, h, D, N)."""
@@ -77,7 +79,8 @@ class GatedFeedForward(nn.Module):
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
         gate_BCHW, value_BCHW = self.depthwise(self.project_in(x_BCHW)).chunk(2, dim=1)
-        return self.project_out(F.gelu(gate_BCHW) * value_BCHW)
+        y_BCHW: Tensor = self.project_out(F.gelu(gate_BCHW) * value_BCHW)
+        return y_BCHW
 
 
 class TransformerBlock(nn.Module):
@@ -94,7 +97,8 @@ class TransformerBlock(nn.Module):
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
         x_BCHW = x_BCHW + self.attention(self.attention_norm(x_BCHW))
-        return x_BCHW + self.feed(self.feed_norm(x_BCHW))
+        y_BCHW: Tensor = x_BCHW + self.feed(self.feed_norm(x_BCHW))
+        return y_BCHW
 
 
 def transformer_blocks(count: int, channels: int, heads: int, expansion: float) -> nn.Sequential:

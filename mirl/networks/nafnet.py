@@ -104,7 +104,8 @@ class NafBlock(nn.Module):
         y_BCHW = y_BCHW * self.mix_attention(self.mix_statistic(mean, y_BCHW)[..., None, None])
         x_BCHW = x_BCHW + self.mix_out(y_BCHW) * self.mix_scale
         y_BCHW = _gate(self.feed_in(self.feed_norm(x_BCHW)))
-        return x_BCHW + self.feed_out(y_BCHW) * self.feed_scale
+        out_BCHW: Tensor = x_BCHW + self.feed_out(y_BCHW) * self.feed_scale
+        return out_BCHW
 
 
 def _blocks(count: int, channels: int) -> nn.Sequential:

@@ -77,7 +77,8 @@ class PromptBlock(nn.Module):
         weight_BK = torch.softmax(self.mixer(self.statistic(mean, x_BCHW)), dim=1)
         prompt_BPSS = torch.einsum("bk,kpst->bpst", weight_BK, self.prompts)
         prompt_BPSS = prompt_BPSS.contiguous(memory_format=torch.channels_last)
-        return self.smooth(self.stretched(prompt_BPSS, x_BCHW))
+        prompt_BPHW: Tensor = self.smooth(self.stretched(prompt_BPSS, x_BCHW))
+        return prompt_BPHW
 
 
 class PromptGuide(nn.Module):
@@ -94,4 +95,5 @@ class PromptGuide(nn.Module):
         self.reduce = nn.Conv2d(channels, out, 1, bias=False)
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
-        return self.reduce(self.block(torch.cat([x_BCHW, self.prompt(x_BCHW)], dim=1)))
+        guided_BCHW: Tensor = self.reduce(self.block(torch.cat([x_BCHW, self.prompt(x_BCHW)], dim=1)))
+        return guided_BCHW

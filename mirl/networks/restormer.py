@@ -89,7 +89,8 @@ class TransformerU(Network):
         steps = zip(self.guides, self.up, self.join, self.decoder, reversed(skips), strict=True)
         for guide, up, join, blocks, skip_BCHW in steps:
             y_BCHW = blocks(join(torch.cat([up(guide(y_BCHW)), skip_BCHW], dim=1)))
-        return x_BCHW + self.tail(self.refinement(y_BCHW))
+        restored_BCHW: Tensor = x_BCHW + self.tail(self.refinement(y_BCHW))
+        return restored_BCHW
 
 
 class Restormer(TransformerU):

@@ -19,7 +19,7 @@ class AnySize(nn.Module):
 
     def forward(self, image_BCHW: Tensor) -> Tensor:
         height, width = image_BCHW.shape[2:]
-        y_BCHW = self.network(pad(image_BCHW, self.network.multiple))
+        y_BCHW: Tensor = self.network(pad(image_BCHW, self.network.multiple))
         # Not y_BCHW[..., :height, :width]: a slice makes torch.export ask whether anything was padded at all.
         rows, columns = (torch.arange(size, device=y_BCHW.device) for size in (height, width))
         return y_BCHW.index_select(2, rows).index_select(3, columns).clamp(0, 1)

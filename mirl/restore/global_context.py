@@ -165,13 +165,13 @@ class GlobalContext:
         finally:
             self._own.context = None
 
-    def _answer(self, number: int, module: nn.Module, inputs: tuple) -> tuple:
+    def _answer(self, number: int, module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
         context: TileContext | None = getattr(self._own, "context", None)
         if context is None:
             return inputs
         answer = context.answer(number, *inputs)
         return (lambda _: answer, inputs[1])  # so that the module does not compute it again
 
-    def _stretched(self, module: nn.Module, inputs: tuple, output: Tensor) -> Tensor:
+    def _stretched(self, module: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> Tensor:
         context: TileContext | None = getattr(self._own, "context", None)
         return output if context is None else context.stretched(*inputs)

@@ -59,7 +59,8 @@ def bytes_per_pixel(network: nn.Module, multiple: int) -> float:
     """
     side = round_up(PROBE, multiple)
     weights = {name: tensor.detach().to("meta") for name, tensor in network.state_dict().items()}
-    with torch.inference_mode(), _Live() as live:
+    live = _Live()
+    with torch.inference_mode(), live:
         image_BCHW = torch.empty(1, 3, side, side, device="meta").to(memory_format=torch.channels_last)
         functional_call(network, weights, (image_BCHW,))
     return ALLOWANCE * live.peak / side**2
@@ -69,7 +70,7 @@ class _Live(TorchDispatchMode):
     """Counts the bytes of the tensors that are alive, and the most there ever were."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]  # torch's is untyped
         self._storages: set[int] = set()
         self._now = 0
         self.peak = 0

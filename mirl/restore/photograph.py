@@ -45,4 +45,5 @@ class Photograph:
     def _grey_HW1(self) -> np.ndarray:
         # What went in three times came out as three estimates of one level; the mean of three never ends in .5.
         wide = np.uint16 if self.rgb_HWC.dtype == np.uint8 else np.uint32
-        return ((self.rgb_HWC.sum(2, wide, keepdims=True) + 1) // 3).astype(self.rgb_HWC.dtype)
+        mean_HW1: np.ndarray = (self.rgb_HWC.sum(2, wide, keepdims=True) + 1) // 3
+        return mean_HW1.astype(self.rgb_HWC.dtype)

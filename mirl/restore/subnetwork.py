@@ -68,4 +68,5 @@ class Subnetwork:
     def run(self, x_BCHW: Tensor) -> Tensor:
         """What the network makes of tiles, float32 and not clamped; they come back to the device that they are on."""
         moved_BCHW = x_BCHW.to(self._device).contiguous(memory_format=torch.channels_last)
-        return self._forward(moved_BCHW).to(x_BCHW.device)
+        restored_BCHW: Tensor = self._forward(moved_BCHW).to(x_BCHW.device)
+        return restored_BCHW

@@ -132,7 +132,8 @@ class SparseTransformerBlock(nn.Module):
         self.feed = SparseFeedForward(block.feed_norm, block.feed, pool)
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
-        return self.feed(self.attention(x_BCHW.contiguous()))
+        y_BCHW: Tensor = self.feed(self.attention(x_BCHW.contiguous()))
+        return y_BCHW
 
 
 def living(feed: GatedFeedForward) -> Tensor:

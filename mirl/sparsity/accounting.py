@@ -88,7 +88,8 @@ def _dense_macs(network: nn.Module, height: int, width: int) -> int:
     image_BCHW = torch.empty(1, 3, height, width, device="meta")
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         functional_call(network, shapes, (image_BCHW,))
-    return counter.get_total_flops() // FLOPS_PER_MAC
+    macs: int = counter.get_total_flops() // FLOPS_PER_MAC
+    return macs
 
 
 def _record_positions(name: str, positions: dict[str, int]) -> Any:

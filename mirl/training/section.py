@@ -6,7 +6,7 @@ from typing import Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from mirl.config import Section, UserError
-from mirl.data.batches import BatchSection
+from mirl.data.sections import BatchSection
 
 
 class MachineSection(Section):

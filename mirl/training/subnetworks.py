@@ -28,7 +28,8 @@ class TrainedSubnetworks(Subnetworks):
         keeps = self._keeps[mask]
         with self._autocast:
             if len(self._keeps) == 1:  # whose weights are masked already
-                return self._whole(image_BCHW).float()
+                whole: Tensor = self._whole(image_BCHW)
+                return whole.float()
             weights = {name: self.network.get_parameter(name) * keep for name, keep in keeps.items()}
             found: Tensor = functional_call(self.network, weights, (image_BCHW,))
             return found.float()

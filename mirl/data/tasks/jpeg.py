@@ -86,12 +86,14 @@ class JpegSection(KindSection):
 
 def to_bytes(picture_HWC: np.ndarray) -> np.ndarray:
     """uint8 of a float picture in [0, 1]."""
-    return np.rint(picture_HWC * 255).astype(np.uint8)
+    pixels_HWC: np.ndarray = np.rint(picture_HWC * 255).astype(np.uint8)
+    return pixels_HWC
 
 
 def to_float(pixels_HWC: np.ndarray) -> np.ndarray:
     """float32 in [0, 1] of uint8."""
-    return np.multiply(pixels_HWC, np.float32(1 / 255), dtype=np.float32)
+    picture_HWC: np.ndarray = np.multiply(pixels_HWC, np.float32(1 / 255), dtype=np.float32)
+    return picture_HWC
 
 
 def _at(section: JpegSection, name: str, quality: float) -> Task:

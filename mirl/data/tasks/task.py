@@ -55,7 +55,9 @@ class Task:
         clean = np.asarray(clean_HWC, np.float32) / np.float32(255)
         seed = hashlib.sha256(f"{self.name} {image}".encode()).digest()
         rng = np.random.default_rng(int.from_bytes(seed[:8], "big"))
-        return np.rint(np.clip(self.testing(clean, rng, depth_HW), 0, 1) * 255).astype(np.uint8)
+        degraded = np.clip(self.testing(clean, rng, depth_HW), 0, 1)
+        made_HWC: np.ndarray = np.rint(degraded * 255).astype(np.uint8)
+        return made_HWC
 
 
 @dataclass(frozen=True, kw_only=True)
