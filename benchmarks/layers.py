@@ -90,7 +90,7 @@ class Watch:
 
     def _end(self, module: nn.Module, given: Any, out: torch.Tensor) -> None:
         kind = type(module).__name__ if type(module) in PASSES else f"torch's {type(module).__name__}"
-        self.seconds[kind] += time.perf_counter() - float(module._begun)  # type: ignore[arg-type]
+        self.seconds[kind] += time.perf_counter() - float(module._begun)  # type: ignore[arg-type, assignment]
         self.count[kind] += 1
         if type(module) in PASSES:
             reads, writes = PASSES[type(module)]

@@ -1,6 +1,7 @@
 """Our training as `benchmarks.reference` has the authors': network, planner and loop, on one batch."""
 
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -25,7 +26,7 @@ class Ours:
     """Our network, planner and loop, on one batch: what `Reference` is for the authors'."""
 
     def __init__(self, blocks: list[int], refinement: int, device: torch.device) -> None:
-        options = {"blocks": blocks, "refinement": refinement}
+        options: dict[str, Any] = {"blocks": blocks, "refinement": refinement}
         section = NetworkSection(name="promptir", options=options)
         self.network = build(section).to(device)
         origin = copied(self.network.state_dict())

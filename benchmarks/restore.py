@@ -203,7 +203,7 @@ def _torch(network: Any, memory_format: torch.memory_format = torch.contiguous_f
 
 def _reference() -> Any:
     sys.path.insert(0, os.environ["MIRL_REFERENCE"])
-    from models.network import PromptIR
+    from models.network import PromptIR  # type: ignore[import-not-found]
 
     return PromptIR(decoder=True).eval().requires_grad_(False)
 

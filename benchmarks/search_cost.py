@@ -14,6 +14,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -202,7 +203,7 @@ def row(seeds: dict[int, Search], authors: dict[int, Search]) -> dict[str, str]:
 
 def over_images(ours: list[Search], theirs: list[Search]) -> Difference:
     """Paired bootstrap over the images, of each image's mean over the seeds."""
-    tables = [
+    tables: list[Any] = [
         pd.concat([one.scores for one in group])
         .groupby(["task", "image", "protocol"], as_index=False)["psnr_db"]
         .mean()

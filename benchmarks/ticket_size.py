@@ -173,7 +173,7 @@ def _cut(dense: Ticket, scope: str, density: float) -> Ticket:
     scores = {name: dense.state[name].abs() for name in dense.mask}
     mask = SCOPES[scope](scores, dense.mask, keep_at(dense.mask.total, density), 0.0)
     mask = Mask({name: keep.contiguous() for name, keep in mask.items()})
-    return replace(dense, state=mask.apply(dense.state), mask=mask)
+    return replace(dense, state=mask.apply(dense.state), masks=Masks.one(mask))
 
 
 def _write_all(ticket: Ticket, paths: dict[str, Path]) -> None:

@@ -1,4 +1,6 @@
 import itertools
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,7 +18,7 @@ class Outer(Section):
     many: dict[str, Inner] = {}  # noqa: RUF012 - pydantic copies it
 
 
-def test_reads_what_is_valid():
+def test_reads_what_is_valid() -> None:
     outer = Outer.read({"name": "x", "inner": {"patch": 48, "share": 1}}, "params.yaml")
     assert (outer.inner.patch, outer.inner.share) == (48, 1.0)
 
@@ -44,18 +46,20 @@ def test_reads_what_is_valid():
         ),
     ],
 )
-def test_what_is_wrong_is_one_sentence_with_the_nearest_key(values, sentence):
+def test_what_is_wrong_is_one_sentence_with_the_nearest_key(
+    values: dict[str, Any] | list[int], sentence: str
+) -> None:
     with pytest.raises(UserError, match=sentence):
         Outer.read(values, "params.yaml")
 
 
-def test_sections_are_frozen():
+def test_sections_are_frozen() -> None:
     with pytest.raises(ValueError, match="frozen"):
         Inner().patch = 3
 
 
 @pytest.mark.parametrize("text", ["a: [1", "a:\n\t- b"])
-def test_yaml_that_is_none_is_refused(tmp_path, text):
+def test_yaml_that_is_none_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "params.yaml").write_text(text)
     with pytest.raises(UserError, match="is not valid YAML"):
         read_yaml(tmp_path / "params.yaml")
@@ -65,22 +69,22 @@ def test_yaml_that_is_none_is_refused(tmp_path, text):
     ("text", "expected"),
     [("6e-3", 0.006), ("-1E5", -1e5), (".5e2", 50.0), ("1.e1", 10.0), ("6e", "6e"), ("e3", "e3")],
 )
-def test_an_exponent_makes_a_number_as_in_yaml_1_2(text, expected):
+def test_an_exponent_makes_a_number_as_in_yaml_1_2(text: str, expected: float | str) -> None:
     value = parse_yaml(f"key: {text}", "params.yaml")["key"]
     assert value == expected and type(value) is type(expected)
 
 
 @pytest.mark.parametrize("word", ["1e3", "6e-3", "12e45", "on", "2026-11-22"])
-def test_words_that_look_like_something_else_stay_words(word):
+def test_words_that_look_like_something_else_stay_words(word: str) -> None:
     assert parse_yaml(yaml_text({word: [word, 6e-3, 1e5]}), "params.yaml") == {word: [word, 6e-3, 1e5]}
 
 
-def test_a_missing_file_says_what_writes_one(tmp_path):
+def test_a_missing_file_says_what_writes_one(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="`mirl study demo` writes one"):
         read_yaml(tmp_path / "params.yaml")
 
 
-def test_the_fingerprint_is_golden():
+def test_the_fingerprint_is_golden() -> None:
     """A changed value here renames every checkpoint and every MLflow run that people have."""
     named = fingerprint(
         {"train": {"steps": 10}, "arm": {"method": "imp", "fraction": 0.2}}, {"data": "ab", "ticket": "cd"}
@@ -88,7 +92,7 @@ def test_the_fingerprint_is_golden():
     assert named == "cff9794d08b1775e38d2e5aed65428847b7be24b1d1c5b94d7d6afec9f6a51f5"
 
 
-def test_the_fingerprint_sees_every_value_and_every_input_but_no_order():
+def test_the_fingerprint_sees_every_value_and_every_input_but_no_order() -> None:
     base = fingerprint({"a": 1, "b": 2}, {"x": "1", "y": "2"})
     assert base == fingerprint({"b": 2, "a": 1}, {"y": "2", "x": "1"})
     others = [
@@ -98,7 +102,7 @@ def test_the_fingerprint_sees_every_value_and_every_input_but_no_order():
     assert len({base, *others}) == 3
 
 
-def test_a_new_key_with_its_default_renames_nothing():
+def test_a_new_key_with_its_default_renames_nothing() -> None:
     assert non_default_values(Outer(name="x", inner=Inner(patch=48))) == {"name": "x", "inner": {"patch": 48}}
     assert non_default_values(Outer(name="x", inner=Inner(patch=64))) == {"name": "x"}
 

@@ -81,11 +81,11 @@ def _would_run(tree: Path) -> set[str]:
     return set(re.findall(r"Running stage '([^']+)'", _dvc(tree, "repro", "--dry")))
 
 
-def test_nothing_is_stale_after_a_run(tree):
+def test_nothing_is_stale_after_a_run(tree: Path) -> None:
     assert _stale(tree) == set()
 
 
-def test_another_fraction_of_one_arm_retrains_that_arm_and_nothing_else(tree):
+def test_another_fraction_of_one_arm_retrains_that_arm_and_nothing_else(tree: Path) -> None:
     _change(tree, arms={"random": {"method": "random", "seed": 5}})
     assert _stale(tree) == {"round@random-r3", "compare"}
     _change(
@@ -98,12 +98,12 @@ def test_another_fraction_of_one_arm_retrains_that_arm_and_nothing_else(tree):
     assert _stale(tree) == {"round@global-r1", "round@global-r2", "round@global-r3", "compare"}
 
 
-def test_a_new_round_trains_one_round(tree):
+def test_a_new_round_trains_one_round(tree: Path) -> None:
     _change(tree, rounds={"global-r4": {"arm": "global", "after": "global-r3"}})
     assert _stale(tree) == {"round@global-r4", "evaluate@global-r4", "compare"}
 
 
-def test_how_tickets_are_scored_trains_nothing(tree):
+def test_how_tickets_are_scored_trains_nothing(tree: Path) -> None:
     _change(tree, evaluate={"protocols": ["paper"]})
     assert _stale(tree) == {
         f"evaluate@{name}"
@@ -111,12 +111,12 @@ def test_how_tickets_are_scored_trains_nothing(tree):
     } | {"compare"}
 
 
-def test_what_decides_a_promotion_compares_again_only(tree):
+def test_what_decides_a_promotion_compares_again_only(tree: Path) -> None:
     _change(tree, promote={"tolerance_db": 0.2})
     assert _stale(tree) == {"compare"}
 
 
-def test_the_seconds_of_a_parent_make_no_child_again(tree):
+def test_the_seconds_of_a_parent_make_no_child_again(tree: Path) -> None:
     metrics = tree / "tickets" / "dense" / "metrics.json"
     before = metrics.read_text()
     metrics.unlink()  # a hard link into DVC's cache: never write through it

@@ -19,12 +19,12 @@ from torch import nn
 from tqdm import tqdm
 
 from mirl.config import Stopped, UserError
-from mirl.data.batches import BatchStream
 from mirl.methods.plan import Plan
 from mirl.records import Sink, TrainRecord
 from mirl.training import loop
 from mirl.training.context import TrainingContext
 from mirl.training.device import device_of
+from mirl.training.loading import SampleStream
 from mirl.training.loop import Trained
 from mirl.training.ranks import GroupBroken, RankAddress, RankJob, run_rank
 from mirl.training.section import MachineSection, TrainSection
@@ -36,7 +36,7 @@ GRACE_SECONDS = 1.0
 
 
 def train(
-    network: nn.Module, plan: Plan, stream: BatchStream, section: TrainSection, context: TrainingContext
+    network: nn.Module, plan: Plan, stream: SampleStream, section: TrainSection, context: TrainingContext
 ) -> Trained:
     """As `loop.train`; several processes end in the same weights as one, within rounding.
 

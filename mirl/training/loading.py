@@ -13,14 +13,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
-from typing import Self
+from typing import Protocol, Self
 
 import torch
 from torch import Tensor
 
 from mirl import terminal
 from mirl.config import UserError
-from mirl.data.batches import Batch, BatchStream
+from mirl.data.batches import Batch
 from mirl.training.lifeline import follow_parent_only
 from mirl.training.process_group import ProcessGroup
 from mirl.training.section import MachineSection
@@ -29,11 +29,19 @@ LOADERS_MOST = 8
 """Processes that draw batches for one GPU, unless machine.loaders says otherwise."""
 
 
+class SampleStream(Protocol):
+    """What batches are drawn from."""
+
+    def samples(self, numbers: range) -> Batch:
+        """The samples of these numbers: the same whoever asks, and in which order."""
+        ...
+
+
 @dataclass(frozen=True, kw_only=True)
 class BatchSource:
     """What a process of a group trains on: its part of each step's batch."""
 
-    stream: BatchStream
+    stream: SampleStream
     batch: int
     """Images of the whole batch."""
     group: ProcessGroup

@@ -11,13 +11,12 @@ from torch import nn
 from tqdm import tqdm
 
 from mirl.config import Stopped, UserError
-from mirl.data.batches import BatchStream
 from mirl.methods.plan import Plan, copied
 from mirl.sparsity.mask import State
 from mirl.training import malloc
 from mirl.training.context import TrainingContext
 from mirl.training.device import device_of, reproducibly
-from mirl.training.loading import BatchSource, LoaderKilled, batches
+from mirl.training.loading import BatchSource, LoaderKilled, SampleStream, batches
 from mirl.training.run import TrainingRun
 from mirl.training.section import TrainSection
 
@@ -41,7 +40,7 @@ class Trained:
 
 
 def train(
-    network: nn.Module, plan: Plan, stream: BatchStream, section: TrainSection, context: TrainingContext
+    network: nn.Module, plan: Plan, stream: SampleStream, section: TrainSection, context: TrainingContext
 ) -> Trained:
     """Train `network` from `plan.start` to the end of the schedule, or until the plan's stopping rule ends it.
 

@@ -18,11 +18,11 @@ from tqdm import tqdm
 
 from mirl import terminal
 from mirl.config import Stopped, UserError
-from mirl.data.batches import BatchStream
 from mirl.methods.plan import Plan
 from mirl.records import NullSink, TrainRecord
 from mirl.training.context import TrainingContext
 from mirl.training.lifeline import follow_parent_only
+from mirl.training.loading import SampleStream
 from mirl.training.loop import train
 from mirl.training.process_group import ProcessGroup
 from mirl.training.section import MachineSection, TrainSection
@@ -74,7 +74,7 @@ class RankJob:
 
     network: nn.Module
     plan: Plan
-    stream: BatchStream
+    stream: SampleStream
     section: TrainSection
     machine: MachineSection
     checkpoint: Path

@@ -1,3 +1,6 @@
+from collections.abc import Callable
+from functools import partial
+
 import pytest
 
 from benchmarks import repetitions
@@ -5,7 +8,7 @@ from benchmarks import repetitions
 
 def test_contenders_take_turns_and_the_first_turn_is_not_timed() -> None:
     turns: list[str] = []
-    work = {name: lambda name=name: turns.append(name) for name in "ab"}
+    work: dict[str, Callable[[], None]] = {name: partial(turns.append, name) for name in "ab"}
     seconds = repetitions.in_turn(work, 2, {"b": lambda: turns.append("before b")})
     assert turns == ["a", "before b", "b"] * 3
     assert [len(values) for values in seconds.values()] == [2, 2]
@@ -18,7 +21,7 @@ def test_what_comes_before_is_not_timed(monkeypatch: pytest.MonkeyPatch) -> None
     def tick() -> None:
         now[0] = next(clock)
 
-    monkeypatch.setattr(repetitions.time, "perf_counter", lambda: now[0])
+    monkeypatch.setattr("benchmarks.repetitions.time.perf_counter", lambda: now[0])
     assert repetitions.in_turn({"a": tick}, 3, {"a": tick}) == {"a": [1, 1, 1]}
 
 

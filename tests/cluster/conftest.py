@@ -1,7 +1,7 @@
 """One cluster for all tests; where one fails, the last lines of every log are shown with it."""
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -39,7 +39,7 @@ def hosts(cluster: Cluster) -> list[Host]:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
     logs = getattr(item, "funcargs", {}).get("logs")
     if report.failed and logs:

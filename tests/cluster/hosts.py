@@ -84,7 +84,7 @@ def find(program: str) -> str | None:
     return shutil.which(program, path=":".join([*reversed(versions), PROGRAMS]))
 
 
-def until(what: Callable[[], Answer], about: str, seconds: float = 0.5) -> Answer:
+def until(what: Callable[[], Answer | None], about: str, seconds: float = 0.5) -> Answer:
     """What `what` says, once that is true."""
     end = time.monotonic() + PATIENCE_SECONDS
     while not (answer := what()):

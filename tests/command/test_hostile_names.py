@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -15,13 +16,14 @@ from mirl.sparsity.mask import Mask
 from mirl.sparsity.masks import Masks
 from mirl.tickets import writing
 from mirl.tickets.ticket import Ticket
+from tests.conftest import MakeTicket
 
 NASTY = "a\x1b]0;owned\x07\x9b2J\u202e\nmirl: all is well\r"
 SHOWN = r"a\x1b]0;owned\x07\x9b2J\u202e\nmirl: all is well\r"
 
 
 @pytest.fixture
-def said(capsys: pytest.CaptureFixture[str]):
+def said(capsys: pytest.CaptureFixture[str]) -> Callable[[], str]:
     def look() -> str:
         """What was printed, once it holds nothing that acts on a terminal but ends of lines."""
         out, err = capsys.readouterr()
@@ -38,7 +40,9 @@ def photograph(path: Path) -> Path:
     return path
 
 
-def test_photographs_with_such_names_are_restored(ticket_file: Path, tmp_path: Path, said) -> None:
+def test_photographs_with_such_names_are_restored(
+    ticket_file: Path, tmp_path: Path, said: Callable[[], str]
+) -> None:
     album, out = tmp_path / "album", tmp_path / "out"
     for name in (f"{NASTY}.png", "--force.png", "-.png", os.fsdecode(b"caf\xe9.png"), "$(touch x).png"):
         photograph(album / name)
@@ -54,7 +58,7 @@ def test_photographs_with_such_names_are_restored(ticket_file: Path, tmp_path: P
     assert r"lost\xff\x1b.png does not exist" in said()
 
 
-def test_arguments_are_quoted_as_they_can_be_shown(said, tmp_path: Path) -> None:
+def test_arguments_are_quoted_as_they_can_be_shown(said: Callable[[], str], tmp_path: Path) -> None:
     for arguments in (["inspect", f"{tmp_path}/{NASTY}"], ["study", NASTY], ["inspect", "x", NASTY]):
         try:
             assert main(arguments) == 2
@@ -63,7 +67,7 @@ def test_arguments_are_quoted_as_they_can_be_shown(said, tmp_path: Path) -> None
         assert len(said().splitlines()) == 1
 
 
-def test_data_is_checked(tmp_path: Path, said) -> None:
+def test_data_is_checked(tmp_path: Path, said: Callable[[], str]) -> None:
     for place in ("train", "test"):
         photograph(tmp_path / "photos" / place / f"{NASTY}.png")
     (tmp_path / "photos" / "train" / f"{NASTY}2.png").write_text("no picture")
@@ -75,7 +79,9 @@ def test_data_is_checked(tmp_path: Path, said) -> None:
     assert f"{SHOWN}2.png" in text and f"{SHOWN}.png  =  " in text
 
 
-def test_a_layer_with_such_a_name_is_refused(tmp_path: Path, make_ticket, said) -> None:
+def test_a_layer_with_such_a_name_is_refused(
+    tmp_path: Path, make_ticket: MakeTicket, said: Callable[[], str]
+) -> None:
     ticket: Ticket = make_ticket()
     name = f"layer{NASTY}"
     state = {**ticket.state, name: torch.ones(2, 2)}
@@ -92,7 +98,7 @@ def test_a_layer_with_such_a_name_is_refused(tmp_path: Path, make_ticket, said) 
 
 
 def test_a_decision_that_somebody_wrote_is_shown(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: Callable[[], str]
 ) -> None:
     import pandas as pd
 

@@ -28,7 +28,7 @@ def test_one_photograph(
 ) -> None:
     out = tmp_path / "new" / "out.png"
     assert main(["restore", str(album / "a.png"), "-o", str(out), "--ticket", str(ticket_file)]) == 0
-    assert np.array_equal(Image.open(out), Image.open(album / "a.png"))
+    assert np.array_equal(np.asarray(Image.open(out)), np.asarray(Image.open(album / "a.png")))
     said = capsys.readouterr()
     assert f"restored {out} with the ticket tiny (100.0% of the weights)" in said.out
     assert said.err == ""
@@ -79,7 +79,7 @@ def test_what_is_in_the_folder_already_stays_unless_forced(
     assert main([*command[:-1], str(tmp_path / "no ticket is read")]) == 0
     assert capsys.readouterr().out.startswith(f"3 of 3 photographs are in {out} already")
     assert main([*command, "--force"]) == 0
-    assert np.array_equal(Image.open(out / "a.png"), Image.open(album / "a.png"))
+    assert np.array_equal(np.asarray(Image.open(out / "a.png")), np.asarray(Image.open(album / "a.png")))
 
 
 def test_all_are_there_but_an_input_holds_none(
@@ -144,7 +144,7 @@ def test_a_file_that_is_there_stays_unless_forced(album: Path, ticket_file: Path
     assert main(command) == 2 and (album / "c.png").read_bytes() == before
     assert "c.png exists; --force" in capsys.readouterr().err
     assert main([*command, "--force"]) == 0
-    assert np.array_equal(Image.open(album / "c.png"), Image.open(album / "a.png"))
+    assert np.array_equal(np.asarray(Image.open(album / "c.png")), np.asarray(Image.open(album / "a.png")))
 
 
 def test_threads_are_passed_on(
@@ -210,7 +210,7 @@ def test_through_pipes(
     command = ["restore", "-", "-o", "-", "--ticket", str(ticket_file)]
     assert main([*command, *(["--format", format] if format else [])]) == 0
     restored = Image.open(out.buffer)
-    assert restored.format == expected and np.array_equal(restored, picture)
+    assert restored.format == expected and np.array_equal(np.asarray(restored), np.asarray(picture))
     assert "restored standard input to standard output" in capsys.readouterr().err
 
 

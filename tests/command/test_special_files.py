@@ -108,4 +108,4 @@ def test_standard_input_by_its_path_is_what_stands_behind_it(
     )
     with photo.open("rb") as file:
         assert subprocess.run(command, stdin=file, timeout=SECONDS).returncode == 0
-    assert np.array_equal(Image.open(tmp_path / "out.png"), Image.open(photo))
+    assert np.array_equal(np.asarray(Image.open(tmp_path / "out.png")), np.asarray(Image.open(photo)))

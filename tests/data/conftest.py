@@ -8,6 +8,11 @@ import pytest
 from PIL import Image
 from scipy.ndimage import zoom
 
+Draw = Callable[..., np.ndarray]
+"""Makes a picture: (seed, height, width)."""
+Save = Callable[[Path, np.ndarray], Path]
+"""Writes pixels to a file and makes its folder."""
+
 
 def scene(seed: int, height: int = 80, width: int = 100) -> np.ndarray:
     """A smooth colour picture, uint8 H x W x 3; another seed is clearly another picture."""
@@ -18,13 +23,13 @@ def scene(seed: int, height: int = 80, width: int = 100) -> np.ndarray:
 
 
 @pytest.fixture
-def draw() -> Callable[..., np.ndarray]:
+def draw() -> Draw:
     """scene(seed, height, width)."""
     return scene
 
 
 @pytest.fixture
-def save() -> Callable[[Path, np.ndarray], Path]:
+def save() -> Save:
     """Writes pixels to a file and makes its folder."""
 
     def write(path: Path, pixels: np.ndarray) -> Path:
@@ -36,7 +41,7 @@ def save() -> Callable[[Path, np.ndarray], Path]:
 
 
 @pytest.fixture
-def layout(tmp_path: Path, save: Callable[[Path, np.ndarray], Path]) -> Path:
+def layout(tmp_path: Path, save: Save) -> Path:
     """A data set in the MIR-L layout: 3 photographs and 2 pairs of each task to train, 1 of each to test."""
     root = tmp_path / "photographs"
     for k in range(3):

@@ -10,26 +10,27 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mirl.config import UserError
-from mirl.data.batches import BatchStream, task_order
+from mirl.data.batches import Batch, BatchStream, task_order
 from mirl.data.packed import PackedImages
 from mirl.data.prepare import prepare
 from mirl.data.sections import BatchSection, DataSection, FolderSource, MirlSource
+from tests.data.conftest import Draw, Save
 
 
 @pytest.fixture
-def packed(layout, tmp_path):
+def packed(layout: Path, tmp_path: Path) -> PackedImages:
     (tmp_path / "d").mkdir()
     prepare(DataSection(root="x", sources={"all": MirlSource(kind="mirl")}), layout, tmp_path / "d")
     return PackedImages(tmp_path / "d")
 
 
-def equal(one, other):
+def equal(one: Batch, other: Batch) -> bool:
     return torch.equal(one.degraded_BCHW, other.degraded_BCHW) and torch.equal(
         one.clean_BCHW, other.clean_BCHW
     )
 
 
-def test_a_batch_has_its_shape_range_and_memory_order(packed):
+def test_a_batch_has_its_shape_range_and_memory_order(packed: PackedImages) -> None:
     batch = BatchStream(packed, BatchSection(batch=10, patch=32), 0).batch(0)
     for patches in (batch.degraded_BCHW, batch.clean_BCHW):
         assert patches.shape == (10, 3, 32, 32) and patches.dtype == torch.float32
@@ -38,7 +39,7 @@ def test_a_batch_has_its_shape_range_and_memory_order(packed):
     assert len(batch.tasks) == len(batch.images) == 10
 
 
-def test_a_step_is_the_same_whatever_came_before(packed):
+def test_a_step_is_the_same_whatever_came_before(packed: PackedImages) -> None:
     section = BatchSection(patch=32, synthetic={"derain": 0.5})
     undisturbed = BatchStream(packed, section, 3)
     for step in range(5):
@@ -46,27 +47,27 @@ def test_a_step_is_the_same_whatever_came_before(packed):
     assert equal(undisturbed.batch(5), BatchStream(packed, section, 3).batch(5))
 
 
-def test_seeds_and_steps_differ(packed):
+def test_seeds_and_steps_differ(packed: PackedImages) -> None:
     stream, other = (BatchStream(packed, BatchSection(patch=32), seed) for seed in (1, 2))
     assert not equal(stream.batch(0), stream.batch(1)) and not equal(stream.batch(0), other.batch(0))
 
 
 @settings(max_examples=40, deadline=None)
 @given(st.dictionaries(st.sampled_from("abcde"), st.floats(0.01, 1), min_size=1))
-def test_each_task_gets_its_share_within_one_from_the_start(shares):
+def test_each_task_gets_its_share_within_one_from_the_start(shares: dict[str, float]) -> None:
     order = np.array(task_order(shares, 300))
     for task, share in shares.items():
         due = np.arange(1, 301) * share / sum(shares.values())
         assert np.abs(np.cumsum(order == task) - due).max() < 1 + 1e-6
 
 
-def test_the_balance_is_kept_over_batches(packed):
+def test_the_balance_is_kept_over_batches(packed: PackedImages) -> None:
     stream = BatchStream(packed, BatchSection(batch=8, patch=32, balance={"derain": 2, "dehaze": 1}), 0)
     tasks = [task for step in range(30) for task in stream.batch(step).tasks]
     assert (tasks.count("derain"), tasks.count("dehaze")) == (160, 80)
 
 
-def test_pairs_are_cut_flipped_and_turned_alike(packed):
+def test_pairs_are_cut_flipped_and_turned_alike(packed: PackedImages) -> None:
     """The pairs of the fixture are clean // 2 + 60: that must hold in every patch."""
     stream = BatchStream(packed, BatchSection(batch=8, patch=32, balance={"derain": 1, "dehaze": 1}), 0)
     for step in range(10):
@@ -75,7 +76,7 @@ def test_pairs_are_cut_flipped_and_turned_alike(packed):
         assert torch.equal(torch.floor(clean / 2) + 60, torch.round(batch.degraded_BCHW * 255))
 
 
-def test_patches_are_flipped_and_turned_but_rain_is_not_laid_on_its_side(tmp_path, save):
+def test_patches_are_flipped_and_turned_but_rain_is_not_laid_on_its_side(tmp_path: Path, save: Save) -> None:
     """A ramp to the right tells all eight orientations of one kind apart: right, left, up, down."""
     ramp = np.linspace(0, 255, 96).astype(np.uint8)[None, :, None].repeat(96, 0).repeat(3, 2)
     for task in ("derain", "dehaze"):
@@ -85,7 +86,7 @@ def test_patches_are_flipped_and_turned_but_rain_is_not_laid_on_its_side(tmp_pat
     (tmp_path / "d").mkdir()
     prepare(DataSection(root="x", sources={"all": MirlSource(kind="mirl")}), tmp_path / "p", tmp_path / "d")
     stream = BatchStream(PackedImages(tmp_path / "d"), BatchSection(batch=20, patch=32), 0)
-    seen = {}
+    seen: dict[str, set[str]] = {}
     for step in range(10):
         batch = stream.batch(step)
         for task, patch in zip(batch.tasks, batch.clean_BCHW[:, 0]):
@@ -95,7 +96,7 @@ def test_patches_are_flipped_and_turned_but_rain_is_not_laid_on_its_side(tmp_pat
     assert seen["derain"] == set("rl")
 
 
-def test_noise_is_added_to_photographs_and_not_clipped(packed):
+def test_noise_is_added_to_photographs_and_not_clipped(packed: PackedImages) -> None:
     stream = BatchStream(packed, BatchSection(batch=8, patch=32, balance={"denoise_50": 1}), 0)
     batch = stream.batch(0)
     noise = batch.degraded_BCHW - batch.clean_BCHW
@@ -105,26 +106,28 @@ def test_noise_is_added_to_photographs_and_not_clipped(packed):
 
 
 @pytest.mark.parametrize(("share", "least", "most"), [(0.0, 0, 0), (0.5, 60, 100), (1.0, 160, 160)])
-def test_the_synthetic_share_is_drawn_from_photographs(packed, share, least, most):
+def test_the_synthetic_share_is_drawn_from_photographs(
+    packed: PackedImages, share: float, least: int, most: int
+) -> None:
     section = BatchSection(batch=8, patch=32, balance={"derain": 1}, synthetic={"derain": share})
     stream = BatchStream(packed, section, 0)
     images = [image for step in range(20) for image in stream.batch(step).images]
     assert least <= sum(image.startswith("BSD-") for image in images) <= most
 
 
-def test_only_the_training_split_is_shown(packed):
+def test_only_the_training_split_is_shown(packed: PackedImages) -> None:
     stream = BatchStream(packed, BatchSection(patch=32), 0)
     shown = {image for step in range(60) for image in stream.batch(step).images}
     assert shown == {"BSD-p0", "BSD-p1", "BSD-p2", "S-derain0", "S-derain1", "S-dehaze0", "S-dehaze1"}
 
 
-def test_a_picture_smaller_than_the_patch_is_refused_by_name(packed):
+def test_a_picture_smaller_than_the_patch_is_refused_by_name(packed: PackedImages) -> None:
     with pytest.raises(UserError, match=r"BSD-p0 is 100 x 80, smaller than the training patch of 81 x 81"):
         BatchStream(packed, BatchSection(patch=81), 0)
     BatchStream(packed, BatchSection(patch=80), 0).batch(0)
 
 
-def test_a_task_with_nothing_to_train_on_is_refused(layout, tmp_path):
+def test_a_task_with_nothing_to_train_on_is_refused(layout: Path, tmp_path: Path) -> None:
     (tmp_path / "d").mkdir()
     source = MirlSource(kind="mirl")
     shutil.rmtree(layout / "train/denoise")
@@ -135,7 +138,7 @@ def test_a_task_with_nothing_to_train_on_is_refused(layout, tmp_path):
     BatchStream(PackedImages(tmp_path / "d"), BatchSection(patch=32, balance=balance), 0).batch(0)
 
 
-def test_photographs_alone_train_every_task(tmp_path, draw, save):
+def test_photographs_alone_train_every_task(tmp_path: Path, draw: Draw, save: Save) -> None:
     save(tmp_path / "p/a.png", draw(1))
     (tmp_path / "d").mkdir()
     source = FolderSource(kind="folder", path="p", split="train")

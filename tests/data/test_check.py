@@ -2,26 +2,28 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from mirl.data.check import check
 from mirl.data.sections import DataSection, FolderSource, MirlSource
+from tests.data.conftest import Draw, Save
 
 PACK = Path(__file__).parents[3] / "shared/data"
 
 
-def section(**sources):
+def section(**sources: Any) -> DataSection:
     return DataSection(root="unused", sources=sources or {"all": MirlSource(kind="mirl")})
 
 
-def test_a_sound_data_set_is_counted(layout):
+def test_a_sound_data_set_is_counted(layout: Path) -> None:
     report = check(section(), layout)
     assert report.sound and report.text().endswith("nothing is wrong")
     assert report.counts["train", "derain"] == 2 and report.counts["train", ""] == 3
 
 
-def test_the_authors_layout_is_counted_by_folder_and_judged_beside_the_paper(layout):
+def test_the_authors_layout_is_counted_by_folder_and_judged_beside_the_paper(layout: Path) -> None:
     report = check(section(), layout)
     assert report.places == {
         "train/denoise/BSD": 3, "train/derain/S": 2, "train/dehaze/S": 2, "val/denoise/V": 1, "test/denoise/T": 1,
@@ -30,24 +32,24 @@ def test_the_authors_layout_is_counted_by_folder_and_judged_beside_the_paper(lay
     (layout / "train/denoise/BSD").rename(layout / "train/denoise/BSD400")
     (layout / "train/denoise/BSD400/p0.png").write_bytes(b"nothing")
     report = check(section(), layout)
-    assert report.places["train/denoise/BSD400"] == 2  # what is broken does not count
+    assert report.places and report.places["train/denoise/BSD400"] == 2  # what is broken does not count
     assert "2  the paper has 400; from https://" in report.text()
     assert len(report.problems) == 1  # to be short of the paper is none
 
 
-def test_the_layout_below_another_folder_is_the_same(layout):
+def test_the_layout_below_another_folder_is_the_same(layout: Path) -> None:
     report = check(section(all=MirlSource(kind="mirl", path=layout.name)), layout.parent)
-    assert report.places["train/denoise/BSD"] == 3
+    assert report.places and report.places["train/denoise/BSD"] == 3
 
 
-def test_data_in_no_layout_is_not_measured_by_the_paper(layout):
+def test_data_in_no_layout_is_not_measured_by_the_paper(layout: Path) -> None:
     report = check(
         section(train=FolderSource(kind="folder", path="train/denoise/BSD", split="train")), layout
     )
     assert report.places is None and "paper" not in report.text()
 
 
-def test_everything_that_is_wrong_is_named_at_once(layout, draw, save):
+def test_everything_that_is_wrong_is_named_at_once(layout: Path, draw: Draw, save: Save) -> None:
     (layout / "train/denoise/BSD/p0.png").write_bytes(b"nothing")
     save(layout / "train/denoise/BSD/small.png", draw(9, 40, 100))
     save(layout / "train/derain/S/input/derain0_rainy.png", draw(3, 80, 90))
@@ -67,18 +69,18 @@ def test_everything_that_is_wrong_is_named_at_once(layout, draw, save):
     assert not report.sound and "copy.png  =  " in report.text()
 
 
-def test_only_training_pictures_must_hold_a_patch(layout):
+def test_only_training_pictures_must_hold_a_patch(layout: Path) -> None:
     assert check(section(), layout, patch=81).problems
     assert not any("/test/" in problem for problem in check(section(), layout, patch=81).problems)
 
 
-def test_a_missing_folder_is_a_problem_not_an_error(tmp_path):
+def test_a_missing_folder_is_a_problem_not_an_error(tmp_path: Path) -> None:
     report = check(section(), tmp_path / "gone")
     assert len(report.problems) == 1 and report.counts == {}
     assert report.text().count("get it from https://") == 8  # each of the paper's sets
 
 
-def test_test_pairs_that_will_be_made_are_counted(layout):
+def test_test_pairs_that_will_be_made_are_counted(layout: Path) -> None:
     assert check(section(), layout).made == {}
     photographs = FolderSource(kind="folder", path="test/denoise/T", split="test")
     report = check(section(test=photographs), layout)
@@ -86,7 +88,7 @@ def test_test_pairs_that_will_be_made_are_counted(layout):
     assert "test   derain            1  made of the photographs" in report.text()
 
 
-def test_a_task_that_only_pairs_can_train_needs_them_in_train_and_test(layout):
+def test_a_task_that_only_pairs_can_train_needs_them_in_train_and_test(layout: Path) -> None:
     tasks = {"coded": {"kind": "jpeg"}, "underwater": {"kind": "pairs"}}
     own = DataSection.read({"root": "x", "tasks": tasks, "sources": {"all": {"kind": "mirl"}}}, "params.yaml")
     (layout / "train/derain").rename(layout / "train/underwater")
@@ -113,7 +115,7 @@ lay_out.lay_out(Path(sys.argv[2]), "usual")
 
 
 @pytest.mark.skipif(not PACK.is_dir(), reason="the benchmark pack is not at ../shared/data")
-def test_the_leaks_of_the_usual_protocol_are_found(tmp_path):
+def test_the_leaks_of_the_usual_protocol_are_found(tmp_path: Path) -> None:
     """67 photographs of BSD400 show pictures of Rain100L: just those that the leak-free split leaves out."""
     subprocess.run([sys.executable, "-c", LAY_OUT, str(PACK), str(tmp_path)], check=True)
     report = check(

@@ -8,21 +8,22 @@ from PIL import Image
 
 from mirl.config import UserError
 from mirl.data.images import image_files, read_image
+from tests.data.conftest import Draw, Save
 
 
-def test_pixels_come_back_as_they_were_saved(tmp_path, draw, save):
+def test_pixels_come_back_as_they_were_saved(tmp_path: Path, draw: Draw, save: Save) -> None:
     pixels = draw(1)
     assert np.array_equal(read_image(save(tmp_path / "a.png", pixels)), pixels)
 
 
-def test_grey_and_opaque_alpha_become_rgb(tmp_path, draw, save):
+def test_grey_and_opaque_alpha_become_rgb(tmp_path: Path, draw: Draw, save: Save) -> None:
     grey = draw(1)[..., 0]
     assert np.array_equal(read_image(save(tmp_path / "g.png", grey)), np.dstack([grey] * 3))
     opaque = np.dstack([draw(1), np.full(grey.shape, 255, np.uint8)])
     assert np.array_equal(read_image(save(tmp_path / "a.png", opaque)), draw(1))
 
 
-def test_exif_rotation_is_undone(tmp_path, draw):
+def test_exif_rotation_is_undone(tmp_path: Path, draw: Draw) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6  # the camera was turned by 90 degrees
     Image.fromarray(draw(1, 80, 100)).save(tmp_path / "r.png", exif=exif)
@@ -35,7 +36,7 @@ def _truncated(path: Path) -> None:
 
 
 @pytest.mark.parametrize("ending", ["png", "jpg", "webp", "bmp"])
-def test_a_truncated_file_is_refused_by_name(tmp_path, save, ending):
+def test_a_truncated_file_is_refused_by_name(tmp_path: Path, save: Save, ending: str) -> None:
     noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)
     path = save(tmp_path / f"half.{ending}", noise)
     _truncated(path)
@@ -43,7 +44,7 @@ def test_a_truncated_file_is_refused_by_name(tmp_path, save, ending):
         read_image(path)
 
 
-def test_what_is_no_picture_is_refused_by_name(tmp_path):
+def test_what_is_no_picture_is_refused_by_name(tmp_path: Path) -> None:
     (tmp_path / "text.png").write_text("not a picture")
     with pytest.raises(UserError, match=r"text\.png is not an image"):
         read_image(tmp_path / "text.png")
@@ -51,14 +52,14 @@ def test_what_is_no_picture_is_refused_by_name(tmp_path):
         read_image(tmp_path / "gone.png")
 
 
-def test_more_than_8_bits_are_refused(tmp_path, save):
+def test_more_than_8_bits_are_refused(tmp_path: Path, save: Save) -> None:
     with pytest.raises(UserError, match="more than 8 bits"):
         read_image(save(tmp_path / "deep.png", np.full((8, 8), 40_000, np.uint16)))
     with pytest.raises(UserError, match="more than 8 bits"):
         read_image(save(tmp_path / "float.tif", np.full((8, 8), 0.5, np.float32)))
 
 
-def test_16_bit_colour_is_refused_although_pillow_calls_it_rgb(tmp_path):
+def test_16_bit_colour_is_refused_although_pillow_calls_it_rgb(tmp_path: Path) -> None:
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
@@ -70,20 +71,20 @@ def test_16_bit_colour_is_refused_although_pillow_calls_it_rgb(tmp_path):
         read_image(tmp_path / "deep.png")
 
 
-def test_see_through_pictures_are_refused(tmp_path, draw, save):
+def test_see_through_pictures_are_refused(tmp_path: Path, draw: Draw, save: Save) -> None:
     half = np.dstack([draw(1), np.full(draw(1).shape[:2], 128, np.uint8)])
     with pytest.raises(UserError, match="transparent"):
         read_image(save(tmp_path / "a.png", half))
 
 
-def test_a_folder_lists_its_images_by_name_and_nothing_else(tmp_path, draw, save):
+def test_a_folder_lists_its_images_by_name_and_nothing_else(tmp_path: Path, draw: Draw, save: Save) -> None:
     for name in ("b.png", "a.JPG", ".hidden.png"):
         save(tmp_path / name, draw(1))
     (tmp_path / "readme.txt").write_text("")
     assert [path.name for path in image_files(tmp_path)] == ["a.JPG", "b.png"]
 
 
-def test_a_missing_or_empty_folder_is_refused(tmp_path):
+def test_a_missing_or_empty_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="is not a folder"):
         image_files(tmp_path / "gone")
     with pytest.raises(UserError, match="has no image files"):

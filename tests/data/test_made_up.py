@@ -1,3 +1,5 @@
+from pathlib import Path
+
 from mirl.data import made_up
 from mirl.data.batches import BatchStream
 from mirl.data.packed import PackedImages
@@ -6,14 +8,14 @@ from mirl.data.sections import BatchSection, DataSection
 from mirl.data.tasks import DEFAULT_SECTIONS
 
 
-def test_the_five_tasks_need_photographs_alone(tmp_path):
+def test_the_five_tasks_need_photographs_alone(tmp_path: Path) -> None:
     section = made_up.section(DEFAULT_SECTIONS)
     assert list(section.sources) == ["train", "test"]
     made_up.write(section, tmp_path, 32)
     assert sorted(path.stem for path in tmp_path.rglob("*.png")) == ["one", "three", "two"]
 
 
-def test_a_task_of_pairs_has_some_in_train_and_test(tmp_path):
+def test_a_task_of_pairs_has_some_in_train_and_test(tmp_path: Path) -> None:
     values = {"root": "x", "sources": {"a": {"kind": "skimage"}}, "tasks": {"own": {"kind": "pairs"}}}
     section = made_up.section(DataSection.read(values, "params.yaml").tasks)
     made_up.write(section, tmp_path, 32)

@@ -1,6 +1,7 @@
 import hashlib
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,19 +10,20 @@ from mirl.config import UserError
 from mirl.data.packed import PackedImages
 from mirl.data.prepare import prepare
 from mirl.data.sections import DataSection, MirlSource, PairsSource
+from tests.data.conftest import Draw, Save
 
 
-def section(**changes):
+def section(**changes: Any) -> DataSection:
     return DataSection(**{"root": "unused", "sources": {"all": MirlSource(kind="mirl")}, **changes})
 
 
-def prepared(root: Path, dest: Path, **changes) -> PackedImages:
+def prepared(root: Path, dest: Path, **changes: Any) -> PackedImages:
     dest.mkdir()
     prepare(section(**changes), root, dest)
     return PackedImages(dest)
 
 
-def test_every_picture_arrives_in_its_split_and_task(layout, tmp_path, draw):
+def test_every_picture_arrives_in_its_split_and_task(layout: Path, tmp_path: Path, draw: Draw) -> None:
     packed = prepared(layout, tmp_path / "d")
     packed.verify()
     counts = packed.manifest.groupby(["split", "task", "role"]).size().to_dict()
@@ -36,7 +38,7 @@ def test_every_picture_arrives_in_its_split_and_task(layout, tmp_path, draw):
     assert np.array_equal(packed.image(item.clean), draw(50))
 
 
-def test_same_input_same_bytes(layout, tmp_path):
+def test_same_input_same_bytes(layout: Path, tmp_path: Path) -> None:
     digests = []
     for name in "ab":
         prepared(layout, tmp_path / name)
@@ -45,7 +47,7 @@ def test_same_input_same_bytes(layout, tmp_path):
     assert digests[0] == digests[1] and len(digests[0]) == 2
 
 
-def test_what_is_prepared_of_the_five_tasks_is_pinned(layout, tmp_path):
+def test_what_is_prepared_of_the_five_tasks_is_pinned(layout: Path, tmp_path: Path) -> None:
     """With pairs from files, and with the test pairs that are made: a change renames every study's data."""
     found = [prepared(layout, tmp_path / "given").digest]
     for task in ("derain", "dehaze"):
@@ -57,13 +59,15 @@ def test_what_is_prepared_of_the_five_tasks_is_pinned(layout, tmp_path):
     ]
 
 
-def test_other_pixels_another_digest(layout, tmp_path, draw, save):
+def test_other_pixels_another_digest(layout: Path, tmp_path: Path, draw: Draw, save: Save) -> None:
     before = prepared(layout, tmp_path / "a").digest
     save(layout / "train/denoise/BSD/p0.png", draw(99))
     assert prepared(layout, tmp_path / "b").digest != before
 
 
-def test_test_pairs_are_made_once_where_there_are_none(layout, tmp_path, draw, save):
+def test_test_pairs_are_made_once_where_there_are_none(
+    layout: Path, tmp_path: Path, draw: Draw, save: Save
+) -> None:
     shutil.rmtree(layout / "test/derain")
     save(layout / "test/denoise/T/u.png", draw(50))  # the same pixels under another name
     first, second = (prepared(layout, tmp_path / name) for name in "ab")
@@ -71,6 +75,7 @@ def test_test_pairs_are_made_once_where_there_are_none(layout, tmp_path, draw, s
     assert [item.image for item in made] == ["T-t", "T-u"] and made == again
     rains = []
     for item in made:
+        assert item.degraded is not None
         assert np.array_equal(first.image(item.clean), draw(50))
         rain = first.image(item.degraded).astype(float) - first.image(item.clean)
         assert rain.min() >= -1 and rain.max() > 10
@@ -83,27 +88,29 @@ def test_test_pairs_are_made_once_where_there_are_none(layout, tmp_path, draw, s
     assert prepared(layout, tmp_path / "c", synthesise=[]).items("test", "derain") == []
 
 
-def test_pairs_of_different_size_are_refused_with_both_sizes(layout, tmp_path, draw, save):
+def test_pairs_of_different_size_are_refused_with_both_sizes(
+    layout: Path, tmp_path: Path, draw: Draw, save: Save
+) -> None:
     save(layout / "train/derain/S/input/derain0_rainy.png", draw(1, 80, 99))
     with pytest.raises(UserError, match=r"derain0_rainy\.png is 99 x 80 but its partner .* is 100 x 80"):
         prepared(layout, tmp_path / "d")
 
 
-def test_a_missing_partner_is_refused_before_anything_is_written(layout, tmp_path):
+def test_a_missing_partner_is_refused_before_anything_is_written(layout: Path, tmp_path: Path) -> None:
     (layout / "train/derain/S/target/derain1_gt.png").unlink()
     with pytest.raises(UserError, match=r"derain1_rainy\.png has no partner"):
         prepared(layout, tmp_path / "d")
     assert list((tmp_path / "d").iterdir()) == []
 
 
-def test_a_broken_picture_is_refused_by_name(layout, tmp_path):
+def test_a_broken_picture_is_refused_by_name(layout: Path, tmp_path: Path) -> None:
     path = layout / "train/denoise/BSD/p1.png"
     path.write_bytes(path.read_bytes()[:200])
     with pytest.raises(UserError, match=r"p1\.png is"):
         prepared(layout, tmp_path / "d")
 
 
-def test_missing_and_empty_folders_are_refused(layout, tmp_path):
+def test_missing_and_empty_folders_are_refused(layout: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"gone is not a folder"):
         prepared(layout / "gone", tmp_path / "a")
     (layout / "train/denoise/EMPTY").mkdir()
@@ -111,7 +118,7 @@ def test_missing_and_empty_folders_are_refused(layout, tmp_path):
         prepared(layout, tmp_path / "b")
 
 
-def test_a_study_without_training_pictures_is_refused(layout, tmp_path):
+def test_a_study_without_training_pictures_is_refused(layout: Path, tmp_path: Path) -> None:
     pairs = PairsSource(
         kind="pairs", input="test/derain/S/input", target="test/derain/S/target", split="test", task="derain"
     )
@@ -119,13 +126,15 @@ def test_a_study_without_training_pictures_is_refused(layout, tmp_path):
         prepared(layout, tmp_path / "d", sources={"only": pairs})
 
 
-def test_two_pictures_of_one_name_are_refused(layout, tmp_path, draw, save):
+def test_two_pictures_of_one_name_are_refused(layout: Path, tmp_path: Path, draw: Draw, save: Save) -> None:
     save(layout / "train/denoise/BSD/p0.jpg", draw(60))
     with pytest.raises(UserError, match="would both be called BSD-p0"):
         prepared(layout, tmp_path / "d")
 
 
-def test_a_picture_in_train_and_test_is_refused_left_out_or_allowed(layout, tmp_path, draw, save):
+def test_a_picture_in_train_and_test_is_refused_left_out_or_allowed(
+    layout: Path, tmp_path: Path, draw: Draw, save: Save
+) -> None:
     save(layout / "train/denoise/BSD/p9.png", draw(50))
     save(layout / "train/dehaze/S/target/dehaze0_gt.png", draw(50))
     with pytest.raises(UserError, match=r"2 pictures of train stand in test too: .*p9\.png is .*t\.png"):
@@ -139,14 +148,14 @@ def test_a_picture_in_train_and_test_is_refused_left_out_or_allowed(layout, tmp_
     assert "BSD-p9" in set(packed.manifest["image"])
 
 
-def test_progress_reaches_the_end(layout, tmp_path):
+def test_progress_reaches_the_end(layout: Path, tmp_path: Path) -> None:
     (tmp_path / "d").mkdir()
     told = []
     prepare(section(), layout, tmp_path / "d", lambda done, total: told.append((done, total)))
     assert told == [(n, 11) for n in range(1, 12)]
 
 
-def test_the_tasks_of_a_study_come_with_its_data(layout, tmp_path, draw):
+def test_the_tasks_of_a_study_come_with_its_data(layout: Path, tmp_path: Path, draw: Draw) -> None:
     own = {"underwater": {"kind": "pairs"}, "coded": {"kind": "jpeg", "quality": [20, 20]}}
     pairs = {
         "kind": "pairs",
@@ -164,13 +173,14 @@ def test_the_tasks_of_a_study_come_with_its_data(layout, tmp_path, draw):
         },
     }
     read = DataSection.read(values, "params.yaml")
-    changes = {"tasks": read.tasks, "sources": read.sources}
+    changes: dict[str, Any] = {"tasks": read.tasks, "sources": read.sources}
     packed = prepared(layout, tmp_path / "d", **changes)
     packed.verify()
     assert list(packed.tasks) == ["underwater", "coded"] and not packed.tasks["underwater"].training
     assert [item.image for item in packed.items("test", "underwater")] == ["S-derain0"]
     (made,) = packed.items("test", "coded")
     assert np.array_equal(packed.image(made.clean), draw(50))
+    assert made.degraded is not None
     assert np.array_equal(packed.image(made.degraded), packed.tasks["coded"].test_input("T-t", draw(50)))
     others = []
     for number, changed in enumerate(({"quality": (30, 60)}, {"quality": (20, 20)})):
@@ -182,7 +192,7 @@ def test_the_tasks_of_a_study_come_with_its_data(layout, tmp_path, draw):
     )
 
 
-def test_the_default_tasks_leave_no_trace(layout, tmp_path):
+def test_the_default_tasks_leave_no_trace(layout: Path, tmp_path: Path) -> None:
     named = section(tasks=dict(section().tasks))
     prepared(layout, tmp_path / "a")
     (tmp_path / "b").mkdir()

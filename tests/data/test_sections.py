@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 
 from mirl.config import UserError
@@ -6,7 +8,7 @@ from mirl.data.tasks import DEFAULT, table
 from mirl.data.tasks.pairs import OwnPairsSection
 
 
-def test_sources_are_told_apart_by_their_kind():
+def test_sources_are_told_apart_by_their_kind() -> None:
     section = DataSection.read(
         {
             "root": "x",
@@ -27,7 +29,7 @@ def test_sources_are_told_apart_by_their_kind():
         ({"root": "x", "sources": {"a": {"kind": "skimage"}}, "leak": "allow"}, "leaks"),
     ],
 )
-def test_what_is_not_a_source_is_refused(values, word):
+def test_what_is_not_a_source_is_refused(values: dict[str, Any], word: str) -> None:
     with pytest.raises(UserError, match=word):
         DataSection.read(values, "params.yaml")
 
@@ -42,7 +44,7 @@ def test_what_is_not_a_source_is_refused(values, word):
         ({"patch": "64"}, "patch"),
     ],
 )
-def test_shares_that_make_no_sense_are_refused(values, word):
+def test_shares_that_make_no_sense_are_refused(values: dict[str, Any], word: str) -> None:
     with pytest.raises(UserError) as refused:
         BatchSection.read(values, "params.yaml")
     assert word in str(refused.value)
@@ -65,14 +67,14 @@ def test_shares_that_make_no_sense_are_refused(values, word):
         ),
     ],
 )
-def test_shares_of_no_task_are_refused(values, sentence):
+def test_shares_of_no_task_are_refused(values: dict[str, Any], sentence: str) -> None:
     tasks = {**DEFAULT, **table({"own": OwnPairsSection(kind="pairs")})}
     with pytest.raises(UserError, match=sentence):
         BatchSection.read(values, "params.yaml").refuse_unknown(tasks)
     BatchSection(balance={"own": 1.0, "derain": 0.0}, synthetic={"own": 0.0}).refuse_unknown(tasks)
 
 
-def test_by_default_all_test_pairs_are_made_that_can_be():
+def test_by_default_all_test_pairs_are_made_that_can_be() -> None:
     values = {"root": "x", "sources": {"a": {"kind": "skimage"}}}
     assert [task.name for task in DataSection.read(values, "p").made] == ["derain", "dehaze"]
     own = {"own": {"kind": "pairs"}, "shared": {"kind": "social"}, "coded": {"kind": "jpeg"}}
@@ -107,6 +109,6 @@ PAIRED = {"kind": "pairs", "input": "i", "target": "t", "split": "train"}
         ),
     ],
 )
-def test_tasks_that_a_study_does_not_have_are_refused(values, sentence):
+def test_tasks_that_a_study_does_not_have_are_refused(values: dict[str, Any], sentence: str) -> None:
     with pytest.raises(UserError, match=sentence):
         DataSection.read({"root": "x", "sources": {"a": {"kind": "skimage"}}} | values, "params.yaml")

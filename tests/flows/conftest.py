@@ -4,6 +4,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -22,7 +23,7 @@ from mirl.tickets.ticket import Ticket
 from mirl.tickets.writing import write
 
 TASKS = ("denoise_15", "derain")
-PARAMS = {
+PARAMS: dict[str, Any] = {
     "study": "tiny",
     "train": {"steps": 40, "learning_rate": 1e-3, "seed": 3, "batches": {"batch": 8}, "precision": "float32"},
     "arms": {

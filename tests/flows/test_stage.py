@@ -77,7 +77,7 @@ def _wait_for_checkpoint(tree: Path, process: "subprocess.Popen[str]") -> None:
         time.sleep(0.01)
 
 
-def test_killed_three_times_at_random_moments_a_training_ends_in_the_same_bytes(tree):
+def test_killed_three_times_at_random_moments_a_training_ends_in_the_same_bytes(tree: Path) -> None:
     assert _run(tree, "prepare")[0] == _run(tree, "init")[0] == 0
     assert _run(tree, "round", "dense")[0] == 0
     calm = _ticket_sha256(tree)
@@ -96,7 +96,7 @@ def test_killed_three_times_at_random_moments_a_training_ends_in_the_same_bytes(
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_saves_and_exits_with_75(tree, number):
+def test_a_signal_saves_and_exits_with_75(tree: Path, number: signal.Signals) -> None:
     assert _run(tree, "prepare")[0] == _run(tree, "init")[0] == 0
     process = _start(tree, "round", "dense")
     _wait_for_checkpoint(tree, process)
@@ -108,7 +108,7 @@ def test_a_signal_saves_and_exits_with_75(tree, number):
     assert not (tree / "tickets/dense").exists()
 
 
-def test_a_signal_to_a_whole_group_stops_several_processes_at_the_same_step(tree):
+def test_a_signal_to_a_whole_group_stops_several_processes_at_the_same_step(tree: Path) -> None:
     """One of them alone can go on from there."""
     assert _run(tree, "prepare")[0] == _run(tree, "init")[0] == 0
     batches = {"batch": 6, "patch": 16}
@@ -139,7 +139,9 @@ def test_a_signal_to_a_whole_group_stops_several_processes_at_the_same_step(tree
         ({}, ["evaluate", "dense"], "tickets/dense/ticket.safetensors"),
     ],
 )
-def test_what_the_user_can_mend_is_one_sentence_and_exit_code_2(tree, change, stage, sentence):
+def test_what_the_user_can_mend_is_one_sentence_and_exit_code_2(
+    tree: Path, change: dict[str, Any], stage: list[str], sentence: str
+) -> None:
     (tree / "params.yaml").write_text(yaml.safe_dump(VALUES | change))
     code, said = _run(tree, *stage)
     assert code == 2
@@ -148,7 +150,7 @@ def test_what_the_user_can_mend_is_one_sentence_and_exit_code_2(tree, change, st
     assert not (tree / "data/prepared").exists() and not (tree / "tickets").exists()
 
 
-def test_a_photograph_that_is_cut_off_is_named(tree):
+def test_a_photograph_that_is_cut_off_is_named(tree: Path) -> None:
     path = tree / "photographs/train/train.png"
     path.write_bytes(path.read_bytes()[:500])
     code, said = _run(tree, "prepare")

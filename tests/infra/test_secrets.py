@@ -130,7 +130,7 @@ def test_secrets_are_never_readable_by_others_and_never_overwritten(tmp_path: Pa
     look.write_text(f'#!/bin/sh\nstat -c %a "{tmp_path}"/kept* >>"{tmp_path}/modes"\necho 1234\n')
     look.chmod(0o755)
     script, plain = (
-        ["sh", INFRA / "secrets.sh", tmp_path / "kept"],
+        ["sh", str(INFRA / "secrets.sh"), str(tmp_path / "kept")],
         os.environ | {"PATH": f"{tools}:/usr/bin:/bin"},
     )
     subprocess.run(script, check=True, env=plain, umask=0)
@@ -148,6 +148,6 @@ def test_no_secrets_are_written_without_random_numbers(tmp_path: Path) -> None:
     (tmp_path / "od").write_text("#!/bin/sh\nexit 1\n")
     (tmp_path / "od").chmod(0o755)
     plain = os.environ | {"PATH": f"{tmp_path}:/usr/bin:/bin"}
-    script = ["sh", INFRA / "secrets.sh", tmp_path / "kept"]
+    script = ["sh", str(INFRA / "secrets.sh"), str(tmp_path / "kept")]
     assert subprocess.run(script, capture_output=True, env=plain).returncode
     assert [path.name for path in tmp_path.iterdir()] == ["od"]

@@ -14,7 +14,9 @@ def _upper_half(weights: State) -> Mask:
 def _check(orders: list[list[float]], looks: int, distance: float) -> list[bool]:
     """What each check of these weights says."""
     section = EarlyBirdSection(every_steps=1, looks=looks, distance=distance)
-    rule, seen, said = EarlyBird(section, FULL, _upper_half), {}, []
+    rule = EarlyBird(section, FULL, _upper_half)
+    seen: State = {}
+    said: list[bool] = []
     for order in orders:
         seen, enough = rule.check({"w": torch.tensor(order)}, seen)
         said.append(enough)

@@ -16,7 +16,7 @@ from mirl.sparsity.mask import State
 Make = Callable[[float], Parent]
 Initialise = Callable[[int], State]
 
-ARMS = {
+ARMS: dict[str, dict[str, Any]] = {
     "dense": {},
     "imp": {"schedule": "authors", "fraction": 0.3},
     "random": {},
@@ -175,7 +175,8 @@ def test_a_plan_travels_to_other_processes_with_all_that_it_says(
     assert (there.objective, there.samples, there.routing, dict(there.rates)) == (
         plan.objective, plan.samples, plan.routing, dict(plan.rates),
     )  # fmt: skip
-    seen, other = ({}, {})
+    seen: State = {}
+    other: State = {}
     ruled = [
         rule.check(dict(plan.state), state)
         for rule, state in ((plan.stopping_rule, seen), (there.stopping_rule, other))
@@ -183,7 +184,10 @@ def test_a_plan_travels_to_other_processes_with_all_that_it_says(
     assert ruled[0][1] == ruled[1][1]
 
 
-STRUCTURED = {"imp": {"schedule": "authors", "fraction": 0.5}, "oneshot": {"density": 0.25}}
+STRUCTURED: dict[str, dict[str, Any]] = {
+    "imp": {"schedule": "authors", "fraction": 0.5},
+    "oneshot": {"density": 0.25},
+}
 
 
 @pytest.mark.parametrize("method", STRUCTURED)

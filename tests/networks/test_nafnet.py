@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 import torch
 
@@ -5,7 +7,7 @@ from mirl.config import UserError
 from mirl.networks.nafnet import Nafnet, NafnetOptions
 
 
-def parameters(**options: object) -> int:
+def parameters(**options: Any) -> int:
     with torch.device("meta"):
         return sum(p.numel() for p in Nafnet(NafnetOptions(**options)).parameters())
 

@@ -44,7 +44,7 @@ def test_a_file_that_is_there_stays_unless_forced(tmp_path: Path) -> None:
         image_file.write(photograph, target)
     assert target.read_text() == "precious"
     image_file.write(photograph, target, force=True)
-    assert np.array_equal(Image.open(target), photograph.rgb_HWC)
+    assert np.array_equal(np.asarray(Image.open(target)), photograph.rgb_HWC)
     assert (tmp_path / "link").read_text() == "precious"  # another file took the name: never half of each
 
 

@@ -106,7 +106,8 @@ def test_16_bits_stay_16_bits(make_ticket: Any, does_nothing: Any) -> None:
 
 @pytest.mark.parametrize("tiled", [False, True])
 def test_progress_adds_up_to_one(tiled: bool, does_nothing: Any) -> None:
-    restorer, image_HWC, shares = Restorer(does_nothing()), photograph(90, 61), []
+    restorer, image_HWC = Restorer(does_nothing()), photograph(90, 61)
+    shares: list[float] = []
     if tiled:
         restorer = Restorer(does_nothing(), memory=enough(restorer, image_HWC, 40 * 40))
     restorer(image_HWC, shares.append)

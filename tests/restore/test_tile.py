@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 import torch
@@ -90,7 +91,7 @@ def test_a_seam_fades_from_one_tile_to_the_other() -> None:
         answers = iter([0.0, 1.0])
         tiles = grid(shape[2], shape[3], 4, tile)
         out_BCHW = whole(
-            tiles, torch.zeros(shape), lambda x, answers=answers: torch.full_like(x, next(answers))
+            tiles, torch.zeros(shape), partial(lambda answers, x: torch.full_like(x, next(answers)), answers)
         )
         assert out_BCHW.flatten().tolist() == [0.0] * 8 + [0.0, 0.25, 0.75, 1.0] + [1.0] * 8
 

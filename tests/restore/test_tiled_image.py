@@ -8,7 +8,7 @@ from mirl.restore.tiled_image import TiledImage
 
 @pytest.mark.parametrize(("kind", "top"), [(np.uint8, 255), (np.uint16, 65535)])
 def test_levels_there_and_back(kind: type, top: int) -> None:
-    image_HWC = np.linspace(0, top, 5 * 7 * 3).astype(kind).reshape(5, 7, 3)
+    image_HWC: np.ndarray = np.linspace(0, top, 5 * 7 * 3).astype(kind).reshape(5, 7, 3)
     picture = TiledImage(image_HWC)
     row, column = next(spans(5, 8, 4)), next(spans(7, 8, 4))
     tile_BChw = picture.tile(row, column)

@@ -36,7 +36,7 @@ def test_the_network_keeps_its_layers(name: str, block: str) -> None:
 def test_a_convolution_without_a_kernel_here_stays() -> None:
     network = build(NetworkSection(name="nafnet", options=TINY["nafnet"], seed=1)).eval()
     down = dict(accelerate(network, threads=1).named_modules())["down.0"]
-    assert down is network.down[0]
+    assert down is network.get_submodule("down.0")
 
 
 def test_several_callers_at_a_time_get_what_one_gets() -> None:

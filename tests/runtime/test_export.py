@@ -10,7 +10,6 @@ from mirl.config import UserError
 from mirl.networks import NETWORKS
 from mirl.restore.any_size import AnySize
 from mirl.restore.restorer import Restorer
-from mirl.runtime import export
 from mirl.runtime.export import FORMATS, example, format_of
 
 
@@ -78,7 +77,7 @@ def test_other_endings_are_refused(ending: str) -> None:
 
 def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        export.importlib.util, "find_spec", lambda name: None if name == "onnxscript" else name
+        "mirl.runtime.export.importlib.util.find_spec", lambda name: None if name == "onnxscript" else name
     )
     with pytest.raises(UserError, match="needs onnxscript; install mirl with its extra `export`"):
         format_of(".onnx")

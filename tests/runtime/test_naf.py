@@ -41,8 +41,10 @@ def test_a_block_that_says_nothing() -> None:
 
 def test_channels_without_factor_or_use_are_left_out_of_the_mixing() -> None:
     block = random_block(5)
-    for bias in (block.mix_in.bias, block.mix_depthwise.bias):
-        bias.data.zero_()
+    assert block.mix_depthwise.bias is not None
+    for conv in (block.mix_in, block.mix_depthwise):
+        assert conv.bias is not None
+        conv.bias.data.zero_()
     block.mix_in.weight.data[0] = 0  # left factor of 0
     block.mix_depthwise.weight.data[5 + 1] = 0  # right factor of 1
     block.mix_depthwise.weight.data[2] = 0
@@ -59,6 +61,7 @@ def test_channels_without_factor_or_use_are_left_out_of_the_mixing() -> None:
 
 def test_channels_without_factor_or_use_are_left_out_of_the_feed() -> None:
     block = random_block(4)
+    assert block.feed_in.bias is not None
     block.feed_in.bias.data.zero_()
     block.feed_in.weight.data[1] = 0
     block.feed_in.weight.data[4 + 2] = 0

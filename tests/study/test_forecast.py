@@ -23,7 +23,7 @@ def _changed(study: Study, **sections: Any) -> Study:
     return Study(root=study.root, params=Params.read(values, "params.yaml"))
 
 
-def test_the_papers_search_costs_what_was_counted_of_it():
+def test_the_papers_search_costs_what_was_counted_of_it() -> None:
     """34.2 M iterations, about 1.8e19 FLOPs, and 3.52 % of the prunable weights at the end (MIR-L's settings)."""
     rounds = forecast(read_params(STUDIES / "paper.yaml"))
     whole = together(rounds)
@@ -42,7 +42,7 @@ def test_every_ready_made_study_can_be_planned_to_its_end(path: Path) -> None:
     assert all(0 < each.density <= 1 and each.steps > 0 for each in rounds)
 
 
-def test_it_foretells_what_every_method_then_costs(study):
+def test_it_foretells_what_every_method_then_costs(study: Study) -> None:
     study = _changed(
         study,
         train={"rewind_step": 2, "steps": 8},
@@ -67,7 +67,7 @@ def test_it_foretells_what_every_method_then_costs(study):
     assert layers.flops.kept == pytest.approx(found["train_flops"], rel=0.01)
 
 
-def test_a_round_that_may_end_sooner_is_bounded(study):
+def test_a_round_that_may_end_sooner_is_bounded(study: Study) -> None:
     settled = {
         "method": "imp",
         "schedule": "authors",
@@ -80,7 +80,7 @@ def test_a_round_that_may_end_sooner_is_bounded(study):
     assert together(rounds).at_most
 
 
-def test_a_round_that_cannot_be_planned_is_named_before_anything_is_trained(study):
+def test_a_round_that_cannot_be_planned_is_named_before_anything_is_trained(study: Study) -> None:
     with pytest.raises(UserError, match="round global-r2: nothing is left to remove"):
         forecast(
             _changed(

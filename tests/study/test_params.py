@@ -16,13 +16,13 @@ DEMO: dict[str, Any] = yaml.safe_load((ROOT / "studies" / "demo.yaml").read_text
 
 
 @pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
-def test_every_study_is_valid_and_named_after_its_file(path):
+def test_every_study_is_valid_and_named_after_its_file(path: Path) -> None:
     params = read_params(path)
     assert params.study == path.stem
     assert params.rounds
 
 
-def test_the_committed_params_are_the_demo():
+def test_the_committed_params_are_the_demo() -> None:
     assert (ROOT / "params.yaml").read_bytes() == (ROOT / "studies" / "demo.yaml").read_bytes()
 
 
@@ -136,19 +136,19 @@ def _changed(*place: str, to: Any) -> dict[str, Any]:
         (_changed("evaluate", "protocols", to=["papper"]), "not a protocol"),
     ],
 )
-def test_what_is_wrong_is_one_sentence(values, sentence):
+def test_what_is_wrong_is_one_sentence(values: Any, sentence: str) -> None:
     with pytest.raises(UserError, match=sentence) as caught:
         Params.read(values, "params.yaml")
     assert "\n" not in str(caught.value)
 
 
-def test_each_task_can_have_a_reference_of_its_own():
+def test_each_task_can_have_a_reference_of_its_own() -> None:
     values = _changed("promote", to={"reference": {"derain": "rainy", "dehaze": "dense"}})
     values["rounds"] = {"rainy": {"arm": "dense", "after": "init"}, **values["rounds"]}
     assert Params.read(values, "params.yaml").promote.references == ["rainy", "dense"]
 
 
-def test_an_unknown_round_lists_those_that_there_are():
+def test_an_unknown_round_lists_those_that_there_are() -> None:
     with pytest.raises(UserError, match="there is no round 'x' in params.yaml; it has dense, global-r1"):
         Params.read(DEMO, "params.yaml").round("x")
 

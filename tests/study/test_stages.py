@@ -2,7 +2,9 @@
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -23,7 +25,7 @@ from mirl.tickets.container import sha256_of as sha256
 def _with(study: Study, **sections: object) -> Study:
     values = yaml.safe_load((study.root / "params.yaml").read_text())
     for name, section in sections.items():
-        values[name] |= section  # type: ignore[operator]
+        values[name] |= section
     return Study(root=study.root, params=Params.read(values, "params.yaml"))
 
 
@@ -37,7 +39,7 @@ def _ticket(study: Study, name: str) -> TicketFolder:
     return TicketFolder.read(study.files.ticket(name))
 
 
-def test_photographs_become_a_report_and_a_decision(study):
+def test_photographs_become_a_report_and_a_decision(study: Study) -> None:
     rounds = list(study.params.rounds)
     _make(
         study,
@@ -64,7 +66,7 @@ def test_photographs_become_a_report_and_a_decision(study):
         assert set(frame["protocol"]) == {"paper", "strict"}
 
 
-def test_with_no_steps_a_ticket_is_its_mask_times_the_origin_for_every_parameter(study):
+def test_with_no_steps_a_ticket_is_its_mask_times_the_origin_for_every_parameter(study: Study) -> None:
     study = _with(study, train={"steps": 0})
     _make(study, "prepare", "init", "round@dense", "round@global-r1", "round@global-r2", "round@reinit-r2")
     for name in ("global-r1", "global-r2", "reinit-r2"):
@@ -78,7 +80,7 @@ def test_with_no_steps_a_ticket_is_its_mask_times_the_origin_for_every_parameter
     assert not torch.equal(fresh["head.weight"], dense["head.weight"])
 
 
-def test_a_late_origin_is_the_dense_state_at_that_step(study):
+def test_a_late_origin_is_the_dense_state_at_that_step(study: Study) -> None:
     study = _with(study, train={"rewind_step": 2})
     _make(study, "prepare", "init", "round@dense", "round@global-r1")
     init, dense, first = (_ticket(study, name) for name in ("init", "dense", "global-r1"))
@@ -87,7 +89,9 @@ def test_a_late_origin_is_the_dense_state_at_that_step(study):
     assert first.ticket.lineage.steps == 4
 
 
-def test_the_same_study_twice_makes_the_same_bytes(study, make_study, tmp_path_factory):
+def test_the_same_study_twice_makes_the_same_bytes(
+    study: Study, make_study: Callable[[Path], Study], tmp_path_factory: pytest.TempPathFactory
+) -> None:
     again = make_study(tmp_path_factory.mktemp("again"))
     for each in (study, again):
         _make(each, "prepare", "init", "round@dense", "round@global-r1")
@@ -99,7 +103,7 @@ def test_the_same_study_twice_makes_the_same_bytes(study, make_study, tmp_path_f
             assert sha256(ours) == sha256(theirs)
 
 
-def test_a_round_that_is_stopped_leaves_nothing_and_goes_on_to_the_same_ticket(study):
+def test_a_round_that_is_stopped_leaves_nothing_and_goes_on_to_the_same_ticket(study: Study) -> None:
     _make(study, "prepare", "init", "round@dense")
     calm = sha256(study.files.ticket("dense") / "ticket.safetensors")
     asked = iter([False, False, True])
@@ -117,7 +121,7 @@ def test_a_round_that_is_stopped_leaves_nothing_and_goes_on_to_the_same_ticket(s
     assert not list((study.root / ".mirl" / "resume").glob("*/checkpoint*"))
 
 
-def test_a_round_is_named_by_its_arm_and_its_training_alone(study):
+def test_a_round_is_named_by_its_arm_and_its_training_alone(study: Study) -> None:
     base = round_settings(study.params, "global-r1")
     other_arm = _with(study, arms={"layers": {"method": "imp", "schedule": "authors", "fraction": 0.3}})
     own_arm = _with(study, arms={"global": {"method": "imp", "schedule": "authors", "fraction": 0.3}})
@@ -125,7 +129,7 @@ def test_a_round_is_named_by_its_arm_and_its_training_alone(study):
     assert round_settings(own_arm.params, "global-r1") != base
 
 
-def test_held_out_images_come_by_task_with_their_partners(study):
+def test_held_out_images_come_by_task_with_their_partners(study: Study) -> None:
     _make(study, "prepare")
     images = list(held_out_images(study.root))
     assert [image.task.name for image in images] == [
@@ -134,7 +138,9 @@ def test_held_out_images_come_by_task_with_their_partners(study):
     assert all((image.degraded_HWC is None) == image.task.name.startswith("denoise") for image in images)
 
 
-def test_a_memory_that_holds_no_test_photograph_is_said_in_words(study, monkeypatch):
+def test_a_memory_that_holds_no_test_photograph_is_said_in_words(
+    study: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def full(*_: object) -> None:
         raise torch.OutOfMemoryError("tried to allocate 20 GiB\nand more")
 
@@ -145,7 +151,7 @@ def test_a_memory_that_holds_no_test_photograph_is_said_in_words(study, monkeypa
     assert not study.files.scores("dense").exists()
 
 
-def test_what_a_ticket_has_cost_lies_beside_it(study, monkeypatch):
+def test_what_a_ticket_has_cost_lies_beside_it(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mirl.training.meter.counter", lambda device: None)
     _make(study, "prepare", "init", "round@dense", "round@global-r1")
     dense, first = (
@@ -167,13 +173,13 @@ def test_what_a_ticket_has_cost_lies_beside_it(study, monkeypatch):
     assert json.loads((told / "machine.json").read_text())["energy"] == "what is counted"
 
 
-def test_how_long_weights_were_trained_is_known_whatever_went_back(study):
+def test_how_long_weights_were_trained_is_known_whatever_went_back(study: Study) -> None:
     """Six steps a training, weights back to the second; or only the learning rate."""
     arms = {
         "rewound": {"method": "imp", "schedule": "authors"},
         "going-on": {"method": "imp", "schedule": "authors", "rewind": "learning_rate"},
     }
-    rounds = {}
+    rounds: dict[str, Any] = {}
     for arm in arms:
         rounds |= {
             f"{arm}-r1": {"arm": arm, "after": "dense"},
@@ -190,14 +196,14 @@ def test_how_long_weights_were_trained_is_known_whatever_went_back(study):
     assert "weight_steps" not in _ticket(study, "going-on-r2").metrics
 
 
-def test_an_unknown_round_and_a_missing_parent_are_said_in_words(study):
+def test_an_unknown_round_and_a_missing_parent_are_said_in_words(study: Study) -> None:
     with pytest.raises(UserError, match="no round 'dens'"):
         _make(study, "round@dens")
     with pytest.raises(UserError, match="tickets/init"):
         _make(study, "round@dense")
 
 
-def test_a_damaged_parent_stops_the_round_before_it_trains(study):
+def test_a_damaged_parent_stops_the_round_before_it_trains(study: Study) -> None:
     _make(study, "prepare", "init")
     path = study.files.ticket("init") / "ticket.safetensors"
     path.write_bytes(path.read_bytes()[:-10])
@@ -206,7 +212,7 @@ def test_a_damaged_parent_stops_the_round_before_it_trains(study):
     assert not study.files.ticket("dense").exists()
 
 
-def test_a_study_whose_loss_explodes_says_so(study):
+def test_a_study_whose_loss_explodes_says_so(study: Study) -> None:
     study = _with(study, train={"learning_rate": 1e30, "clip_norm": 1e30})
     _make(study, "prepare", "init")
     with pytest.raises(
@@ -216,7 +222,7 @@ def test_a_study_whose_loss_explodes_says_so(study):
     assert not study.files.ticket("dense").exists()
 
 
-def test_tickets_carry_their_lineage(study):
+def test_tickets_carry_their_lineage(study: Study) -> None:
     _make(study, "prepare", "init", "round@dense", "round@global-r1")
     dense, first = (
         reading.read(study.files.ticket(name) / "ticket.safetensors") for name in ("dense", "global-r1")

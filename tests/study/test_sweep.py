@@ -10,7 +10,6 @@ import pytest
 from mirl.command.main import main
 from mirl.config import UserError
 from mirl.data.packed import PackedImages
-from mirl.study import sweep as of_study
 from mirl.study.params import Params
 from mirl.study.stages import STAGES
 from mirl.study.study import Study
@@ -165,7 +164,7 @@ def test_stopped_it_leaves_nothing_half_done(
     def stopped(*_: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(of_study.ImageBar, "__call__", stopped)
+    monkeypatch.setattr("mirl.study.sweep.ImageBar.__call__", stopped)
     assert main(["sweep", _file(trained, "dense")]) == 130
     assert capsys.readouterr().err.endswith("mirl: stopped\n") and not Path("report").exists()
 

@@ -8,7 +8,7 @@ from mirl.config import UserError
 from mirl.study.workspace import Workspace, read_json, write_json
 
 
-def test_a_folder_is_made_whole(tmp_path):
+def test_a_folder_is_made_whole(tmp_path: Path) -> None:
     files = Workspace(tmp_path)
     with files.making(files.ticket("a")) as draft:
         (draft / "x").write_text("1")
@@ -16,7 +16,7 @@ def test_a_folder_is_made_whole(tmp_path):
     assert [path.name for path in files.ticket("a").iterdir()] == ["x"]
 
 
-def test_at_an_error_the_old_folder_stays_and_nothing_is_left(tmp_path):
+def test_at_an_error_the_old_folder_stays_and_nothing_is_left(tmp_path: Path) -> None:
     files = Workspace(tmp_path)
     with files.making(files.ticket("a")) as draft:
         (draft / "x").write_text("old")
@@ -27,7 +27,7 @@ def test_at_an_error_the_old_folder_stays_and_nothing_is_left(tmp_path):
     assert not list((tmp_path / ".mirl" / "making").glob("*/"))
 
 
-def test_what_a_kill_left_is_not_taken_over(tmp_path):
+def test_what_a_kill_left_is_not_taken_over(tmp_path: Path) -> None:
     files = Workspace(tmp_path)
     left = tmp_path / ".mirl" / "making" / "tickets--a"
     left.mkdir(parents=True)
@@ -43,7 +43,7 @@ def _hold(root: Path, seconds: float) -> None:
         time.sleep(seconds)
 
 
-def test_two_makers_of_one_folder_the_second_is_refused_with_the_pid(tmp_path):
+def test_two_makers_of_one_folder_the_second_is_refused_with_the_pid(tmp_path: Path) -> None:
     files = Workspace(tmp_path)
     other = multiprocessing.get_context("spawn").Process(target=_hold, args=(tmp_path, 20))
     other.start()
@@ -66,7 +66,7 @@ def test_two_makers_of_one_folder_the_second_is_refused_with_the_pid(tmp_path):
         pass
 
 
-def test_json_that_is_missing_or_damaged_says_what_makes_it(tmp_path):
+def test_json_that_is_missing_or_damaged_says_what_makes_it(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="`dvc repro` makes it"):
         read_json(tmp_path / "a.json")
     (tmp_path / "a.json").write_text('{"a": ')
@@ -74,7 +74,7 @@ def test_json_that_is_missing_or_damaged_says_what_makes_it(tmp_path):
         read_json(tmp_path / "a.json")
 
 
-def test_a_number_that_is_not_finite_is_never_written(tmp_path):
+def test_a_number_that_is_not_finite_is_never_written(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="not JSON compliant"):
         write_json(tmp_path / "a.json", {"psnr_db/mean": float("nan")})
 

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -23,7 +25,7 @@ def _progress(step: int) -> Progress:
     )
 
 
-def test_what_is_saved_is_loaded_to_the_last_bit(tmp_path):
+def test_what_is_saved_is_loaded_to_the_last_bit(tmp_path: Path) -> None:
     path = tmp_path / "checkpoint.safetensors"
     saved = _progress(7)
     checkpoint.save(saved, path)
@@ -39,7 +41,9 @@ def test_what_is_saved_is_loaded_to_the_last_bit(tmp_path):
     assert [file.name for file in tmp_path.iterdir()] == ["checkpoint.safetensors"]
 
 
-def test_one_of_before_the_joules_were_counted_has_none(tmp_path, monkeypatch):
+def test_one_of_before_the_joules_were_counted_has_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "checkpoint.safetensors"
     with monkeypatch.context() as patch:
         older = {key: own for key, own in checkpoint.PLAIN.items() if key != "train_joules"}
@@ -49,7 +53,7 @@ def test_one_of_before_the_joules_were_counted_has_none(tmp_path, monkeypatch):
     assert loaded is not None and loaded.step == 7 and loaded.train_joules is None
 
 
-def test_the_names_in_the_file_are_those_of_former_versions(tmp_path):
+def test_the_names_in_the_file_are_those_of_former_versions(tmp_path: Path) -> None:
     path, masks = tmp_path / "checkpoint.safetensors", torch.tensor([[3, 5]], dtype=torch.uint8)
     header = {
         "step": 7, "made_with": "cpu in float32", "ended": True, "history": [], "loss_sum": 0.5,
@@ -65,11 +69,11 @@ def test_the_names_in_the_file_are_those_of_former_versions(tmp_path):
     assert path.read_bytes() == before
 
 
-def test_none_where_there_is_none(tmp_path):
+def test_none_where_there_is_none(tmp_path: Path) -> None:
     assert checkpoint.load(tmp_path / "checkpoint.safetensors") is None
 
 
-def test_a_failed_write_leaves_the_last_good_one(tmp_path, monkeypatch):
+def test_a_failed_write_leaves_the_last_good_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "checkpoint.safetensors"
     checkpoint.save(_progress(7), path)
 
@@ -85,7 +89,7 @@ def test_a_failed_write_leaves_the_last_good_one(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("cut", [0, 5, 200, -1])
-def test_a_truncated_one_is_refused_in_words(tmp_path, cut):
+def test_a_truncated_one_is_refused_in_words(tmp_path: Path, cut: int) -> None:
     path = tmp_path / "checkpoint.safetensors"
     checkpoint.save(_progress(7), path)
     path.write_bytes(path.read_bytes()[:cut])

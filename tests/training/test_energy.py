@@ -21,7 +21,7 @@ def zone(powercap: Path, folder: str, name: str, energy_uj: int, span_uj: int = 
     return place / "energy_uj"
 
 
-def test_the_packages_are_added_up_and_nothing_is_counted_twice(tmp_path):
+def test_the_packages_are_added_up_and_nothing_is_counted_twice(tmp_path: Path) -> None:
     first = zone(tmp_path, "intel-rapl:0", "package-0", 1_000_000)
     second = zone(tmp_path, "intel-rapl:1", "package-1", 5_000_000)
     part = zone(tmp_path, "intel-rapl:0:0", "core", 10)
@@ -34,7 +34,7 @@ def test_the_packages_are_added_up_and_nothing_is_counted_twice(tmp_path):
     assert joules() == 2.5
 
 
-def test_a_counter_that_begins_anew_goes_on(tmp_path):
+def test_a_counter_that_begins_anew_goes_on(tmp_path: Path) -> None:
     file = zone(tmp_path, "intel-rapl:0", "package-0", 999_000_000)
     joules = Rapl(tmp_path)
     file.write_text("2000000\n")
@@ -45,7 +45,7 @@ def test_a_counter_that_begins_anew_goes_on(tmp_path):
     assert joules() == 1001.0
 
 
-def test_a_machine_that_does_not_tell_has_no_counter(tmp_path):
+def test_a_machine_that_does_not_tell_has_no_counter(tmp_path: Path) -> None:
     assert counter(CPU, tmp_path / "gone") is None
     zone(tmp_path, "intel-rapl:0", "psys", 10)
     assert counter(CPU, tmp_path) is None
@@ -85,7 +85,7 @@ def nvml(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     return card
 
 
-def test_a_gpu_tells_by_its_uuid(nvml):
+def test_a_gpu_tells_by_its_uuid(nvml: SimpleNamespace) -> None:
     found = counter(GPU)
     assert found is not None and found[0] == GPU_BOARD
     nvml.millijoules = 12_500
@@ -96,12 +96,12 @@ def test_a_gpu_tells_by_its_uuid(nvml):
     assert counter(GPU) is None
 
 
-def test_a_gpu_without_nvml_does_not_tell(monkeypatch):
+def test_a_gpu_without_nvml_does_not_tell(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pynvml", None)  # importing it fails
     assert counter(GPU) is None
 
 
-def test_devices_have_names(monkeypatch):
+def test_devices_have_names(monkeypatch: pytest.MonkeyPatch) -> None:
     assert name_of(CPU, 1).startswith("1 thread of ") and name_of(CPU, 2).startswith("2 threads of ")
     assert len(name_of(CPU, 2)) > len("2 threads of ")
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "Some GPU")

@@ -36,7 +36,7 @@ def _gradients(tmp_path: Any, objective: Objective, pieces: int, network: Routed
     plan = make_routed_plan()
     network.load_state_dict(plan.state)
     subnetworks = TrainedSubnetworks(network, plan.masks, torch.autocast("cpu", enabled=False), False)
-    source = BatchSource(stream=FakeStream(), batch=BATCH, group=ProcessGroup())  # type: ignore[arg-type]
+    source = BatchSource(stream=FakeStream(), batch=BATCH, group=ProcessGroup())
     context = make_context(tmp_path, machine=MachineSection(micro_batch=BATCH // pieces))
     return Gradients(subnetworks, objective, source, context)
 
@@ -112,8 +112,8 @@ def test_two_processes_train_what_one_would_with_class_sums_and_record_every_ter
     together = make_context(
         tmp_path / "together", machine=MachineSection(threads=1, checkpoint_seconds=1e9, processes=2)
     )
-    one = train(make_routed(), make_routed_plan(), FakeStream(), section, alone)  # type: ignore[arg-type]
-    two = train(make_routed(), make_routed_plan(), FakeStream(), section, together)  # type: ignore[arg-type]
+    one = train(make_routed(), make_routed_plan(), FakeStream(), section, alone)
+    two = train(make_routed(), make_routed_plan(), FakeStream(), section, together)
     for name, weight in one.weights.items():
         assert torch.allclose(two.weights[name], weight, atol=1e-5), name
     assert list(one.history[0]) == [
@@ -131,14 +131,14 @@ def test_two_processes_train_what_one_would_with_class_sums_and_record_every_ter
 
 def test_a_killed_training_of_several_terms_goes_on_to_the_same_bytes(tmp_path: Any) -> None:
     section = make_section(steps=12)
-    calm = train(make_routed(), make_routed_plan(), FakeStream(), section, make_context(tmp_path / "calm"))  # type: ignore[arg-type]
+    calm = train(make_routed(), make_routed_plan(), FakeStream(), section, make_context(tmp_path / "calm"))
     stream = FakeStream()
     stopped = make_context(tmp_path / "stopped", should_stop=lambda: stream.asked[-1] == 6)
     with pytest.raises(Exception, match="after step 7 of 12"):
-        train(make_routed(), make_routed_plan(), stream, section, stopped)  # type: ignore[arg-type]
+        train(make_routed(), make_routed_plan(), stream, section, stopped)
     resumed = train(
         make_routed(), make_routed_plan(), FakeStream(), section, replace(stopped, should_stop=lambda: False)
-    )  # type: ignore[arg-type]
+    )
     assert resumed.history == calm.history
     assert all(torch.equal(resumed.weights[name], weight) for name, weight in calm.weights.items())
 

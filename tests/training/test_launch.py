@@ -9,7 +9,9 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, Pipe
+from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -81,8 +83,8 @@ class Kept:
         pass
 
 
-def _machine(**values: object) -> MachineSection:
-    return MachineSection(**{"threads": 1, "checkpoint_seconds": 0.0, "processes": 2} | values)
+def _machine(**values: Any) -> MachineSection:
+    return MachineSection(**({"threads": 1, "checkpoint_seconds": 0.0, "processes": 2} | values))
 
 
 def _furthest(ours: dict[str, Tensor], theirs: dict[str, Tensor]) -> float:
@@ -90,14 +92,16 @@ def _furthest(ours: dict[str, Tensor], theirs: dict[str, Tensor]) -> float:
     return max(float((ours[name] - theirs[name]).abs().max()) for name in ours)
 
 
-def test_two_processes_finish_what_one_began_as_one_would(tmp_path, capfd):
+def test_two_processes_finish_what_one_began_as_one_would(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     section = make_section(steps=40, rewind_step=10)
     calm = train_tiny(tmp_path / "calm", make_plan(), section)
     alone, kept, unasked = FakeStream(), Kept(), FakeStream()
     with pytest.raises(Stopped, match="after step 7 of 40"):
         train_tiny(tmp_path, make_plan(), section, alone, should_stop=lambda: alone.asked[-1] == 6)
     context = make_context(tmp_path, machine=_machine(), sink=kept)
-    together = train(Tight(*make_network()), make_plan(), unasked, section, context)
+    together = train(Tight(*make_network().children()), make_plan(), unasked, section, context)
     assert 0 < _furthest(calm.weights, together.weights) < TOLERANCE
     assert 0 < _furthest(calm.origin, together.origin) < TOLERANCE
     assert (together.weights["0.weight"][~make_plan().mask["0.weight"]] == 0).all()
@@ -111,7 +115,9 @@ def test_two_processes_finish_what_one_began_as_one_would(tmp_path, capfd):
     assert "Traceback" not in said.err and not multiprocessing.active_children()
 
 
-def test_a_killed_process_stops_the_others_and_the_training_can_go_on(tmp_path, capfd):
+def test_a_killed_process_stops_the_others_and_the_training_can_go_on(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     class Killer(NullSink):
         def log(self, record: TrainRecord) -> None:
             victim = next(child for child in multiprocessing.active_children() if child.name == "rank 1")
@@ -126,7 +132,9 @@ def test_a_killed_process_stops_the_others_and_the_training_can_go_on(tmp_path, 
     assert "Traceback" not in capfd.readouterr().err
 
 
-def test_a_process_that_fails_says_why_and_stops_the_others(tmp_path, capfd):
+def test_a_process_that_fails_says_why_and_stops_the_others(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     context = make_context(tmp_path, machine=_machine())
     with pytest.raises(
         Stopped, match=r"its process 1 failed \(ArithmeticError: the sixth sample does not add up\)"
@@ -149,7 +157,7 @@ if __name__ == "__main__":
 """
 
 
-def test_no_process_outlives_the_one_that_began_it(tmp_path):
+def test_no_process_outlives_the_one_that_began_it(tmp_path: Path) -> None:
     script = tmp_path / "endless.py"
     script.write_text(ENDLESS)
     with subprocess.Popen(
@@ -186,8 +194,8 @@ def test_no_process_outlives_the_one_that_began_it(tmp_path):
     ],
 )
 def test_what_cannot_be_shared_is_refused_before_anything_begins(
-    tmp_path, monkeypatch, machine, gpus, sentence
-):
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, machine: dict[str, Any], gpus: int, sentence: str
+) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: gpus > 0)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
     monkeypatch.setattr(launch, "_train_in_processes", lambda *_: pytest.fail("they have begun"))
@@ -239,7 +247,9 @@ TRACEBACK = "Traceback (most recent call last):\n  somewhere\nValueError: no\n"
         ([1, None], [None, None], Stopped("dense: a process has ended; run it again to go on")),
     ],
 )
-def test_what_ended_a_training_is_said_once(tmp_path, link, codes, said, expected):
+def test_what_ended_a_training_is_said_once(
+    tmp_path: Path, link: Any, codes: list[int] | list[Any], said: list[Any] | list[None], expected: Any
+) -> None:
     ranks = [
         launch._Rank(
             number=number,

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from contextlib import closing
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ from mirl.data.batches import BatchStream
 from mirl.data.packed import PackedImages
 from mirl.data.prepare import prepare
 from mirl.data.sections import BatchSection, DataSection, FolderSource
-from mirl.training.loading import BatchSource, LoaderKilled, batches
+from mirl.training.loading import BatchSource, LoaderKilled, SampleStream, batches
 from mirl.training.loop import train
 from mirl.training.process_group import ProcessGroup
 from mirl.training.section import MachineSection
@@ -29,7 +30,7 @@ CPU = torch.device("cpu")
 
 
 @pytest.fixture(scope="module")
-def stream(tmp_path_factory) -> BatchStream:
+def stream(tmp_path_factory: pytest.TempPathFactory) -> BatchStream:
     folder = tmp_path_factory.mktemp("data")
     for name in ("photographs", "prepared"):
         (folder / name).mkdir()
@@ -44,7 +45,9 @@ def _children() -> set[int]:
     return {child.pid for child in multiprocessing.active_children() if child.pid}
 
 
-def test_the_batches_are_the_same_whoever_draws_them_and_signals_are_for_the_trainer(stream):
+def test_the_batches_are_the_same_whoever_draws_them_and_signals_are_for_the_trainer(
+    stream: BatchStream,
+) -> None:
     source = BatchSource(stream=stream, batch=BATCH, group=ProcessGroup())
     at_once = batches(source, range(5, 15), MachineSection(), CPU)
     with closing(batches(source, range(5, 15), MachineSection(loaders=1), CPU)) as drawn:
@@ -59,7 +62,7 @@ def test_the_batches_are_the_same_whoever_draws_them_and_signals_are_for_the_tra
     assert not _children()
 
 
-def test_several_loaders_keep_the_order(stream):
+def test_several_loaders_keep_the_order(stream: BatchStream) -> None:
     source = BatchSource(stream=stream, batch=BATCH, group=ProcessGroup())
     with closing(batches(source, range(1 << 40), MachineSection(loaders=2), CPU)) as drawn:
         for step in range(40):
@@ -67,7 +70,7 @@ def test_several_loaders_keep_the_order(stream):
     assert not _children()
 
 
-def test_the_processes_of_a_world_draw_a_whole_batch_between_them(stream):
+def test_the_processes_of_a_world_draw_a_whole_batch_between_them(stream: BatchStream) -> None:
     def part(rank: int) -> torch.Tensor:
         source = BatchSource(stream=stream, batch=BATCH, group=ProcessGroup(rank=rank, size=2))
         return next(batches(source, range(7, 8), MachineSection(), CPU)).degraded_BCHW
@@ -75,7 +78,7 @@ def test_the_processes_of_a_world_draw_a_whole_batch_between_them(stream):
     assert torch.equal(torch.cat([part(0), part(1)]), stream.batch(7).degraded_BCHW)
 
 
-def test_a_killed_loader_stops_the_training_which_can_go_on(stream, tmp_path):
+def test_a_killed_loader_stops_the_training_which_can_go_on(stream: BatchStream, tmp_path: Path) -> None:
     def kill_one() -> bool:
         for loader in _children():
             os.kill(loader, signal.SIGKILL)
@@ -90,7 +93,7 @@ def test_a_killed_loader_stops_the_training_which_can_go_on(stream, tmp_path):
     assert context.checkpoint.exists() and not _children()
 
 
-def test_a_loader_that_is_killed_in_the_middle_of_a_batch_is_not_waited_for(stream):
+def test_a_loader_that_is_killed_in_the_middle_of_a_batch_is_not_waited_for(stream: BatchStream) -> None:
     """A batch is larger than what a pipe holds, so the loader stands in the middle of its third one."""
     source = BatchSource(stream=stream, batch=64, group=ProcessGroup())
     with closing(batches(source, range(100), MachineSection(loaders=1), CPU)) as drawn:
@@ -126,7 +129,7 @@ class Unreadable:
         (Unreadable(), RuntimeError, "did not begin; it has said above why"),
     ],
 )
-def test_a_loader_that_fails_says_why(failing, error, sentence):
+def test_a_loader_that_fails_says_why(failing: SampleStream, error: type[Exception], sentence: str) -> None:
     source = BatchSource(stream=failing, batch=BATCH, group=ProcessGroup())
     drawn = batches(source, range(5), MachineSection(loaders=2), CPU)
     with pytest.raises(error, match=sentence):
@@ -153,7 +156,7 @@ if __name__ == "__main__":
 """
 
 
-def test_loaders_end_when_their_trainer_is_killed(stream, tmp_path):
+def test_loaders_end_when_their_trainer_is_killed(stream: BatchStream, tmp_path: Path) -> None:
     script = tmp_path / "endless.py"
     script.write_text(ENDLESS)
     command = [sys.executable, str(script), str(stream.__reduce__()[1][0].folder)]

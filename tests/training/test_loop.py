@@ -1,7 +1,10 @@
 """Trains a tiny network; every test is about what must hold exactly."""
 
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,7 +17,7 @@ from mirl.training.section import MachineSection
 from tests.training.tiny import FakeStream, make_plan, make_section, make_state, same, train_tiny
 
 
-def test_the_mask_holds_and_everything_else_learns(tmp_path):
+def test_the_mask_holds_and_everything_else_learns(tmp_path: Path) -> None:
     plan = make_plan()
     trained = train_tiny(tmp_path, plan, make_section())
     assert (trained.weights["0.weight"][~plan.mask["0.weight"]] == 0).all()
@@ -23,14 +26,14 @@ def test_the_mask_holds_and_everything_else_learns(tmp_path):
     assert trained.history[-1]["loss"] < trained.history[0]["loss"]
 
 
-def test_twice_gives_the_same_bytes(tmp_path):
+def test_twice_gives_the_same_bytes(tmp_path: Path) -> None:
     first = train_tiny(tmp_path / "a", make_plan(), make_section())
     second = train_tiny(tmp_path / "b", make_plan(), make_section())
     assert same(first.weights, second.weights)
 
 
 @pytest.mark.parametrize("stop_after", [1, 4, 5, 11])
-def test_stopped_anywhere_it_resumes_to_the_same_bytes(tmp_path, stop_after):
+def test_stopped_anywhere_it_resumes_to_the_same_bytes(tmp_path: Path, stop_after: int) -> None:
     calm = train_tiny(tmp_path / "calm", make_plan(), make_section(rewind_step=3))
     stream = FakeStream()
     with pytest.raises(Stopped, match=f"after step {stop_after} of 12; run it again"):
@@ -49,7 +52,7 @@ def test_stopped_anywhere_it_resumes_to_the_same_bytes(tmp_path, stop_after):
     assert resumed.history == calm.history
 
 
-def test_the_origin_is_the_complete_state_at_the_rewind_step(tmp_path):
+def test_the_origin_is_the_complete_state_at_the_rewind_step(tmp_path: Path) -> None:
     at_start = train_tiny(tmp_path / "a", make_plan(), make_section())
     assert same(at_start.origin, make_plan().state)
     later = train_tiny(tmp_path / "b", make_plan(), make_section(rewind_step=4))
@@ -58,7 +61,7 @@ def test_the_origin_is_the_complete_state_at_the_rewind_step(tmp_path):
     assert not same(later.origin, later.weights)
 
 
-def test_a_round_begins_at_its_start_step_and_keeps_the_origin_it_was_given(tmp_path):
+def test_a_round_begins_at_its_start_step_and_keeps_the_origin_it_was_given(tmp_path: Path) -> None:
     origin = make_state()
     stream = FakeStream()
     trained = train_tiny(
@@ -70,7 +73,7 @@ def test_a_round_begins_at_its_start_step_and_keeps_the_origin_it_was_given(tmp_
     assert [record["step"] for record in trained.history] == [5, 10, 12]
 
 
-def test_frozen_parameters_do_not_move(tmp_path):
+def test_frozen_parameters_do_not_move(tmp_path: Path) -> None:
     frozen = {"0.bias": torch.ones(6, dtype=torch.bool), "2.weight": torch.ones(3, 6, 1, 1, dtype=torch.bool)}
     plan = make_plan(frozen=frozen)
     trained = train_tiny(tmp_path, plan, make_section())
@@ -78,7 +81,7 @@ def test_frozen_parameters_do_not_move(tmp_path):
         assert torch.equal(trained.weights[name], plan.state[name])
 
 
-def test_a_loss_that_is_not_finite_names_the_step_the_images_and_the_checkpoint(tmp_path):
+def test_a_loss_that_is_not_finite_names_the_step_the_images_and_the_checkpoint(tmp_path: Path) -> None:
     section, often = make_section(), MachineSection(threads=1, checkpoint_seconds=0.0)
     with pytest.raises(
         UserError,
@@ -90,7 +93,7 @@ def test_a_loss_that_is_not_finite_names_the_step_the_images_and_the_checkpoint(
     assert healed.asked[0] == 6
 
 
-def test_a_training_goes_on_only_where_it_began(tmp_path):
+def test_a_training_goes_on_only_where_it_began(tmp_path: Path) -> None:
     stream = FakeStream()
     with pytest.raises(Stopped):
         train_tiny(tmp_path, make_plan(), make_section(), stream, should_stop=lambda: len(stream.asked) == 3)
@@ -100,7 +103,7 @@ def test_a_training_goes_on_only_where_it_began(tmp_path):
         train_tiny(tmp_path, make_plan(), make_section(precision="bfloat16"))
 
 
-def test_a_finished_training_is_not_done_again(tmp_path):
+def test_a_finished_training_is_not_done_again(tmp_path: Path) -> None:
     """Its checkpoint stays until DVC has recorded the ticket: a kill between the two costs nothing."""
     first = train_tiny(tmp_path, make_plan(), make_section())
     again = FakeStream()
@@ -110,13 +113,13 @@ def test_a_finished_training_is_not_done_again(tmp_path):
     assert first.history == second.history
 
 
-def _counting(monkeypatch, *joules):
+def _counting(monkeypatch: pytest.MonkeyPatch, *joules: float | None) -> None:
     """A machine whose energy counter shows these joules, one look after the other."""
     shown = iter(joules)
     monkeypatch.setattr("mirl.training.meter.counter", lambda device: ("made up", lambda: next(shown)))
 
 
-def test_energy_and_seconds_survive_a_stop(tmp_path, monkeypatch):
+def test_energy_and_seconds_survive_a_stop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stream = FakeStream()
     _counting(monkeypatch, 100.0, 130.0)
     with pytest.raises(Stopped):
@@ -130,7 +133,9 @@ def test_energy_and_seconds_survive_a_stop(tmp_path, monkeypatch):
     assert 1000 < trained.train_seconds < 2000
 
 
-def test_a_machine_that_cannot_tell_makes_the_energy_unknown_for_good(tmp_path, monkeypatch):
+def test_a_machine_that_cannot_tell_makes_the_energy_unknown_for_good(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     stream = FakeStream()
     monkeypatch.setattr("mirl.training.meter.counter", lambda device: None)
     with pytest.raises(Stopped):
@@ -140,7 +145,7 @@ def test_a_machine_that_cannot_tell_makes_the_energy_unknown_for_good(tmp_path, 
     assert train_tiny(tmp_path / "whole", make_plan(), make_section()).train_joules is not None
 
 
-def test_records_go_to_the_sink_as_they_come(tmp_path):
+def test_records_go_to_the_sink_as_they_come(tmp_path: Path) -> None:
     class Kept:
         def __init__(self) -> None:
             self.records: list[TrainRecord] = []
@@ -157,7 +162,7 @@ def test_records_go_to_the_sink_as_they_come(tmp_path):
     assert [record.row() for record in sink.records] == trained.history
 
 
-def test_the_callers_threads_and_generator_are_put_back(tmp_path):
+def test_the_callers_threads_and_generator_are_put_back(tmp_path: Path) -> None:
     before, state = torch.get_num_threads(), torch.get_rng_state()
     train_tiny(tmp_path, make_plan(), make_section(), machine=MachineSection(threads=2))
     assert torch.get_num_threads() == before
@@ -166,12 +171,12 @@ def test_the_callers_threads_and_generator_are_put_back(tmp_path):
 
 
 @pytest.mark.parametrize("values", [{"rewind_step": 13}, {"warmup_steps": 13}])
-def test_steps_that_do_not_fit_are_refused(values):
+def test_steps_that_do_not_fit_are_refused(values: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="must"):
         make_section(**values)
 
 
-def test_a_short_round_runs_through_the_whole_learning_rate(tmp_path):
+def test_a_short_round_runs_through_the_whole_learning_rate(tmp_path: Path) -> None:
     stream = FakeStream()
     plan = make_plan(start_step=4, origin=make_state(), length=0.5)
     trained = train_tiny(tmp_path, plan, make_section(steps=24, warmup_steps=8, record_every=1), stream)
@@ -194,7 +199,7 @@ class ThreeChecks:
         return {"number": number}, bool(number == 3)
 
 
-def test_a_stopping_rule_ends_a_training_early_and_a_kill_does_not_change_when(tmp_path):
+def test_a_stopping_rule_ends_a_training_early_and_a_kill_does_not_change_when(tmp_path: Path) -> None:
     calm = train_tiny(tmp_path / "calm", make_plan(stopping_rule=ThreeChecks()), make_section())
     assert calm.steps == 9 and [record["step"] for record in calm.history] == [5, 9]
     stream = FakeStream()
@@ -215,11 +220,11 @@ def test_a_stopping_rule_ends_a_training_early_and_a_kill_does_not_change_when(t
     assert again.asked == []
 
 
-def test_freed_memory_is_kept_while_it_trains(tmp_path, monkeypatch):
+def test_freed_memory_is_kept_while_it_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     events = []
 
     @contextmanager
-    def kept():
+    def kept() -> Iterator[None]:
         events.append("kept")
         yield
         events.append("given back")

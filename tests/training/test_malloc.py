@@ -42,6 +42,6 @@ def test_freed_memory_stays_within_and_is_given_back_after_however_it_ends() -> 
 
 
 def test_other_c_libraries_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(malloc.ctypes, "CDLL", lambda name: object())
+    monkeypatch.setattr("mirl.training.malloc.ctypes.CDLL", lambda name: object())
     with malloc.keep_freed_memory():
         pass

@@ -30,7 +30,7 @@ def _steps(layer: nn.Linear, optimiser: MaskedAdamW, count: int, seed: int = 0) 
         optimiser.step(loss.detach(), 0.05, 1.0)
 
 
-def test_masked_weights_are_exactly_zero_after_every_step(layer):
+def test_masked_weights_are_exactly_zero_after_every_step(layer: nn.Linear) -> None:
     mask = _masked(layer)
     optimiser = MaskedAdamW(dict(layer.named_parameters()), mask, {}, weight_decay=0.1)
     for seed in range(5):
@@ -40,7 +40,7 @@ def test_masked_weights_are_exactly_zero_after_every_step(layer):
     assert (layer.weight.detach()[mask["weight"]] != 0).all()
 
 
-def test_frozen_elements_of_any_parameter_stay_exactly_though_weight_decay_pulls(layer):
+def test_frozen_elements_of_any_parameter_stay_exactly_though_weight_decay_pulls(layer: nn.Linear) -> None:
     frozen = {"weight": torch.zeros(3, 4, dtype=torch.bool), "bias": torch.tensor([True, False, True])}
     frozen["weight"][0] = True
     before = {name: p.detach().clone() for name, p in layer.named_parameters()}
@@ -53,7 +53,7 @@ def test_frozen_elements_of_any_parameter_stay_exactly_though_weight_decay_pulls
     optimiser.check()
 
 
-def test_masked_elements_do_not_count_in_the_clipping_norm(layer):
+def test_masked_elements_do_not_count_in_the_clipping_norm(layer: nn.Linear) -> None:
     mask = Mask({"weight": torch.zeros(3, 4, dtype=torch.bool)})
     optimiser = MaskedAdamW(dict(layer.named_parameters()), mask, {}, weight_decay=0.0)
     layer.weight.grad, layer.bias.grad = torch.full((3, 4), 1e6), torch.tensor([3.0, 0.0, 4.0])
@@ -61,7 +61,9 @@ def test_masked_elements_do_not_count_in_the_clipping_norm(layer):
 
 
 @pytest.mark.parametrize(("loss", "gradient"), [(1.0, torch.nan), (1.0, torch.inf), (torch.nan, 1.0)])
-def test_what_is_not_finite_changes_nothing_then_or_later(layer, loss, gradient):
+def test_what_is_not_finite_changes_nothing_then_or_later(
+    layer: nn.Linear, loss: float, gradient: float
+) -> None:
     optimiser = MaskedAdamW(dict(layer.named_parameters()), Mask({}), {}, weight_decay=0.1)
     _steps(layer, optimiser, 2)
     before = {name: p.detach().clone() for name, p in layer.named_parameters()}
@@ -73,7 +75,7 @@ def test_what_is_not_finite_changes_nothing_then_or_later(layer, loss, gradient)
     assert all(torch.equal(moment, moments[name]) for name, moment in optimiser.moments().items())
 
 
-def test_check_finds_a_masked_weight_that_is_not_zero(layer):
+def test_check_finds_a_masked_weight_that_is_not_zero(layer: nn.Linear) -> None:
     mask = _masked(layer)
     optimiser = MaskedAdamW(dict(layer.named_parameters()), mask, {}, weight_decay=0.0)
     layer.weight.data[0, 1] = 1e-30
@@ -81,7 +83,7 @@ def test_check_finds_a_masked_weight_that_is_not_zero(layer):
         optimiser.check()
 
 
-def test_restored_moments_continue_to_the_same_bytes(layer):
+def test_restored_moments_continue_to_the_same_bytes(layer: nn.Linear) -> None:
     start = {name: p.detach().clone() for name, p in layer.named_parameters()}
     whole = MaskedAdamW(dict(layer.named_parameters()), Mask({}), {}, weight_decay=0.1)
     _steps(layer, whole, 3, seed=1)
@@ -98,7 +100,7 @@ def test_restored_moments_continue_to_the_same_bytes(layer):
     assert not torch.equal(expected, start["weight"])
 
 
-def test_rates_go_by_the_longest_beginning_of_a_name(layer):
+def test_rates_go_by_the_longest_beginning_of_a_name(layer: nn.Linear) -> None:
     before = {name: p.detach().clone() for name, p in layer.named_parameters()}
     parameters = dict(layer.named_parameters())
     optimiser = MaskedAdamW(parameters, Mask({}), {}, weight_decay=0.0, rates={"": 0.5, "weight": 0.0})
@@ -111,7 +113,9 @@ def test_rates_go_by_the_longest_beginning_of_a_name(layer):
     assert torch.allclose(moved, (plain.bias.detach() - before["bias"]).abs() / 2)
 
 
-def test_a_prunable_parameter_without_a_gradient_is_a_mistake_unless_it_is_frozen_whole(layer):
+def test_a_prunable_parameter_without_a_gradient_is_a_mistake_unless_it_is_frozen_whole(
+    layer: nn.Linear,
+) -> None:
     parameters, mask = dict(layer.named_parameters()), Mask.full({"weight": layer.weight})
     layer.weight.grad, layer.bias.grad = None, torch.ones(3)
     with pytest.raises(AssertionError, match="no gradient"):

@@ -18,7 +18,9 @@ def _weights() -> list[torch.Tensor]:
     return [convolution, torch.rand(5, generator=generator), torch.tensor(0.25)]
 
 
-def test_sums_come_back_in_the_shape_and_memory_order_of_each_tensor(monkeypatch, group):
+def test_sums_come_back_in_the_shape_and_memory_order_of_each_tensor(
+    monkeypatch: pytest.MonkeyPatch, group: DistributedGroup
+) -> None:
     monkeypatch.setattr(dist, "all_reduce", lambda tensor, *_: tensor.mul_(2))
     tensors = _weights()
     group.all_reduce_(tensors)
@@ -26,7 +28,9 @@ def test_sums_come_back_in_the_shape_and_memory_order_of_each_tensor(monkeypatch
         assert torch.equal(tensor, 2 * before) and tensor.stride() == before.stride()
 
 
-def test_weights_that_differ_in_one_bit_are_noticed(monkeypatch, group):
+def test_weights_that_differ_in_one_bit_are_noticed(
+    monkeypatch: pytest.MonkeyPatch, group: DistributedGroup
+) -> None:
     """The other process has the weights `_weights()`, this one has others."""
     told: list[torch.Tensor] = []
     monkeypatch.setattr(dist, "all_reduce", lambda tensor, operation: told.append(tensor.clone()))
@@ -45,7 +49,9 @@ def test_weights_that_differ_in_one_bit_are_noticed(monkeypatch, group):
             group.check_same(weights)
 
 
-def test_a_process_that_does_not_answer_is_no_error_of_this_one(monkeypatch, group):
+def test_a_process_that_does_not_answer_is_no_error_of_this_one(
+    monkeypatch: pytest.MonkeyPatch, group: DistributedGroup
+) -> None:
     def gone(*_: object) -> None:
         raise RuntimeError("Connection closed by peer")
 
@@ -60,6 +66,8 @@ def test_a_process_that_does_not_answer_is_no_error_of_this_one(monkeypatch, gro
 
 
 @pytest.mark.parametrize(("other", "mine", "agreed"), [(0, False, False), (1, False, True), (0, True, True)])
-def test_one_that_says_so_is_enough(monkeypatch, group, other, mine, agreed):
+def test_one_that_says_so_is_enough(
+    monkeypatch: pytest.MonkeyPatch, group: DistributedGroup, other: int, mine: bool, agreed: bool
+) -> None:
     monkeypatch.setattr(dist, "all_reduce", lambda tensor, _: tensor.clamp_(min=other))
     assert group.any_true(mine) == agreed

@@ -1,11 +1,14 @@
 """Steps in pieces, for memory, and losses that are read late, for speed."""
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor, nn
 
 from mirl.config import Stopped, UserError
-from mirl.training import run
+from mirl.training import checkpoint, run
 from mirl.training.loop import train
 from mirl.training.section import MachineSection
 from tests.training.tiny import (
@@ -27,7 +30,7 @@ class Small(nn.Sequential):
 
     @classmethod
     def of(cls, room: int) -> "Small":
-        network = cls(*make_network())
+        network = cls(*make_network().children())
         network.room = room
         return network
 
@@ -37,7 +40,7 @@ class Small(nn.Sequential):
         return super().forward(x_BCHW)
 
 
-def _machine(**values: object) -> MachineSection:
+def _machine(**values: Any) -> MachineSection:
     return MachineSection(threads=1, checkpoint_seconds=1e9, **values)
 
 
@@ -46,7 +49,7 @@ def _furthest(ours: dict[str, Tensor], theirs: dict[str, Tensor]) -> float:
 
 
 @pytest.mark.parametrize("micro_batch", [1, 2, 3])
-def test_a_batch_in_pieces_is_the_same_training_within_rounding(tmp_path, micro_batch):
+def test_a_batch_in_pieces_is_the_same_training_within_rounding(tmp_path: Path, micro_batch: int) -> None:
     whole = train_tiny(tmp_path / "whole", make_plan(), make_section())
     pieces = train_tiny(tmp_path, make_plan(), make_section(), machine=_machine(micro_batch=micro_batch))
     assert 0 < _furthest(whole.weights, pieces.weights) < 1e-5
@@ -55,14 +58,16 @@ def test_a_batch_in_pieces_is_the_same_training_within_rounding(tmp_path, micro_
     )
 
 
-def test_a_piece_as_large_as_the_batch_is_the_batch(tmp_path):
+def test_a_piece_as_large_as_the_batch_is_the_batch(tmp_path: Path) -> None:
     whole = train_tiny(tmp_path / "whole", make_plan(), make_section())
     given = train_tiny(tmp_path, make_plan(), make_section(), machine=_machine(micro_batch=BATCH + 1))
     assert same(whole.weights, given.weights)
 
 
 @pytest.mark.parametrize(("room", "fits"), [(3, 2), (2, 2), (1, 1)])
-def test_out_of_memory_the_same_step_is_repeated_in_smaller_pieces(tmp_path, capfd, room, fits):
+def test_out_of_memory_the_same_step_is_repeated_in_smaller_pieces(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], room: int, fits: int
+) -> None:
     stream = FakeStream()
     trained = train(Small.of(room), make_plan(), stream, make_section(), make_context(tmp_path))
     pieces = train_tiny(tmp_path / "pieces", make_plan(), make_section(), machine=_machine(micro_batch=fits))
@@ -84,32 +89,32 @@ class Fragmented(Small):
         return super().forward(x_BCHW)
 
 
-def test_a_step_that_fails_in_the_middle_leaves_nothing_in_the_gradients(tmp_path):
+def test_a_step_that_fails_in_the_middle_leaves_nothing_in_the_gradients(tmp_path: Path) -> None:
     context = make_context(tmp_path, machine=_machine(micro_batch=2))
     trained = train(Fragmented.of(BATCH), make_plan(), FakeStream(), make_section(), context)
     pieces = train_tiny(tmp_path / "pieces", make_plan(), make_section(), machine=_machine(micro_batch=1))
     assert same(trained.weights, pieces.weights)
 
 
-def test_a_memory_that_holds_not_one_image_is_said_in_words(tmp_path):
+def test_a_memory_that_holds_not_one_image_is_said_in_words(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="train: the memory of cpu is full .not even one image"):
         train(Small.of(0), make_plan(), FakeStream(), make_section(), make_context(tmp_path))
 
 
 @pytest.fixture
-def read_late(monkeypatch):
+def read_late(monkeypatch: pytest.MonkeyPatch) -> None:
     """Losses are read as seldom as on a GPU."""
     monkeypatch.setitem(run.READ_EVERY, "cpu", run.READ_EVERY["cuda"])
 
 
-def test_losses_that_are_read_late_are_the_same(tmp_path, monkeypatch):
+def test_losses_that_are_read_late_are_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     soon = train_tiny(tmp_path / "soon", make_plan(), make_section(steps=30))
     monkeypatch.setitem(run.READ_EVERY, "cpu", 7)
     late = train_tiny(tmp_path, make_plan(), make_section(steps=30))
     assert same(soon.weights, late.weights) and soon.history == late.history
 
 
-def test_a_loss_that_is_read_late_has_changed_nothing(tmp_path, read_late):
+def test_a_loss_that_is_read_late_has_changed_nothing(tmp_path: Path, read_late: None) -> None:
     network = make_network()
     with pytest.raises(UserError, match="step 6: the loss is nan .*photo-24, photo-25, photo-26, photo-27"):
         train(
@@ -124,19 +129,23 @@ def test_a_loss_that_is_read_late_has_changed_nothing(tmp_path, read_late):
         train_tiny(
             tmp_path / "calm", make_plan(), make_section(), stream, should_stop=lambda: stream.asked[-1] == 5
         )
-    calm = run.checkpoint.load(tmp_path / "calm/checkpoint.safetensors")
+    calm = checkpoint.load(tmp_path / "calm/checkpoint.safetensors")
     assert calm is not None and same(dict(network.state_dict()), calm.weights)
 
 
-def test_a_checkpoint_is_not_written_over_by_one_that_follows_a_bad_step(tmp_path, read_late):
+def test_a_checkpoint_is_not_written_over_by_one_that_follows_a_bad_step(
+    tmp_path: Path, read_late: None
+) -> None:
     often = MachineSection(threads=1, checkpoint_seconds=0.0)
     with pytest.raises(UserError, match="step 6.*last good checkpoint"):
         train_tiny(tmp_path, make_plan(), make_section(), FakeStream(poisoned=6), machine=often)
-    left = run.checkpoint.load(tmp_path / "checkpoint.safetensors")
+    left = checkpoint.load(tmp_path / "checkpoint.safetensors")
     assert left is not None and left.step == 6
 
 
-def test_a_compiled_network_trains_to_the_same_within_rounding(tmp_path, monkeypatch):
+def test_a_compiled_network_trains_to_the_same_within_rounding(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     compiled = []
 
     def compile_(network: nn.Module) -> nn.Module:

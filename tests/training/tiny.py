@@ -15,6 +15,7 @@ from mirl.records import NullSink
 from mirl.sparsity.mask import Mask, State
 from mirl.sparsity.masks import Masks
 from mirl.training.context import TrainingContext
+from mirl.training.loading import SampleStream
 from mirl.training.loop import Trained, train
 from mirl.training.section import MachineSection, TrainSection
 
@@ -54,26 +55,34 @@ def make_state() -> State:
     return {name: tensor.clone() for name, tensor in make_network().state_dict().items()}
 
 
-def make_plan(start_step: int = 0, origin: State | None = None, **more: object) -> Plan:
+def make_plan(start_step: int = 0, origin: State | None = None, **more: Any) -> Plan:
     keep = torch.rand(6, 3, 3, 3, generator=torch.Generator().manual_seed(1)) > 0.5
     mask = Mask({"0.weight": keep})
     values: dict[str, Any] = {"masks": Masks.one(mask), "start_step": start_step, "origin": origin}
     return Plan(network=NetworkSection(name="nafnet"), state=mask.apply(make_state()), **(values | more))
 
 
-def make_section(**values: object) -> TrainSection:
-    defaults = {"steps": 12, "learning_rate": 0.01, "record_every": 5, "batches": BatchSection(batch=BATCH)}
+def make_section(**values: Any) -> TrainSection:
+    defaults: dict[str, Any] = {
+        "steps": 12,
+        "learning_rate": 0.01,
+        "record_every": 5,
+        "batches": BatchSection(batch=BATCH),
+    }
     return TrainSection(**(defaults | values))
 
 
-def make_context(folder: Path, **more: object) -> TrainingContext:
+def make_context(folder: Path, **more: Any) -> TrainingContext:
     folder.mkdir(exist_ok=True)
-    defaults = {"sink": NullSink(), "machine": MachineSection(threads=1, checkpoint_seconds=1e9)}
+    defaults: dict[str, Any] = {
+        "sink": NullSink(),
+        "machine": MachineSection(threads=1, checkpoint_seconds=1e9),
+    }
     return TrainingContext(checkpoint=folder / "checkpoint.safetensors", **(defaults | more))
 
 
 def train_tiny(
-    folder: Path, plan: Plan, section: TrainSection, stream: FakeStream | None = None, **more: object
+    folder: Path, plan: Plan, section: TrainSection, stream: SampleStream | None = None, **more: Any
 ) -> Trained:
     """With a checkpoint in `folder`."""
     return train(make_network(), plan, stream or FakeStream(), section, make_context(folder, **more))

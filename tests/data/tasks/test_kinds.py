@@ -18,6 +18,7 @@ from mirl.data.tasks import (
     table,
     to_plain,
 )
+from tests.data.conftest import Draw
 
 EXAMPLES: dict[str, list[dict[str, Any]]] = {
     "denoise": [{"sigma": 15}, {"sigma": 0.5}],
@@ -41,11 +42,11 @@ MADE = {
 
 
 @pytest.fixture
-def clean(draw):
+def clean(draw: Draw) -> np.ndarray:
     return draw(1).astype(np.float32) / 255
 
 
-def test_every_kind_has_an_example_and_a_place_in_params():
+def test_every_kind_has_an_example_and_a_place_in_params() -> None:
     assert set(EXAMPLES) == set(KINDS)
     sections = get_args(get_args(TaskSection)[0])
     assert {get_args(section.model_fields["kind"].annotation): section for section in sections} == {
@@ -53,7 +54,7 @@ def test_every_kind_has_an_example_and_a_place_in_params():
     }
 
 
-def test_the_default_tasks_are_the_five():
+def test_the_default_tasks_are_the_five() -> None:
     assert list(DEFAULT) == ["denoise_15", "denoise_25", "denoise_50", "derain", "dehaze"]
     assert [task.name for task in DEFAULT.values()] == list(DEFAULT)
     assert [task.noise_sigma_255 for task in DEFAULT.values()] == [15, 25, 50, 0, 0]
@@ -61,7 +62,7 @@ def test_the_default_tasks_are_the_five():
 
 
 @pytest.mark.parametrize("name", TASKS)
-def test_a_task_is_whole(name: str, clean: np.ndarray):
+def test_a_task_is_whole(name: str, clean: np.ndarray) -> None:
     task = TASKS[name]
     assert task.name == "own" and task.scale == 1
     assert task.nothing(clean) is clean
@@ -72,7 +73,9 @@ def test_a_task_is_whole(name: str, clean: np.ndarray):
 
 
 @pytest.mark.parametrize("name", MADE)
-def test_the_same_generator_gives_the_same_picture_and_another_one_another(name: str, clean: np.ndarray):
+def test_the_same_generator_gives_the_same_picture_and_another_one_another(
+    name: str, clean: np.ndarray
+) -> None:
     one, same = (MADE[name](clean, np.random.default_rng(1)) for _ in range(2))
     assert np.array_equal(one, same)
     others = [MADE[name](clean, np.random.default_rng(seed)) for seed in range(2, 12)]
@@ -81,7 +84,7 @@ def test_the_same_generator_gives_the_same_picture_and_another_one_another(name:
 
 
 @pytest.mark.parametrize("name", MADE)
-def test_shape_and_type_stay_and_the_clean_picture_is_not_touched(name: str, clean: np.ndarray):
+def test_shape_and_type_stay_and_the_clean_picture_is_not_touched(name: str, clean: np.ndarray) -> None:
     for given in (clean, np.rot90(clean[:8, ::-1]), clean[3:, :17]):
         before = given.copy()
         degraded = MADE[name](given, np.random.default_rng(1))
@@ -90,7 +93,7 @@ def test_shape_and_type_stay_and_the_clean_picture_is_not_touched(name: str, cle
 
 
 @pytest.mark.parametrize("name", MADE)
-def test_only_noise_leaves_the_range(name: str, clean: np.ndarray):
+def test_only_noise_leaves_the_range(name: str, clean: np.ndarray) -> None:
     for seed in range(20):
         degraded = MADE[name](clean, np.random.default_rng(seed))
         assert np.isfinite(degraded).all()
@@ -98,14 +101,14 @@ def test_only_noise_leaves_the_range(name: str, clean: np.ndarray):
 
 
 @pytest.mark.parametrize("name", [name for name, task in TASKS.items() if task.testing])
-def test_test_pictures_hang_on_the_names_of_image_and_task(name: str, draw: Any):
+def test_test_pictures_hang_on_the_names_of_image_and_task(name: str, draw: Any) -> None:
     task, pixels = TASKS[name], draw(1)
     one = task.test_input("a", pixels)
     assert one.shape == pixels.shape and one.dtype == np.uint8 and not np.array_equal(one, pixels)
     assert np.array_equal(one, task.test_input("a", pixels))
 
 
-def test_every_image_and_every_task_has_its_own_draw(draw: Any):
+def test_every_image_and_every_task_has_its_own_draw(draw: Any) -> None:
     one, two = (KINDS["derain"].read({"kind": "derain"}, "p").task(name) for name in ("one", "two"))
     pictures = [one.test_input("a", draw(1)), one.test_input("b", draw(1)), two.test_input("a", draw(1))]
     assert len({picture.tobytes() for picture in pictures}) == 3
@@ -127,7 +130,7 @@ def _harm(task: Task, clean: np.ndarray) -> float:
 
 
 @pytest.mark.parametrize("name", SEVERITIES)
-def test_severity_changes_how_strong_a_task_is_and_nothing_else(name: str, clean: np.ndarray):
+def test_severity_changes_how_strong_a_task_is_and_nothing_else(name: str, clean: np.ndarray) -> None:
     task, severity = SEVERITIES[name]
     assert severity.low < severity.high and severity.unit
     weak, strong = severity.at(severity.low), severity.at(severity.high)
@@ -141,12 +144,12 @@ def test_severity_changes_how_strong_a_task_is_and_nothing_else(name: str, clean
     assert lowest <= highest and {lowest, highest} < set(severity.values(3))
 
 
-def test_all_that_can_be_made_has_a_severity():
+def test_all_that_can_be_made_has_a_severity() -> None:
     assert [name for name, task in TASKS.items() if task.training and not task.severities] == []
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_table_comes_back_from_plain_data(kind: str):
+def test_a_table_comes_back_from_plain_data(kind: str) -> None:
     options = EXAMPLES[kind][-1]
     sections = {"b": KINDS[kind].read({"kind": kind, **options}, "p"), "a": DEFAULT_SECTIONS["derain"]}
     plain = json.loads(json.dumps(to_plain(sections)))  # type: ignore[arg-type]
@@ -157,7 +160,7 @@ def test_a_table_comes_back_from_plain_data(kind: str):
         assert vars(found[name]) | {"severities": ()} == vars(task) | {"severities": ()}
 
 
-def test_the_default_table_is_not_written_and_a_strange_one_is_refused():
+def test_the_default_table_is_not_written_and_a_strange_one_is_refused() -> None:
     assert to_plain(DEFAULT_SECTIONS) == {} and from_plain({}, "x") is DEFAULT
     assert to_plain(dict(list(DEFAULT_SECTIONS.items())[:4])) != {}
     with pytest.raises(UserError, match=r"x: `tasks.a`: .*'teleport'"):
@@ -165,7 +168,7 @@ def test_the_default_table_is_not_written_and_a_strange_one_is_refused():
 
 
 @pytest.mark.parametrize("name", ["mean", "a--b", "", "../x", "a b", "-a", "a\x1b"])
-def test_a_task_has_a_name_for_columns_and_files(name: str):
+def test_a_task_has_a_name_for_columns_and_files(name: str) -> None:
     with pytest.raises(UserError, match="a task's name is ") as caught:
         from_plain({name: {"kind": "derain"}}, "x")
     assert str(caught.value).isprintable()

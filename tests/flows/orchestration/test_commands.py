@@ -156,7 +156,8 @@ def test_a_worker_without_its_socket_still_sees_that_a_run_is_cancelled(
     failed: list[set[UUID]] = []
 
     async def observe() -> None:
-        observer = observers.FlowRunCancellingObserver(seen.append, 0.1, on_failure=failed.append)
+        begin: Any = observers.FlowRunCancellingObserver  # it names the parameters of what it calls
+        observer = begin(seen.append, 0.1, on_failure=failed.append)
         observer.add_in_flight_flow_run_id(begun.id)
         async with observer:
             until = time.monotonic() + 60

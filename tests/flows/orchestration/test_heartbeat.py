@@ -31,7 +31,7 @@ class Server:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.seconds, self.events, self.given = 1000.0, list[dict[str, Any]](), list[UUID]()
-        monkeypatch.setattr(heartbeat.time, "monotonic", lambda: self.seconds)
+        monkeypatch.setattr("flows.orchestration.heartbeat.time.monotonic", lambda: self.seconds)
         monkeypatch.setattr(heartbeat, "read_heartbeats", self._heard)
         monkeypatch.setattr(
             heartbeat,
@@ -127,7 +127,7 @@ class Client:
         self.set.append(str(state.name))
 
 
-LOST = Crashed(message=heartbeat.LOST)
+LOST: State[Any] = Crashed(message=heartbeat.LOST)
 
 
 @pytest.mark.parametrize(

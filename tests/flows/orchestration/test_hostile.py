@@ -114,6 +114,7 @@ def test_prefect_lets_no_stranger_into_its_sockets(
     if isinstance(refused.value, InvalidStatus):
         assert refused.value.response.status_code == 403
     else:
+        assert isinstance(refused.value, ConnectionClosed)
         assert refused.value.rcvd is not None and refused.value.rcvd.code in (1002, 1008)
 
 

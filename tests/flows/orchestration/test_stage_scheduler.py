@@ -2,7 +2,8 @@
 
 from collections.abc import Callable
 
-from flows.graph import Lock, Node
+from flows.graph import Node
+from flows.locks import Lock
 from flows.orchestration.runner import StageResult
 from flows.orchestration.stage_scheduler import Outcome, make_all
 

@@ -12,6 +12,7 @@ import pytest
 from mlflow.entities.model_registry import ModelVersion
 
 from flows import registry
+from flows.registry import model as served_model
 from flows.registry import model_files, registered
 from flows.registry.__main__ import main
 from flows.registry.carried import Carried
@@ -133,7 +134,7 @@ def test_files_that_change_on_their_way_stay_without_an_alias(
         if place and place.startswith("model-"):
             (Path(folder) / "model.py").write_text("raise SystemExit")
             log(client, run_id, folder, place)
-            shutil.copy(model_files.model.__file__, Path(folder) / "model.py")
+            shutil.copy(str(served_model.__file__), Path(folder) / "model.py")
         else:
             log(client, run_id, folder, place)
 

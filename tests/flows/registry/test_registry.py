@@ -5,6 +5,7 @@ import io
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -211,10 +212,11 @@ def test_the_model_takes_and_gives_pictures_as_bytes_base64_and_arrays(
     with io.BytesIO() as file:
         Image.fromarray(image_HWC).save(file, format="PNG")
         encoded = file.getvalue()
-    values = [image_HWC, encoded, base64.b64encode(encoded).decode()]
+    values: list[Any] = [image_HWC, encoded, base64.b64encode(encoded).decode()]
     expected_HWC = Restorer(read(ticket))(image_HWC)
     for value in values:
-        (restored,) = model.predict(pd.DataFrame({"image": [value]}))["image"]
+        answer: Any = model.predict(pd.DataFrame({"image": [value]}))
+        (restored,) = answer["image"]
         if isinstance(restored, bytes):
             restored = np.asarray(Image.open(io.BytesIO(restored)))
         np.testing.assert_array_equal(restored, expected_HWC)

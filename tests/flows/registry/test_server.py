@@ -65,7 +65,7 @@ def test_a_version_behind_a_server_is_compared_file_by_file(
     registered, fresh = Registered(Store(root)), root / "fresh"
     model_files.save(ticket, fresh)
     version = registered.aliased("champion")
-    assert version is not None and number(version) == "1"
+    assert version is not None and number(version) == "1" and version.source
     (folder,) = files.glob(f"**/{version.source.rpartition('/')[2]}")
     carried = registered.carried(version)
     assert carried.difference(fresh) == ""

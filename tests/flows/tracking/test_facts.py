@@ -2,6 +2,7 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -21,7 +22,8 @@ def test_what_a_ticket_has_cost(
     assert "device" not in before.tags and not any(key.startswith("search/") for key in before.metrics)
     (folder / "machine.json").write_text('{"device": "2 threads of a CPU"}')
     table = make_report("global-r1") / "comparison.parquet"
-    searched = pd.read_parquet(table).assign(**{"search/steps": [40, 80], "search/train_joules": [7.0, None]})
+    added: dict[str, Any] = {"search/steps": [40, 80], "search/train_joules": [7.0, None]}
+    searched = pd.read_parquet(table).assign(**added)
     searched.to_parquet(table)
     facts = read_facts(root, "global-r1")
     assert facts.tags["device"] == "2 threads of a CPU" and "energy" not in facts.tags

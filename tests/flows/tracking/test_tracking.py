@@ -63,6 +63,7 @@ def test_a_ticket_from_the_cache_gets_a_whole_run(
     words |= {"verdict": "wins", "winning": "yes", "collapse": "none", "imported": "yes"}
     assert words.items() <= run.data.tags.items()
     assert steps_of(root, run) == [10, 20, 30, 40]
+    assert run.inputs
     assert run.inputs.dataset_inputs[0].dataset.digest == "d" * 36
     names = {entry.path for entry in client.list_artifacts(run.info.run_id)}
     assert names == {"ticket.safetensors", "images"}
