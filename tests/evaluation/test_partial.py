@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -67,7 +68,8 @@ def test_a_partial_ticket_is_shown_and_never_promoted(mixed: list[Candidate]) ->
     assert any(reason.startswith(said) for reason in decision.reasons)
     table = compare(assessments, POLICY).set_index("name")
     assert table.loc["two", "tasks"] == "dehaze derain" and table.loc["two", "verdict"] == "partial"
-    assert pd.isna(table.loc["two", "psnr_db/denoise_15"]) and table.loc["two", "psnr_db/derain"] > 0
+    two: dict[str, Any] = table.loc["two"].to_dict()
+    assert pd.isna(two["psnr_db/denoise_15"]) and two["psnr_db/derain"] > 0
     assert "tasks" not in compare(assess([mixed[0], mixed[2]], POLICY), POLICY)
     alone = decide(assess([mixed[0], mixed[3]], POLICY), None, POLICY)
     assert alone.ticket is None and "(of 1: 1 partial)" in alone.reasons[0]
@@ -134,8 +136,8 @@ def test_each_task_can_have_a_reference_of_its_own(mixed: list[Candidate]) -> No
     decision = decide(list(found.values()), None, policy)
     assert "wins against the reference" in decision.reasons[0]
     one = dict.fromkeys(OWN, "dense")
-    same = [compare(assess(mixed, rule), rule) for rule in (RuleSection(), RuleSection(reference=one))]
-    pd.testing.assert_frame_equal(*same)
+    left, right = (compare(assess(mixed, rule), rule) for rule in (RuleSection(), RuleSection(reference=one)))
+    pd.testing.assert_frame_equal(left, right)
 
 
 def test_a_finding_of_any_reference_means_that_nothing_is_promoted(

@@ -28,7 +28,7 @@ AUTHORED = {"method": "random"}
 
 
 def made(name: str, parent: str, round_: int, arm: dict[str, Any], **more: Any) -> Lineage:
-    values = {"steps": 100, "origin_step": 10, "settings": {"train": {}, "arm": arm}} | more
+    values: dict[str, Any] = {"steps": 100, "origin_step": 10, "settings": {"train": {}, "arm": arm}} | more
     return Lineage(
         name=name, arm="arm", method=arm.get("method", "gone"), round=round_, parent=parent, fingerprint="f" * 64, seed=0,
         data="", **values,

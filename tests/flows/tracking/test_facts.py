@@ -56,12 +56,12 @@ def test_a_partial_ticket_has_the_numbers_of_its_tasks_and_no_others(
     numbers = {"psnr_db/derain": 30.0, "psnr_db/mean": 30.0, "ssim/mean": float("nan")}
     scores.write_text(json.dumps(numbers))
     table = make_report(None) / "comparison.parquet"
-    said = {
+    said: dict[str, Any] = {
         "verdict": ["reference", "partial"],
         "beats_controls": ["", "unknown"],
         "tasks": ["derain dehaze", "derain"],
     }
-    gaps = {"search/steps": [1.0, 2.0], "psnr_db/dehaze": [20.0, None]}
+    gaps: dict[str, Any] = {"search/steps": [1.0, 2.0], "psnr_db/dehaze": [20.0, None]}
     pd.read_parquet(table).assign(**said, **gaps).to_parquet(table)
     facts = read_facts(root, "global-r1")
     assert facts.tags["verdict"] == "partial" and facts.tags["winning"] == "no"
