@@ -68,7 +68,7 @@ def test_a_partial_ticket_is_shown_and_never_promoted(mixed: list[Candidate]) ->
     assert any(reason.startswith(said) for reason in decision.reasons)
     table = compare(assessments, POLICY).set_index("name")
     assert table.loc["two", "tasks"] == "dehaze derain" and table.loc["two", "verdict"] == "partial"
-    two: dict[str, Any] = table.loc["two"].to_dict()
+    two: Any = table.loc["two"]
     assert pd.isna(two["psnr_db/denoise_15"]) and two["psnr_db/derain"] > 0
     assert "tasks" not in compare(assess([mixed[0], mixed[2]], POLICY), POLICY)
     alone = decide(assess([mixed[0], mixed[3]], POLICY), None, POLICY)
