@@ -29,6 +29,8 @@ MENDING = "copy or make it again"
 SAVE = "save what it gives as a file first"
 DEPTH = 32
 """To which objects and arrays of a header may be nested."""
+SAID = 200
+"""Characters of what safetensors says of a file that are told."""
 
 DTYPES: dict[str, torch.dtype] = {
     "F64": torch.float64,
@@ -226,7 +228,9 @@ def _in_words(path: Path) -> Iterator[None]:
             f"{path} takes more memory than there is ({error}); free some, or {MENDING}"
         ) from None
     except SafetensorError as error:
-        raise UserError(f"{path} is truncated or no safetensors file ({error}); {MENDING}") from None
+        said = str(error)  # which may quote what stands in the file
+        short = said if len(said) <= SAID else f"{said[:SAID]}..."
+        raise UserError(f"{path} is truncated or no safetensors file ({short}); {MENDING}") from None
 
 
 def _canonical(value: Any) -> str:
