@@ -4,6 +4,7 @@ Tests share the cores with each other and with other programs: two threads that 
 """
 
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import torch
 
-from mirl.networks import NetworkSection, build, prunable
+from mirl.networks import NetworkSection, build, imported, prunable
 from mirl.sparsity.mask import Mask, State
 from mirl.sparsity.masks import Masks
 from mirl.tickets import writing
@@ -76,6 +77,17 @@ def ticket_file(does_nothing: MakeTicket, tmp_path: Path) -> Path:
     path = tmp_path / "ticket.safetensors"
     writing.write(does_nothing(), path)
     return path
+
+
+@pytest.fixture
+def nothing_allowed(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """No network of a user's own is allowed or was imported, and none is afterwards."""
+    monkeypatch.setattr(imported, "_allowed", {})
+    monkeypatch.setattr(imported, "_loaded", {})
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    yield
+    for name in [name for name in sys.modules if name.split(".")[0] == "mynets"]:
+        del sys.modules[name]
 
 
 QUIET = [

@@ -10,13 +10,28 @@ from pydantic import Field, ValidationInfo, field_validator
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from mirl.config import Section, UserError
+from mirl.names import DigestOrNone
+from mirl.networks.imported import allow, allowed, is_own, loaded
 from mirl.networks.nafnet import Nafnet
 from mirl.networks.network import Network
 from mirl.networks.promptir import PromptIR
 from mirl.networks.prunable import prunable
 from mirl.networks.restormer import Restormer
 
-__all__ = ["NETWORKS", "Network", "NetworkSection", "build", "multiple", "outline", "prunable"]
+__all__ = [
+    "NETWORKS",
+    "Network",
+    "NetworkSection",
+    "allow",
+    "build",
+    "is_known",
+    "is_own",
+    "multiple",
+    "network_class",
+    "outline",
+    "prunable",
+    "refuse_other_source",
+]
 
 NETWORKS: dict[str, type[Network]] = {
     "nafnet": Nafnet,
@@ -33,12 +48,14 @@ class NetworkSection(Section):
     """Which network, how large, and the seed of its first weights; its dump is a ticket's network spec."""
 
     name: str
-    """A key of NETWORKS."""
+    """A key of NETWORKS, or `module:Class` of one's own."""
     options: dict[str, Option] = Field(default={})
     """What differs from the defaults of that network's `Options`."""
     seed: int = Field(default=0, ge=0, lt=2**63)
     prune_prompts: bool = False
     """Whether the prompt tensors of a network that has them are prunable too."""
+    source: DigestOrNone = Field(default="", validate_default=True)
+    """SHA-256 digest of the source of one's own network, filled in if it was allowed; empty for those of NETWORKS."""
 
     def spec(self) -> dict[str, Any]:
         """Its dump as plain JSON data. Keys that came later are left out at their defaults: what was dumped before stays."""
@@ -49,16 +66,49 @@ class NetworkSection(Section):
     @field_validator("name")
     @classmethod
     def _known_name(cls, name: str) -> str:
-        if name not in NETWORKS:
-            raise ValueError(f"the known networks are {', '.join(NETWORKS)}")
+        if name not in NETWORKS and not is_own(name):
+            raise ValueError(f"the known networks are {', '.join(NETWORKS)}, and your own as `module:Class`")
+        if name in allowed():
+            loaded(name)
         return name
 
     @field_validator("options")
     @classmethod
     def _known_options(cls, options: dict[str, Option], info: ValidationInfo) -> dict[str, Option]:
-        if "name" in info.data:
-            _options(info.data["name"], options)
+        if is_known(info.data.get("name", "")):
+            _options(network_class(info.data["name"]), info.data["name"], options)
         return options
+
+    @field_validator("source")
+    @classmethod
+    def _known_source(cls, source: str, info: ValidationInfo) -> str:
+        name = info.data.get("name", "")
+        if name in NETWORKS and source:
+            raise ValueError(f"{name} is one of mirl's networks, which have none; leave it out")
+        return source or (loaded(name).source if name in allowed() else "")
+
+
+def is_known(name: str) -> bool:
+    """Whether this process may build the network called `name`: it is one of NETWORKS, or was allowed."""
+    return name in NETWORKS or name in allowed()
+
+
+def network_class(name: str) -> type[Network]:
+    """The class called `name`. Raises UserError if it is none of NETWORKS, and was not allowed or is not to be had."""
+    return NETWORKS[name] if name in NETWORKS else loaded(name).kind
+
+
+def refuse_other_source(section: NetworkSection) -> None:
+    """Raises UserError if this process cannot build the very network that is meant, but may have one of that name."""
+    if section.name in NETWORKS:
+        return
+    here = loaded(section.name)
+    if section.source != here.source:
+        raise UserError(
+            f"the network {section.name} is meant with the source {section.source or '(none)'}, but "
+            f"{', '.join(here.files)} here has {here.source}; put back what that was, or make everything anew with what is "
+            "here: `dvc repro -f init`, then `dvc repro`"
+        )
 
 
 def multiple(section: NetworkSection) -> int:
@@ -69,24 +119,31 @@ def multiple(section: NetworkSection) -> int:
 def outline(section: NetworkSection, most: int = 100_000) -> Network:
     """The network on torch's meta device: names and shapes, without memory; draws nothing.
 
-    UserError once it has more than `most` parameters, and no more of it is made: a few bytes can ask for any number.
+    Raises UserError once it has more than `most` parameters, and no more of it is made: a few bytes can ask for any number.
+    Raises UserError as well if it is not mirl's, and was not allowed or has another source here.
     """
-    options = _options(section.name, section.options)
+    kind, options = _wanted(section)
     with torch.device("meta"), _at_most(most, section.name):
-        network = NETWORKS[section.name](options)
+        network = kind(options)
+    unit = getattr(network, "multiple", None)
+    if type(unit) is not int or unit < 1:
+        raise UserError(
+            f"network `{section.name}` has {unit!r} as its `multiple`, expected pixels, 1 or more"
+        )
     return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]  # as in `build`
 
 
 def build(section: NetworkSection) -> Network:
     """The untrained network on the CPU, channels-last; its weights depend on `section` alone.
 
-    Draws from no generator of the caller: the state of torch's global one is put back.
+    Draws from no generator of the caller: the state of torch's global one is put back. Raises UserError as `outline` for one
+    that is not mirl's.
     """
-    options = _options(section.name, section.options)
+    kind, options = _wanted(section)
     with torch.random.fork_rng(devices=[]), torch.device("cpu"):
         # Layers initialise from the global CPU generator; seeding that one leaves those of GPUs be.
         torch.default_generator.manual_seed(section.seed)
-        network = NETWORKS[section.name](options)
+        network = kind(options)
     # torch's type stubs do not know `memory_format` alone.
     return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
@@ -109,9 +166,16 @@ def _at_most(most: int, name: str) -> Iterator[None]:
         handle.remove()
 
 
-def _options(name: str, values: dict[str, Option]) -> Section:
-    """The checked options of network `name`; UserError lists the valid ones."""
-    model = NETWORKS[name].Options
+def _wanted(section: NetworkSection) -> tuple[type[Network], Section]:
+    """The class of a network and its checked options."""
+    refuse_other_source(section)
+    kind = network_class(section.name)
+    return kind, _options(kind, section.name, section.options)
+
+
+def _options(kind: type[Network], name: str, values: dict[str, Option]) -> Section:
+    """The checked options of network `name`. Raises UserError, which lists the valid ones."""
+    model = kind.Options
     try:
         return model.read(values, f"network `{name}`")
     except UserError as error:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from mirl.config import UserError
-from mirl.networks import Network, NetworkSection, outline, prunable
+from mirl.networks import Network, NetworkSection, outline, prunable, refuse_other_source
 from mirl.tickets.container import DTYPES, MENDING, Shapes
 
 Described = Mapping[str, tuple[torch.dtype, tuple[int, ...]]]
@@ -14,7 +14,14 @@ Described = Mapping[str, tuple[torch.dtype, tuple[int, ...]]]
 
 
 def checked(section: NetworkSection, held: Described, masked: Iterable[str], source: str) -> Network:
-    """The network of `section` on torch's meta device. Raises UserError if `held` or what is `masked` are not its own."""
+    """The network of `section` on torch's meta device.
+
+    Raises UserError if `held` or what is `masked` are not its own, or it may not be built here.
+    """
+    try:
+        refuse_other_source(section)
+    except UserError as error:
+        raise UserError(f"{source}: {error}") from None
     try:
         network = outline(section, most=len(held))
     except UserError as error:

@@ -16,7 +16,7 @@ from pydantic import Field
 
 from mirl.config import Section, UserError
 from mirl.names import Name
-from mirl.networks import NetworkSection
+from mirl.networks import NetworkSection, is_own
 from mirl.sparsity.masks import ONE
 from mirl.tickets import masked
 from mirl.tickets.container import DTYPES, MENDING, Shapes
@@ -130,6 +130,8 @@ def checked(path: Path, raw: dict[str, Any], held: Shapes) -> Header:
     header = Header(
         raw=found, network=NetworkSection.read(found.network, f"{path}: network"), routing=routing
     )
+    if is_own(header.network.name) and not found.network.get("source"):
+        raise UserError(f"{path} does not say which source its network has; {MENDING}")
     check_tensors(path, held)
     _check_elements(path, header)
     _check_masks(path, header)

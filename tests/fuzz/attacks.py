@@ -275,8 +275,21 @@ def _kept_type(file: Forged) -> str:
     return "I8" if isinstance(values, dict) and values.get("kind") == "int8" else "F32"
 
 
+def foreign(file: Forged, rng: random.Random) -> None:
+    """A network whose name is code that somebody may run: of Python, of mirl, of a folder."""
+    names = [
+        "os:system",
+        "mirl.networks.nafnet:Nafnet",
+        "tests.fuzz.mutations:Path",
+        f"{'a.' * 90}b:C",
+        "antigravity:fly",
+    ]
+    file.header["network"] |= {"name": rng.choice(names), "source": rng.choice(["a" * 64, "", 3])}
+
+
 ATTACKS: list[Attack] = [
     option, option, wide, emptied, emptied, shape, claimed, code, kept, dtype, other_name, side, many, field,
     version, density, nested, digits, twice, long, hole, layered, submask, masks, routed,
+    foreign,
 ]  # fmt: skip
 """Twice: made twice as often."""

@@ -1,0 +1,42 @@
+"""What a network promises, tried out once: a network of a user's own has no tests in mirl.
+
+Dims: B batch, C channels, H height, W width.
+"""
+
+from collections.abc import Collection
+
+import torch
+
+from mirl.config import UserError
+from mirl.networks.network import Network
+
+
+def refuse_unfit(network: Network, prunable: Collection[str], side: int) -> None:
+    """Raises UserError if a picture of `side` pixels comes back in another shape, or a prunable weight has no part in it.
+
+    Leaves gradients and the statistics of batches behind: give it a network that is not needed any more.
+    """
+    title = type(network).__name__
+    if not prunable:
+        raise UserError(f"{title} has no convolution and no linear layer, so there is nothing to prune")
+    shared = dict(network.named_parameters(remove_duplicate=False)).keys() - dict(network.named_parameters())
+    if shared:
+        raise UserError(
+            f"{title} has the parameter {min(shared)} under two names; a ticket has each once: keep one of the two"
+        )
+    image_BCHW = torch.rand(1, 3, side, side, generator=torch.Generator().manual_seed(0))
+    with torch.random.fork_rng(devices=[]), torch.enable_grad():
+        out_BCHW = network(image_BCHW.to(memory_format=torch.channels_last))
+    if out_BCHW.shape != image_BCHW.shape or out_BCHW.dtype != image_BCHW.dtype:
+        raise UserError(
+            f"{title} makes {_words(out_BCHW)} of {_words(image_BCHW)}, expected the same; mend its `forward`"
+        )
+    out_BCHW.mean().backward()
+    if idle := [name for name in prunable if network.get_parameter(name).grad is None]:
+        raise UserError(
+            f"{title} has the weight {idle[0]}, which has no part in what its `forward` returns; use it or leave it out"
+        )
+
+
+def _words(tensor_BCHW: torch.Tensor) -> str:
+    return f"{' x '.join(map(str, tensor_BCHW.shape))} {tensor_BCHW.dtype}".replace("torch.", "")
