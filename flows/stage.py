@@ -21,7 +21,9 @@ if __name__ == "__main__":
 
 from flows.tracking import ticket_sink
 from mirl import terminal
-from mirl.config import Stopped, UserError
+from mirl.config import Stopped, UserError, read_yaml
+from mirl.networks import is_own
+from mirl.networks.imported import loaded
 from mirl.study.params import read_params
 from mirl.study.stages import STAGES
 from mirl.study.study import Study
@@ -58,7 +60,9 @@ def main(arguments: list[str] | None = None) -> int:
     held = hold_all()
     root = Path.cwd()
     try:
-        params = read_params(root / "params.yaml")
+        params = read_params(root / "params.yaml", own=root)
+        if wanted.stage == "init" and is_own(params.network.name):
+            _warn_of_unnamed(root, params.network.name)
         study = Study(root=root, params=params, open_sink=ticket_sink, should_stop=StopSignal())
         STAGES[wanted.stage](study, wanted.key)
     except UserError as error:
@@ -76,6 +80,25 @@ def main(arguments: list[str] | None = None) -> int:
         for handle in held:
             handle.close()
     return 0
+
+
+def _warn_of_unnamed(root: Path, network: str) -> None:
+    """Say which files of a network of one's own DVC does not look at."""
+    stages = read_yaml(root / "dvc.yaml")["stages"] if (root / "dvc.yaml").exists() else {}
+    named = [
+        dep
+        for item in stages.get("init", {}).get("deps", [])
+        for dep in ([item] if isinstance(item, str) else item)
+    ]
+    unnamed = [
+        file for file in loaded(network).files if not any(Path(file).is_relative_to(dep) for dep in named)
+    ]
+    if unnamed:
+        print(
+            f"warning: DVC does not see changes of {', '.join(unnamed)}; name what your network is made of in dvc.yaml, "
+            "under `deps` of the stage `init`",
+            file=sys.stderr,
+        )
 
 
 def hold_all() -> list[IO[str]]:

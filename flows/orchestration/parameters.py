@@ -28,7 +28,7 @@ def settle_params(clone: Path, text: str, study: str, overrides: dict[str, Any])
             _put(values, name, value)
         text = yaml_text(values)
     path.write_text(text)
-    return read_params(path).study
+    return read_params(path, own=None).study
 
 
 def _mapping(text: str) -> dict[str, Any]:

@@ -23,7 +23,7 @@ def bring(root: Path) -> tuple[int, int]:
 
     UserError where no lottery of it has run on that server, or a result cannot be had here.
     """
-    study = read_params(root / "params.yaml").study
+    study = read_params(root / "params.yaml", own=None).study
     entries = LockArtifact(study).load()
     if not entries:
         raise UserError(

@@ -79,6 +79,6 @@ def verify(registered: Registered, version: ModelVersion, scores: Path, rescore:
 
 def rescorer(root: Path) -> Rescore:
     """Scoring as the study's `evaluate` does it, on the first IMAGES_PER_TASK test images of each task."""
-    section = read_params(root / "params.yaml").evaluate
+    section = read_params(root / "params.yaml", own=None).evaluate
     few = section.model_copy(update={"limit": min(section.limit or IMAGES_PER_TASK, IMAGES_PER_TASK)})
     return lambda restore: score(restore, held_out_images(root), few)

@@ -3,7 +3,7 @@
 import difflib
 import re
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from pydantic import model_validator
 
@@ -12,7 +12,7 @@ from mirl.data.sections import DataSection
 from mirl.evaluation.scoring import EvaluateSection
 from mirl.methods import Arm, role_of
 from mirl.names import Name, named
-from mirl.networks import NetworkSection, multiple
+from mirl.networks import NetworkSection, allow, is_known, is_own, multiple
 from mirl.promotion import PolicySection
 from mirl.training.section import MachineSection, TrainSection
 
@@ -64,7 +64,8 @@ class Params(Section):
         self._references_are_dense()
         self.train.batches.refuse_unknown(self.data.table)
         self.machine.refuse_uneven(self.train.batches.batch)
-        side, unit = self.train.batches.patch, multiple(self.network)
+        side = self.train.batches.patch
+        unit = multiple(self.network) if is_known(self.network.name) else 1
         if side % unit:
             raise ValueError(
                 f"train.batches.patch is {side}, but {self.network.name} takes multiples of {unit}; "
@@ -101,9 +102,23 @@ class Params(Section):
         return self.rounds[name]
 
 
-def read_params(path: Path) -> Params:
-    """Read and check a params.yaml; UserError in one sentence where it is wrong."""
-    return Params.read(read_yaml(path), path.name)
+def read_params(path: Path, own: Path | None = Path()) -> Params:
+    """Read and check a params.yaml. Raises UserError, one sentence, if it is wrong.
+
+    A network of one's own that it names is allowed from now on, and imported from below the folder `own`; if that is None
+    it is not, and only its name is known.
+    """
+    values = read_yaml(path)
+    if own is not None and is_own(name := _network_name(values)):
+        allow(name, own)
+    return Params.read(values, path.name)
+
+
+def _network_name(values: Any) -> str:
+    """The name of the network that a params.yaml says; empty if it says none."""
+    section = values.get("network") if isinstance(values, dict) else None
+    name = section.get("name") if isinstance(section, dict) else None
+    return name if isinstance(name, str) else ""
 
 
 def _nearest(name: str, known: object) -> str:

@@ -15,6 +15,7 @@ from mirl.evaluation.report import write_report
 from mirl.evaluation.scoring import pictures, score, summary
 from mirl.methods import planner
 from mirl.methods.plan import copied
+from mirl.networks.contract import refuse_unfit
 from mirl.promotion import decide
 from mirl.restore.restorer import Restorer
 from mirl.sparsity.mask import Mask
@@ -49,12 +50,15 @@ def init(study: Study, key: str) -> None:
     section = study.params.network
     network = networks.build(section)
     state = copied(network.state_dict())
+    prunable = networks.prunable(network, section.prune_prompts)
+    masks = Masks.one(Mask.full(prunable))
+    if networks.is_own(section.name):
+        refuse_unfit(network, prunable, study.params.train.batches.patch)
     settings = {"network": non_default_values(section)}
     lineage = Lineage(
         name=ROOT_TICKET, arm="", method="init", round=0, parent="", seed=section.seed, steps=0, origin_step=0,
         fingerprint=fingerprint(settings, {}), data="", settings=settings,
     )  # fmt: skip
-    masks = Masks.one(Mask.full(networks.prunable(network, section.prune_prompts)))
     ticket = Ticket(network=section, state=state, masks=masks, lineage=lineage)
     with study.files.making(study.files.ticket(ROOT_TICKET)) as draft:
         ticket_folder.write(draft, ticket, state, [], {})

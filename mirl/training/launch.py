@@ -20,6 +20,7 @@ from tqdm import tqdm
 
 from mirl.config import Stopped, UserError
 from mirl.methods.plan import Plan
+from mirl.networks.imported import allowed
 from mirl.records import Sink, TrainRecord
 from mirl.training import loop
 from mirl.training.context import TrainingContext
@@ -48,7 +49,7 @@ def train(
         _refuse(machine, section.batches.batch)
         job = RankJob(
             network=network, plan=plan, stream=stream, section=section, machine=machine,
-            checkpoint=context.checkpoint, title=context.title,
+            checkpoint=context.checkpoint, title=context.title, own_networks=allowed(),
         )  # fmt: skip
         _train_in_processes(job, context)
     return loop.train(network, plan, stream, section, context)

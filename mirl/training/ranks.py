@@ -19,6 +19,8 @@ from tqdm import tqdm
 from mirl import terminal
 from mirl.config import Stopped, UserError
 from mirl.methods.plan import Plan
+from mirl.networks import refuse_other_source
+from mirl.networks.imported import allow
 from mirl.records import NullSink, TrainRecord
 from mirl.training.context import TrainingContext
 from mirl.training.lifeline import follow_parent_only
@@ -79,6 +81,8 @@ class RankJob:
     machine: MachineSection
     checkpoint: Path
     title: str
+    own_networks: dict[str, Path]
+    """Networks of a user's own that were allowed, each with its folder."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,6 +121,9 @@ def run_rank(address: RankAddress, link: Connection) -> None:
     )  # its own is shared between processes, and left behind where one is killed
     try:
         job: RankJob = pickle.loads(link.recv_bytes())
+        for name, folder in job.own_networks.items():
+            allow(name, folder)
+        refuse_other_source(job.plan.network)  # it was imported anew, from what the file says by now
         group = _join(address, torch.device(job.machine.device))
         context = TrainingContext(
             checkpoint=job.checkpoint,

@@ -16,6 +16,7 @@ import pytest
 import yaml
 from PIL import Image
 
+from tests.own_network import NAME, write_network
 from tests.training.processes import in_session
 
 ROOT = Path(__file__).parents[2]
@@ -157,3 +158,17 @@ def test_a_photograph_that_is_cut_off_is_named(tree: Path) -> None:
     assert code == 2
     assert "train.png" in said and "Traceback" not in said
     assert not (tree / "data/prepared").exists()
+
+
+@pytest.mark.parametrize(
+    ("deps", "warned"),
+    [([], True), (["mirl/networks"], True), (["mynets"], False), ([{"mynets/unet.py": {}}], False)],
+)
+def test_a_network_that_dvc_does_not_look_at_is_told(tree: Path, deps: list[Any], warned: bool) -> None:
+    write_network(tree)
+    values = VALUES | {"network": {"name": NAME}}
+    (tree / "params.yaml").write_text(yaml.safe_dump(values))
+    (tree / "dvc.yaml").write_text(yaml.safe_dump({"stages": {"init": {"cmd": "x", "deps": deps}}}))
+    code, said = _run(tree, "init")
+    assert code == 0 and (tree / "tickets/init/ticket.safetensors").exists()
+    assert ("DVC does not see changes of mynets/unet.py; name what" in said) == warned
