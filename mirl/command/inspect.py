@@ -1,13 +1,17 @@
 """`mirl inspect`: verifies a ticket file and shows what it is."""
 
 import json
+import math
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from mirl.command.address import ticket_file
+from mirl.networks import is_known
 from mirl.terminal import printable
 from mirl.tickets import reading
+from mirl.tickets.container import sha256_of
 from mirl.tickets.routing import ROUTINGS
 from mirl.tickets.ticket import Ticket
 
@@ -27,16 +31,19 @@ def look(address: str) -> dict[str, Any]:
     """A ticket's header, its file's size and digest, and what each layer keeps: plain JSON data.
 
     Of several masks also how dense each is, and whether they are nested. The file is read whole and checked: a changed
-    weight, and a network that it does not fit, are UserErrors.
+    weight, and a network that it does not fit, are UserErrors. If its network was not allowed nothing of it is built, no
+    weight is read, and `verified` is false.
     """
     path = ticket_file(address)
+    header = reading.inspect(path)
+    if not is_known(header["network"]["name"]):
+        return _unverified(path, header)
     ticket = reading.read(path)
     layers = {
         name: {"kept": kept, "total": keep.numel(), "density": kept / keep.numel()}
         for name, keep in ticket.mask.items()
         for kept in [int(torch.count_nonzero(keep))]  # a sum of bool would widen each to eight bytes
     }
-    header = reading.inspect(path)
     return {
         **header,
         **(_masks(ticket, header) if "masks" in header else {}),
@@ -54,13 +61,34 @@ def _masks(ticket: Ticket, header: dict[str, Any]) -> dict[str, Any]:
     return {"masks": densities, "nested": ticket.masks.nested}
 
 
+def _unverified(path: Path, header: dict[str, Any]) -> dict[str, Any]:
+    """What can be said of a ticket by its header."""
+    totals = {name: math.prod(shape) for name, shape in header["shapes"].items()}
+    layers = {
+        name: {"kept": kept, "total": totals[name], "density": kept / totals[name]}
+        for name, kept in header["kept"].items()
+    }
+    masks = [
+        {**mask, "density": sum(mask["kept"]) / sum(totals.values())} for mask in header.get("masks", [])
+    ]
+    return {
+        **header,
+        **({"masks": masks, "nested": None} if masks else {}),
+        "file": str(path),
+        "bytes": path.stat().st_size,
+        "sha256": sha256_of(path),
+        "verified": False,
+        "layers": layers,
+    }
+
+
 def text(facts: dict[str, Any]) -> str:
     """The facts for people: a table, and a bar for each layer's density."""
     lineage, density, layers = facts["lineage"], facts["density"], facts["layers"]
     rounded = facts["values"]["packed_from"]
     kept, total = (sum(layer[key] for layer in layers.values()) for key in ("kept", "total"))
     rows = {
-        "file": f"{facts['file']}, {facts['bytes'] / 1e6:.2f} MB, version {facts['version']}, verified",
+        "file": f"{facts['file']}, {facts['bytes'] / 1e6:.2f} MB, version {facts['version']}, {_verified(facts)}",
         "network": f"{facts['network']['name']} {json.dumps(facts['network'].get('options', {}))}",
         "density": f"{density['prunable']:.2%} of the prunable weights ({kept:,} of {total:,}), "
         f"{density['all']:.2%} of all parameters",
@@ -87,9 +115,20 @@ def text(facts: dict[str, Any]) -> str:
     )
 
 
-def _nesting(count: int, nested: bool) -> str:
-    if count == 1:
-        return "1"
+def _verified(facts: dict[str, Any]) -> str:
+    """Whether the file is verified, and if it is not, how it will be."""
+    name = facts["network"]["name"]
+    return (
+        "verified"
+        if facts["verified"]
+        else f"not verified: `--network {name}` runs the code of its network and does"
+    )
+
+
+def _nesting(count: int, nested: bool | None) -> str:
+    """`nested` is None if that is not known."""
+    if count == 1 or nested is None:
+        return str(count)
     return f"{count}, {'each keeps all that the one before it keeps' if nested else 'not nested'}"
 
 

@@ -43,6 +43,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     terminal.guard()
     try:
         wanted = parser().parse_args(arguments)
+        if getattr(wanted, "network", ""):
+            _allow(wanted.network)
         code: int = wanted.run(wanted)
         sys.stdout.flush()
     except KeyboardInterrupt:
@@ -114,6 +116,7 @@ def _add_restore_command(commands: Any) -> None:
         action="store_true",
         help="write over files that exist (else those in a folder stay, and a single one is refused)",
     )
+    _add_network(restore)
     restore.set_defaults(run=_restore)
 
 
@@ -121,6 +124,7 @@ def _add_ticket_commands(commands: Any) -> None:
     inspect = commands.add_parser("inspect", help="verify a ticket and show what it is")
     inspect.add_argument("ticket", metavar="TICKET", help="a ticket file or models:/NAME@ALIAS")
     inspect.add_argument("--json", action="store_true", help="for programs")
+    _add_network(inspect)
     inspect.set_defaults(run=_inspect)
 
     pack = commands.add_parser("pack", help="write a ticket with its weights in 16 or 8 bits")
@@ -133,6 +137,7 @@ def _add_ticket_commands(commands: Any) -> None:
         help="what the kept weights are rounded to (default: fp16, which loses the least)",
     )
     pack.add_argument("--force", action="store_true", help="write over a file that exists")
+    _add_network(pack)
     pack.set_defaults(run=_pack)
 
     export = commands.add_parser("export", help="write a ticket's network for other runtimes")
@@ -146,6 +151,7 @@ def _add_ticket_commands(commands: Any) -> None:
         help="the file to write; its ending, .onnx or .pt2, chooses the format",
     )
     export.add_argument("--force", action="store_true", help="write over a file that exists")
+    _add_network(export)
     export.set_defaults(run=_export)
 
 
@@ -175,7 +181,15 @@ def _add_serve_command(commands: Any) -> None:
     add("--max-pixels", type=pixels, metavar="N", default=Limits.pixels, help="of a picture (default: 24M)")
     add("--timeout", type=seconds, metavar="SECONDS", default=Limits.seconds,
         help="for a picture to arrive, and for it to be restored (default: %(default)s)")  # fmt: skip
+    _add_network(serve)
     serve.set_defaults(run=_serve)
+
+
+def _add_network(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--network", default="", metavar="MODULE:CLASS",
+        help="allow a ticket of this network, which is none of mirl's: its code, in this folder, is run",
+    )  # fmt: skip
 
 
 class _Parser(argparse.ArgumentParser):
@@ -183,6 +197,12 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         raise SystemExit(terminal.fail(f"{message}; see `{self.prog} --help`", "mirl: "))
+
+
+def _allow(network: str) -> None:
+    from mirl.networks import allow
+
+    allow(network, Path())
 
 
 def _restore(wanted: argparse.Namespace) -> int:
@@ -207,7 +227,7 @@ def _serve(wanted: argparse.Namespace) -> int:
     )
     ticket = wanted.ticket or address.CHAMPION
     where = Address(host=wanted.host, port=wanted.port, names=tuple(wanted.allow_host))
-    return serve.run(ticket, where, wanted.threads, wanted.memory, limits)
+    return serve.run(ticket, where, wanted.threads, wanted.memory, limits, wanted.network)
 
 
 def _inspect(wanted: argparse.Namespace) -> int:

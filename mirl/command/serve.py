@@ -6,13 +6,20 @@ from mirl.serve.hosts import Address
 from mirl.serve.limits import Limits
 
 
-def run(ticket: str, address: Address, threads: int | None, memory: int, limits: Limits) -> int:
-    """Serve until stopped; exit code 0. UserError where the extra, the ticket or the address is not to be had."""
+def run(
+    ticket: str, address: Address, threads: int | None, memory: int, limits: Limits, network: str = ""
+) -> int:
+    """Serve until stopped; exit code 0. `network`: one's own that the ticket may name.
+
+    Raises UserError if the extra, the ticket or the address is not to be had.
+    """
     try:
         from mirl.serve import server
         from mirl.serve.messages import WorkerOptions
     except ModuleNotFoundError as error:
         raise UserError(f"a server needs {error.name}; install mirl with its extra `serve`") from None
-    options = WorkerOptions(ticket=ticket_file(ticket), threads=threads, memory=memory, pixels=limits.pixels)
+    options = WorkerOptions(
+        ticket=ticket_file(ticket), threads=threads, memory=memory, pixels=limits.pixels, network=network
+    )
     server.run(options, limits, address)
     return 0

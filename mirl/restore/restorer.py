@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from mirl.config import UserError
-from mirl.networks import Network
+from mirl.networks import Network, is_own
 from mirl.restore.global_context import Statistics, TileContext, area, gather_statistics, passes
 from mirl.restore.memory import least_memory, pixels_in
 from mirl.restore.pad import round_up
@@ -37,6 +37,7 @@ class Restorer:
     back to where they were. `skip_zeros`: whether on a CPU the layers run in `mirl.runtime`, without their zeros;
     the same result to 1e-4 of 1. Raises UserError if the model's weights do not fit the network that it names.
 
+    A network that is not mirl's always runs in torch: what its layers are replaced by may not be what its code expects.
     A model of several sub-networks has each made ready when it is first needed.
     """
 
@@ -50,7 +51,8 @@ class Restorer:
         skip_zeros: bool = True,
     ) -> None:
         self._model, self._memory = model, memory
-        self._threads, self._device, self._skip_zeros = threads, device, skip_zeros
+        self._threads, self._device = threads, device
+        self._skip_zeros = skip_zeros and not is_own(model.network.name)
         self._ready: dict[str, Subnetwork] = {}
         self._making = threading.Lock()
         self._first = self._subnetwork(next(iter(model.masks)))

@@ -16,6 +16,8 @@ class WorkerOptions:
     """Bytes that the network may take beside its weights."""
     pixels: int
     """The most that a picture may have."""
+    network: str = ""
+    """A network of one's own that the ticket may name, from below the current folder; empty: none."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from mirl.config import UserError
+from mirl.networks import allow
 from mirl.restore.codec import decode, encode, format_of, size_of
 from mirl.restore.restorer import Restorer
 from mirl.serve import log
@@ -35,6 +36,8 @@ def serve(options: WorkerOptions, heartbeat: Heartbeat, pipe: Connection) -> Non
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the parent ends this one
     threading.Thread(target=_live_with_parent, args=(heartbeat,), daemon=True).start()
     try:
+        if options.network:
+            allow(options.network, Path())
         ticket = reading.read(options.ticket)
         restorer = Restorer(ticket, threads=options.threads, memory=options.memory)
         side = math.isqrt(options.pixels)
