@@ -20,11 +20,12 @@ from flows.tracking.importing import sync
 from flows.tracking.store import Store, plain_errors
 from mirl.config import UserError
 from mirl.evaluation.comparison import work_share
+from mirl.networks import is_own
 from mirl.promotion import Champion, PolicySection, stays
 from mirl.study.workspace import Workspace, read_decision
 from mirl.terminal import printable
 from mirl.tickets.container import sha256_of
-from mirl.tickets.reading import read
+from mirl.tickets.reading import inspect, read
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,8 +45,9 @@ def promote(root: Path, rescore: Rescore | None = None, force: bool = False) -> 
     It is registered, its ticket fetched back from the registry and scored again by `rescore` (None: as the study's
     `evaluate` does) before the alias moves. Promoting the same file twice makes no second version; nothing to
     promote is an answer, and so is a champion that stays: it is no worse, or was measured on other data (`force`
-    replaces it all the same). Code of the store is never run: a version whose other files are not those that this mirl
-    makes is registered anew. UserError where the report is missing or older than its ticket, or the ticket scores
+    replaces it all the same). A ticket of a network that is not mirl's is refused.
+    Code of the store is never run: a version whose other files are not those that this mirl makes is registered anew.
+    UserError where the report is missing or older than its ticket, or the ticket scores
     differently.
     """
     files = Workspace(root)
@@ -55,6 +57,7 @@ def promote(root: Path, rescore: Rescore | None = None, force: bool = False) -> 
         return Promotion(ticket=None, version=None, said=reason)
     ticket = files.ticket(name) / "ticket.safetensors"
     card = _card(root, name, _checked(ticket, decision.sha256))
+    _refuse_own_network(ticket)
     opened = Store(root)
     with plain_errors(opened.uri), opened.locked("registry"):
         registered = Registered(opened)
@@ -186,6 +189,15 @@ def _checked(ticket: Path, expected: str) -> str:
             f"{ticket} is not the file that the report assessed; run `dvc repro`, then promote again"
         )
     return sha256
+
+
+def _refuse_own_network(ticket: Path) -> None:
+    network = inspect(ticket)["network"]["name"]
+    if is_own(network):
+        raise UserError(
+            f"{ticket} has the network {network}, and a registered model carries mirl's code alone, which cannot build it; "
+            f"restore with `mirl restore --ticket {ticket} --network {network}`"
+        )
 
 
 def _opened(root: Path) -> Store:

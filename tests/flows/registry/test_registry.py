@@ -21,8 +21,10 @@ from flows.tracking.store import Store
 from mirl.config import UserError
 from mirl.evaluation.scoring import Restore
 from mirl.restore.restorer import Restorer
+from mirl.tickets.container import sha256_of
 from mirl.tickets.reading import read
 from tests.flows.registry.tiny import CHAMPION, alias, scored
+from tests.fuzz.forge import forged
 
 Make = Callable[..., Path]
 
@@ -147,6 +149,22 @@ def test_nothing_to_promote_is_an_answer(
     make_report(None, ("Nothing is promoted: no ticket matches dense.", "more"))
     assert main(["promote"]) == 0
     assert capsys.readouterr().out == "Nothing is promoted: no ticket matches dense.\n"
+
+
+def test_a_ticket_of_a_network_that_is_not_ours_is_refused(root: Path, decided: Callable[..., None]) -> None:
+    """By its header: nothing of that network has to be there."""
+    decided()
+    path = root / "tickets/global-r1/ticket.safetensors"
+    file = forged(path.read_bytes())
+    file.header["network"] |= {"name": "mynets.unet:TinyUNet", "source": "a" * 64}
+    file.write(path)
+    decision = root / "report/decision.json"
+    decision.write_text(json.dumps(json.loads(decision.read_text()) | {"sha256": sha256_of(path)}))
+    with pytest.raises(
+        UserError, match=r"has the network mynets.unet:TinyUNet, and .* carries mirl's code alone"
+    ):
+        registry.promote(root, unwanted)
+    assert alias(root, "champion") is None
 
 
 def test_a_report_that_is_older_than_its_ticket_is_refused(
