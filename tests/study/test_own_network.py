@@ -87,7 +87,10 @@ def test_costs_and_dry_runs_need_no_more(root: Path, capsys: pytest.CaptureFixtu
 
 
 def test_two_processes_train_it(root: Path) -> None:
-    values = {"train": {"batches": {"batch": 6, "patch": 16}}, "machine": {"processes": 2, "loaders": 1}}
+    values: dict[str, Any] = {
+        "train": {"batches": {"batch": 6, "patch": 16}},
+        "machine": {"processes": 2, "loaders": 1},
+    }
     write_params(root, **values)
     study = make(root, "prepare", "init", "round@dense")
     metrics = json.loads((study.files.ticket("dense") / "metrics.json").read_text())
@@ -95,7 +98,10 @@ def test_two_processes_train_it(root: Path) -> None:
 
 
 def test_a_file_that_changes_while_processes_begin_is_noticed(root: Path) -> None:
-    values = {"train": {"batches": {"batch": 6, "patch": 16}}, "machine": {"processes": 2, "loaders": 0}}
+    values: dict[str, Any] = {
+        "train": {"batches": {"batch": 6, "patch": 16}},
+        "machine": {"processes": 2, "loaders": 0},
+    }
     write_params(root, **values)
     make(root, "prepare", "init")
     write_network(root, UNET + "# changed\n")  # this process has the one of before
