@@ -1,5 +1,7 @@
 import errno
+import json
 import os
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +10,7 @@ import torch
 
 from mirl.config import UserError
 from mirl.tickets.container import FileKind, opened, save_sealed, sha256_of
+from mirl.tickets.writing import TICKET
 
 KIND = FileKind(format="mirl-test", version=2)
 TENSORS = {
@@ -112,6 +115,15 @@ def test_a_header_that_is_not_ours_is_refused(tmp_path: Path, text: str) -> None
     save_file(TENSORS, tmp_path / "x", {"mirl": text})
     with pytest.raises(UserError, match="is not a mirl-test file"):
         _header(tmp_path / "x")
+
+
+def test_little_of_a_file_is_quoted(tmp_path: Path) -> None:
+    listed = json.dumps({"a": {"dtype": "F32", "shape": ["9" * 3000], "data_offsets": [0, 4]}}).encode()
+    path = tmp_path / "x.safetensors"
+    path.write_bytes(struct.pack("<Q", len(listed)) + listed + bytes(4))
+    with pytest.raises(UserError, match="truncated or no safetensors file") as got, opened(path, TICKET):
+        pass
+    assert len(str(got.value)) < 300 + len(str(path))
 
 
 def test_a_missing_file_and_a_folder_are_named(tmp_path: Path) -> None:
