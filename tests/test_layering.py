@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).parents[1]
 
@@ -162,3 +163,28 @@ def test_the_tools_are_really_missing_there() -> None:
     code = WITHOUT_TOOLS.replace("import mirl\n", "import mlflow\nimport mirl\n")
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 1 and "No module named 'mlflow'" in done.stderr
+
+
+PLUMBING = {"errors", "terminal", "files", "config", "names", "records"}
+"""Packages that decide no result: what they do wrong is an error and no other number."""
+SPARED = {
+    ("evaluate", "runtime"): "photographs are scored without its kernels",
+    ("evaluate", "methods"): "the comparison asks for roles, and that is the stage compare's",
+}
+"""(stage, package) -> why the stage does not depend on a package that its code may import."""
+
+
+@pytest.mark.parametrize("stage", ["prepare", "init", "round", "evaluate"])
+def test_a_stage_depends_on_every_package_that_decides_its_result(stage: str) -> None:
+    """DVC follows no imports: what the packages among the deps import has to stand there, too (ADR 2)."""
+    found = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"][stage]
+    deps = {dep.removeprefix("mirl/") for dep in found.get("do", found)["deps"] if dep.startswith("mirl/")}
+    imported_by_them = {
+        name.split(".")[1]
+        for package in deps
+        for path in (ROOT / "mirl" / package).rglob("*.py")
+        for name in imports(path)
+        if name.startswith("mirl.")
+    }
+    spared = {package for own, package in SPARED if own == stage}
+    assert imported_by_them - deps - PLUMBING - {"__version__"} == spared
