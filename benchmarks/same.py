@@ -81,7 +81,9 @@ def made(commit: str, study: str) -> Path:
     """The folder in which `commit` has run `study`; one of the same files that was finished before is taken as it is."""
     tree = git("rev-parse", f"{commit}^{{tree}}")
     params = _params(commit, study)
-    folder = ROOT / ".mirl" / "same" / f"{tree[:12]}-{hashlib.sha256(params).hexdigest()[:6]}" / study
+    folder = (
+        ROOT / ".mirl" / "same" / f"{tree[:12]}-{hashlib.sha256(params).hexdigest()[:6]}" / study
+    ).resolve()
     if (folder / "finished").exists():
         return folder
     print(f"{study} at {commit[:12]}", file=sys.stderr)

@@ -33,7 +33,7 @@ class Batch:
 
     def split(self, size: int) -> "Iterator[Batch]":
         """The same samples in pieces of `size`, the last of what is left."""
-        for first in range(0, len(self.tasks), size):
+        for first in range(0, len(self.clean_BCHW), size):
             part = slice(first, first + size)
             yield Batch(
                 degraded_BCHW=self.degraded_BCHW[part],

@@ -80,7 +80,9 @@ class Gradients:
         return sums
 
     def _backward_piece(self, piece: Batch, sums: Mapping[str, Tensor]) -> Tensor:
-        share = len(piece.tasks) / self._source.batch  # the mean over the whole batch is the sum of these
+        share = (
+            len(piece.clean_BCHW) / self._source.batch
+        )  # the mean over the whole batch is the sum of these
         terms = {
             name: term * share for name, term in self._objective.terms(self._subnetworks, piece, sums).items()
         }
