@@ -7,7 +7,7 @@ import pandas as pd
 
 from mirl import networks
 from mirl.methods.plan import Parent, Plan, copied
-from mirl.records import CURVES
+from mirl.records import CURVES, TERM
 from mirl.sparsity.accounting import densities, macs
 from mirl.sparsity.mask import State
 from mirl.study.workspace import read_json, write_json
@@ -72,9 +72,14 @@ def write(
     path = folder / "ticket.safetensors"
     writing.write(ticket, path)
     writing.write_state(origin, folder / "origin.safetensors", ticket.lineage.origin_step)
-    columns = list(history[0]) if history else ["step", *CURVES]
-    pd.DataFrame(history, columns=columns).to_parquet(folder / "history.parquet", index=False)
+    table(history).to_parquet(folder / "history.parquet", index=False)
     write_json(folder / "metrics.json", metrics(ticket) | {"ticket_mb": path.stat().st_size / 1e6} | spent)
+
+
+def table(history: list[dict[str, float]]) -> pd.DataFrame:
+    """The records of a training as a table, whose columns have one order: a checkpoint keeps none."""
+    terms = sorted({name for record in history for name in record if name.startswith(TERM)})
+    return pd.DataFrame(history, columns=["step", *CURVES, *terms])
 
 
 def metrics(ticket: Ticket) -> dict[str, float]:
