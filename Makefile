@@ -58,7 +58,7 @@ format: .venv/done ## let ruff mend what it can
 	ruff check --fix .
 	ruff format .
 
-same: .venv/done ## show that the working tree makes the same bytes as another commit: make same BASE=HEAD~1 (ten minutes)
+same: .venv/done ## show that the working tree makes the same bytes as another commit: make same BASE=HEAD~1 (ten minutes a side)
 	python -m benchmarks.same $(BASE)
 
 ui: .venv/done ## the MLflow UI on the embedded store, at http://127.0.0.1:5000

@@ -13,6 +13,7 @@ from mirl.config import UserError
 from mirl.files import write_whole
 from mirl.restore.any_size import AnySize
 from mirl.restore.restorer import Restorer
+from mirl.restore.routers import chosen
 from mirl.runtime import export
 from mirl.runtime.export import Run
 from mirl.tickets import reading
@@ -21,13 +22,14 @@ TOLERANCE = 1e-4
 """How far a value in [0, 1] may be from the ticket's."""
 
 
-def run(address: str, out: Path, force: bool) -> int:
+def run(address: str, out: Path, force: bool, task: str = "") -> int:
     """Exit code 0; UserError where the ticket cannot be read, or what came of it does not do what the ticket does."""
     check_free(out, force)
     kind = export.format_of(out.suffix.lower())
     source = ticket_file(address)
     ticket = reading.read(source)
-    restorer = Restorer(ticket, skip_zeros=False)
+    mask = chosen(ticket.routing, list(ticket.masks), task)
+    restorer = Restorer(ticket.alone(mask), skip_zeros=False)
     multiple = restorer.network.multiple
     network = restorer.network.requires_grad_(False)
     facts = {"mirl.ticket": ticket.lineage.name, "mirl.sha256": ticket.sha256}

@@ -151,6 +151,9 @@ def _add_ticket_commands(commands: Any) -> None:
         help="the file to write; its ending, .onnx or .pt2, chooses the format",
     )
     export.add_argument("--force", action="store_true", help="write over a file that exists")
+    export.add_argument(
+        "--task", default="", metavar="TASK", help="whose sub-network is written, for a ticket that has to be told"
+    )  # fmt: skip
     _add_network(export)
     export.set_defaults(run=_export)
 
@@ -245,7 +248,7 @@ def _pack(wanted: argparse.Namespace) -> int:
 def _export(wanted: argparse.Namespace) -> int:
     from mirl.command import export
 
-    return export.run(wanted.ticket, wanted.out, wanted.force)
+    return export.run(wanted.ticket, wanted.out, wanted.force, wanted.task)
 
 
 def _sentence(error: ValueError | OSError) -> str:

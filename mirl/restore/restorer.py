@@ -55,7 +55,12 @@ class Restorer:
         self._skip_zeros = skip_zeros and not is_own(model.network.name)
         self._ready: dict[str, Subnetwork] = {}
         self._making = threading.Lock()
-        self._first = self._subnetwork(next(iter(model.masks)))
+        self._subnetwork(next(iter(model.masks)))
+
+    @property
+    def _first(self) -> Subnetwork:
+        """The one that is ready from the beginning."""
+        return next(iter(self._ready.values()))
 
     @property
     def network(self) -> Network:
@@ -125,7 +130,7 @@ class Restorer:
     @property
     def _held(self) -> int:
         """Bytes of the memory that are taken for good: by kernels, and by the weights of all sub-networks but the first."""
-        first, *others = list(self._ready.values()) or [self._first]
+        first, *others = self._ready.values()
         return first.held + sum(each.held + each.weight_bytes for each in others)
 
     def _chosen(self, task: str) -> Subnetwork:
@@ -136,13 +141,12 @@ class Restorer:
         """The sub-network of that mask, made ready if it is not yet."""
         with self._making:
             if mask not in self._ready:
-                made = Subnetwork(self._model.built(mask), self._threads, self._device, self._skip_zeros)
+                network = self._model.alone(mask).built()
+                made = Subnetwork(network, self._threads, self._device, self._skip_zeros)
                 self._ready[mask] = made
                 if made.is_accelerated:
-                    self._first = next(iter(self._ready.values()))
-                    self.pixels(
-                        made.multiple, made.multiple, itemsize=1
-                    )  # the smallest picture takes as much
+                    side = made.multiple
+                    self.pixels(side, side, itemsize=1)  # the smallest picture takes as much
                     made.warm_up()
             return self._ready[mask]
 

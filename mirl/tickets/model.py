@@ -38,14 +38,19 @@ class SparseModel:
         """Kept fractions of the union. Every floating-point tensor of the state counts as trainable."""
         return densities(self.mask, sum(t.numel() for t in self.state.values() if torch.is_floating_point(t)))
 
-    def built(self, mask: str = "") -> Network:
-        """The network with the weights that one of the masks keeps, or any of them, on the CPU, channels-last.
+    def alone(self, mask: str) -> "SparseModel":
+        """The sub-network of that mask as a model with nothing else in it; of one mask it shares the memory."""
+        own = self.masks[mask]
+        state = self.state if len(self.masks) == 1 else own.apply(self.state)
+        return SparseModel(network=self.network, state=state, masks=Masks.one(own))
+
+    def built(self) -> Network:
+        """The network with the weights that any of the masks keeps, on the CPU, channels-last.
 
         Shares the memory of weights that lie alike: nobody writes into them. Raises UserError as `outline`.
         """
         network = self.outline()
-        state = self.masks[mask].apply(self.state) if mask and len(self.masks) > 1 else self.state
-        laid = {name: _laid_as(like, state[name]) for name, like in network.state_dict().items()}
+        laid = {name: _laid_as(like, self.state[name]) for name, like in network.state_dict().items()}
         network.load_state_dict(laid, assign=True)
         return network
 

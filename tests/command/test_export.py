@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,9 @@ import torch
 from mirl.command.main import main
 from mirl.runtime import export
 from mirl.runtime.export import Format
+from mirl.sparsity.masks import Masks
 from mirl.tickets import reading, writing
+from mirl.tickets.routing import ByTask
 
 
 @pytest.fixture
@@ -58,3 +61,14 @@ def test_files_are_kept_and_endings_known(trained: Path, capsys: pytest.CaptureF
     assert "exists; --force" in capsys.readouterr().err and out.read_text() == "mine"
     assert main(["export", str(trained), "-o", str(trained.with_name("model.h5"))]) == 2
     assert "ends in .onnx or .pt2" in capsys.readouterr().err
+
+
+def test_the_sub_network_of_a_task_is_exported(make_ticket: Any, tmp_path: Path, capsys: Any) -> None:
+    whole = make_ticket()
+    masks = Masks(dict.fromkeys(["light", "heavy"], whole.mask))
+    routing = ByTask(kind="task", tasks={"derain": "light", "dehaze": "heavy"})
+    ticket, out = tmp_path / "t.safetensors", tmp_path / "t.onnx"
+    writing.write(replace(whole, masks=masks, routing=routing), ticket)
+    assert main(["export", str(ticket), "-o", str(out)]) == 2
+    assert "has to be told what to undo; name a task: dehaze, derain" in capsys.readouterr().err
+    assert main(["export", str(ticket), "-o", str(out), "--task", "dehaze"]) == 0 and out.exists()

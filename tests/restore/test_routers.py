@@ -102,3 +102,11 @@ def test_a_further_sub_network_is_made_when_it_is_needed_and_counts_in_the_memor
     restorer(IMAGE_HWC, task="derain")
     weights = sum(tensor.nbytes for tensor in of_two.state.values())
     assert restorer.memory_for(10_000, (200, 200), 1) >= before + weights
+
+
+def test_a_sub_network_alone_is_what_its_mask_keeps_and_the_only_one_is_the_model(of_two: Ticket) -> None:
+    alone = of_two.alone("light")
+    assert alone.mask == of_two.masks["light"] and alone.routing == Static()
+    assert all(not alone.state[name][~keep].any() for name, keep in alone.mask.items())
+    only = alone.alone("one")
+    assert only.mask == alone.mask and only.state is alone.state
