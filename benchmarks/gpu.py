@@ -2,9 +2,9 @@
 
     python -m benchmarks.gpu --data data/benchmark --work W --minutes 25 --peak-tflops 989
 
-prepares the data, trains dense and then tickets down to 3.5 % density, scores the dense one and the last of each arm, and
-prints what came of it as tables for docs/results/gpu.md, also where it ends in an error. It stops by itself when the time is
-over; called again with the same W, it goes on. `--steps` shortens every training, where
+prepares the data, trains dense and then tickets down to 3.5 % density, scores the dense one and the last of each arm,
+and prints the results as tables for docs/results/gpu.md, also if it ends in an error. It stops by itself when the time
+is over; called again with the same W, it goes on. `--steps` shortens every training, if
 `mirl cost --measure --params studies/scaled.yaml` says that the time is too short.
 
 `--quick` does the same in about a minute on a CPU, with a tiny network on few pictures: it shows that the script works,
@@ -83,12 +83,12 @@ def main() -> int:
 
 
 def last_of_arms(params: Params) -> list[str]:
-    """The rounds whose tickets count: those before them are trained to rank the weights."""
+    """Return the last round of each arm, whose ticket counts: those before it are trained to rank the weights."""
     return list({item.arm: name for name, item in params.rounds.items()}.values())
 
 
 def scaled(data: Path, work: Path, changes: Sections, deadline: float) -> Study:
-    """The study on the photographs in `data`, which stops at `deadline` on the monotonic clock."""
+    """Return the study on the photographs in `data`, which stops at `deadline`, in seconds of the monotonic clock."""
     values = read_yaml(STUDY) | {"machine": {"deterministic": False}}
     values["data"]["root"] = str(data.resolve())
     for section, changed in changes.items():
@@ -100,7 +100,7 @@ def scaled(data: Path, work: Path, changes: Sections, deadline: float) -> Study:
 
 
 def report(study: Study, peak_tflops: float | None, where: str) -> str:
-    """What is there so far: quality beside the published figures, and speed; as Markdown."""
+    """Return the results so far as Markdown: quality beside the published figures, and speed."""
     quality = [
         "| ticket | density | of all | " + " | ".join(PUBLISHED) + " | mean |",
         "|---" * (len(PUBLISHED) + 4) + "|",
@@ -121,7 +121,7 @@ def report(study: Study, peak_tflops: float | None, where: str) -> str:
 
 
 def speed_row(study: Study, key: str, peak_tflops: float | None) -> str:
-    """Steps, images a second and the dense work they are; loading and checkpoints are part of the time."""
+    """Return a table row of steps, images a second and dense TFLOP/s; the time includes loading and checkpoints."""
     found = read_json(study.files.ticket(key) / "metrics.json")
     tflops = found["train_flops_dense"] / found["train_seconds"] / 1e12
     share = f"{tflops / peak_tflops:.1%}" if peak_tflops else ""

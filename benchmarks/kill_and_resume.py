@@ -1,8 +1,8 @@
-"""Kills a training three times at random moments and shows that its ticket ends in the same bytes.
+"""Demonstration that a training killed three times at random moments ends in a ticket of the same bytes.
 
 Two copies of the working tree get the same small study. In one `dvc repro` runs undisturbed; in the other it is
-killed (SIGKILL, with everything it started) three times at random moments of a training and started again. Prints the
-sha256 of every ticket of both; exit code 1 where two differ.
+killed (SIGKILL, with everything it started) three times at random moments of a training and started again. The sha256
+of every ticket of both is printed; the exit code is 1 if two differ.
 
     python benchmarks/kill_and_resume.py [--kills 3] [--seed N] [--steps 400]
 """
@@ -52,7 +52,7 @@ def main() -> int:
 
 
 def _copy(tree: Path, steps: int) -> Path:
-    """A copy of the working tree with a study of two short trainings."""
+    """Copy the working tree to `tree`, with a study of two short trainings, and return `tree`."""
     names = subprocess.run(
         ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
         cwd=ROOT,
@@ -110,7 +110,7 @@ def _run_killed(tree: Path, kills: int, seconds: float, moments: random.Random) 
 
 
 def _wait_for_training(tree: Path, process: "subprocess.Popen[bytes]", begun: float) -> bool:
-    """Wait until a training that goes on now has saved a checkpoint; False when the study ended before."""
+    """Wait until a training that goes on now has saved a checkpoint; return False if the study ended before."""
     while process.poll() is None:
         saved = [path.stat().st_mtime for path in tree.glob(".mirl/resume/*/checkpoint.safetensors")]
         if saved and max(saved) > begun:

@@ -1,9 +1,9 @@
-"""Where the engine's time goes: seconds of each kind of layer, beside what its weights and its memory alone would take.
+"""Time of the engine: seconds of each kind of layer, beside what its weights and its memory alone would take.
 
     python benchmarks/layers.py --network promptir --density 0.1 --side 256
 
-The bounds: multiply-adds of kept weights at the rate of the kernel for dense planes; bytes that a layer must read and write
-at the rate at which this machine copies. Both rates are measured first, on as many threads.
+The bounds are the multiply-adds of kept weights at the rate of the kernel for dense planes, and the bytes that a layer
+must read and write at the rate at which this machine copies. Both rates are measured first, on as many threads.
 """
 
 import argparse
@@ -27,7 +27,7 @@ from mirl.runtime.products import make_blocks, multiply
 from mirl.runtime.transformer import SparseAttention, SparseFeedForward
 
 PASSES = {SparseConv: (1, 1), SparseAttention: (2, 3), SparseFeedForward: (1, 1), SparseNafBlock: (3, 3)}
-"""Of each kind how often its input, and how often an image of its output's size, goes through memory.
+"""Kind of layer -> how often its input, and how often an image of its output's size, goes through memory.
 
 Attention reads its input twice, writes values, reads them, and writes its output.
 """
@@ -73,7 +73,7 @@ class Watch:
                 module.register_forward_hook(self._end)
 
     def run(self, x_BCHW: torch.Tensor, repeats: int) -> tuple[dict[str, float], float]:
-        """Median seconds of each kind, and of the whole."""
+        """Return the median seconds of each kind of layer, and of the whole network."""
         rounds: list[dict[str, float]] = []
         with torch.inference_mode():
             for _ in range(repeats + 1):
@@ -98,14 +98,14 @@ class Watch:
 
 
 def copy_rate(threads: int) -> float:
-    """GB/s, read and written together, of images that no cache holds."""
+    """Measure the GB/s, read and written together, of copying images that no cache holds."""
     images = [np.ones((128, 512, 512), np.float32) for _ in range(2 * threads)]
     seconds = _together(threads, lambda part: np.copyto(images[2 * part], images[2 * part + 1]))
     return 2 * threads * images[0].nbytes / seconds / 1e9
 
 
 def multiply_rate(threads: int) -> float:
-    """GMAC/s of the dense kernel over planes that lie in the second-level cache."""
+    """Measure the GMAC/s of the dense kernel over planes that lie in the second-level cache."""
     planes, pixels, plane = 96, 512, 528
     matrix = make_blocks(np.ones((planes, planes), np.float32)), (np.arange(planes) * plane).astype(np.int32)
     memory = [np.ones(2 * planes * plane, np.float32) for _ in range(threads)]
@@ -118,7 +118,7 @@ def multiply_rate(threads: int) -> float:
 
 
 def _together(threads: int, work: Callable[[int], Any]) -> float:
-    """The least seconds of ten times that all threads do their part."""
+    """Return the least seconds of ten runs in which all threads do their part."""
     seconds = []
     with ThreadPoolExecutor(threads) as pool:
         for _ in range(10):

@@ -1,9 +1,9 @@
-"""How much memory `mirl restore` takes for a large photograph, above what it has once the ticket is loaded.
+"""Memory that `mirl restore` takes for a large photograph, above what it has once the ticket is loaded.
 
     python benchmarks/memory.py TICKET --memory 1G --size 6000x4000 [--bits 16]
 
-Reads and writes a file as the command does; the high-water mark is the kernel's (Linux). Exit code 1 where it is over the
-budget.
+It reads and writes a file as the command does; the high-water mark is the kernel's (Linux). The exit code is 1 if the
+memory is over the budget.
 """
 
 import argparse
@@ -22,13 +22,16 @@ from mirl.tickets import reading
 
 
 def memory_mib(key: str) -> float:
-    """VmRSS: resident now; VmHWM: the most that was resident since it was last set back."""
+    """Return the memory of this process in MiB.
+
+    VmRSS: resident now; VmHWM: the most that was resident since the mark was last set back.
+    """
     line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(key))
     return int(line.split()[1]) / 1024
 
 
 def scene(width: int, height: int, bits: int) -> np.ndarray:
-    """A noisy picture with something everywhere."""
+    """Return a noisy picture with something everywhere, of shape (height, width, 3), as uint8 or uint16."""
     top, chance = 2**bits - 1, np.random.default_rng(0)
     columns, rows = np.linspace(0, 40, width), np.linspace(0, 30, height)
     image_HWC = np.empty((height, width, 3), np.uint8 if bits == 8 else np.uint16)

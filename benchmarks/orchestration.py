@@ -1,6 +1,7 @@
-"""What it costs to run a study on workers, beside `dvc repro` on the same machine.
+"""Cost of running a study on workers, beside `dvc repro` on the same machine.
 
-Each way makes everything anew, in folders of its own, one after the other; servers and workers are begun before the clock.
+Each way makes everything anew, in folders of its own, one after the other; servers and workers are begun before the
+clock.
 
     python benchmarks/orchestration.py ways      a study by dvc repro, by one worker, by two; then with nothing changed
     python benchmarks/orchestration.py cached    a lottery over 10 and over 40 tickets that are all there already
@@ -129,7 +130,7 @@ def measure_cached(folder: Path, counts: list[int], repeats: int) -> int:
 
 
 def _made(place: Path, count: int) -> Path:
-    """A study of `count` trainings of two steps, all of them made."""
+    """Make a study of `count` trainings of two steps with all its results, and return its folder."""
     names = ["init", "dense", *(f"global-r{number}" for number in range(1, count))]
     rounds = {
         name: {"arm": name.partition("-")[0], "after": before} for before, name in itertools.pairwise(names)
@@ -181,7 +182,7 @@ def _made(place: Path, count: int) -> Path:
 
 
 def _repository(place: Path, values: dict[str, Any], images: dict[str, Image.Image] | None = None) -> Path:
-    """This repository at its commit, with other parameters and more images, committed."""
+    """Clone this repository at its commit, commit other parameters and more images, and return the clone's folder."""
     _clone(ROOT, place)
     (place / "params.yaml").write_text(yaml.safe_dump(values, sort_keys=False))
     for name, image in (images or {}).items():
@@ -199,7 +200,10 @@ def _clone(repository: Path, place: Path) -> None:
 
 @contextmanager
 def _cluster(repository: Path, place: Path, workers: int) -> Iterator[dict[str, str]]:
-    """Servers and workers of the pool cpu, with folders of their own; all end with the block."""
+    """Run the servers and workers of the pool cpu, with folders of their own, and yield their variables.
+
+    All end with the block.
+    """
     _clone(repository, place / "clone")
     environment = ENVIRONMENT | {
         "PREFECT_HOME": str(place / "prefect"), "MIRL_HOME": str(place / "home"),
@@ -230,7 +234,7 @@ def _await_start(place: Path) -> None:
 
 @contextmanager
 def _begun(module: str, folder: Path, environment: dict[str, str]) -> Iterator[Path]:
-    """A program of ours, with a folder that has its log; at the end it and all that it began is ended."""
+    """Run a program of ours and yield a folder that has its log; at the end the program and all it began are ended."""
     place = Path(tempfile.mkdtemp(dir=folder.parent))
     with (place / "log").open("wb") as log:
         process = subprocess.Popen(

@@ -1,4 +1,4 @@
-"""Our training as `benchmarks.reference` has the authors': network, planner and loop, on one batch."""
+"""Our training, the counterpart of the authors' in `benchmarks.reference`: network, planner and loop, on one batch."""
 
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from mirl.training.section import MachineSection, TrainSection
 
 
 class Ours:
-    """Our network, planner and loop, on one batch: what `Reference` is for the authors'."""
+    """Our network, planner and loop, on one batch: the counterpart of `Reference`."""
 
     def __init__(self, blocks: list[int], refinement: int, device: torch.device) -> None:
         options: dict[str, Any] = {"blocks": blocks, "refinement": refinement}
@@ -37,7 +37,7 @@ class Ours:
         )
 
     def prune(self, scope: str) -> None:
-        """From the trained network to the origin under a mask of four fifths."""
+        """Take the trained network to the origin, under a mask that keeps four fifths of the weights."""
         arm = RewindArm.read(
             {"method": "imp", "schedule": "authors", "scope": scope, "fraction": 0.2}, "the arm"
         )
@@ -45,7 +45,7 @@ class Ours:
         self.network.load_state_dict(self.plan.state)
 
     def train_under_mask(self, precision: str, batch: int) -> None:
-        """From here on `step` trains what one global pruning leaves."""
+        """Prune once globally; from here on `step` trains what that leaves."""
         self.prune("global")
         section = TrainSection.model_validate({"steps": 1_000_000, "precision": precision})
         # of the stream only the names of the pictures of a bad step would be asked
@@ -57,7 +57,7 @@ class Ours:
         self.run.take_step(batch)
 
     def steps(self, batch: Batch, count: int, threads: int) -> None:
-        """As many, as reproducibly and with freed memory kept as `train` does; the first of them pays for its pages."""
+        """Do `count` steps, as reproducibly and with freed memory kept as in `train`; the first pays for its pages."""
         with reproducibly(MachineSection(threads=threads), self.run.device), malloc.keep_freed_memory():
             for _ in range(count):
                 self.step(batch)

@@ -1,4 +1,4 @@
-"""How close several processes, and batches in pieces, come to one process with the whole batch: docs/results/processes.md.
+"""Distance of several processes, and of batches in pieces, from one process with whole ones: docs/results/processes.md.
 
     python -m benchmarks.processes --work W --steps 300
 
@@ -61,7 +61,7 @@ def main() -> int:
 
 
 def trained(work: Path, steps: int, told: dict[str, Any]) -> tuple[Tensor, Tensor, Tensor, float]:
-    """(all weights before, and after; the losses recorded; seconds) of a training told so of its machine."""
+    """Train with the machine settings `told`; return all weights before and after, the losses, and the seconds."""
     values = read_yaml(STUDY)
     values["data"]["root"] = str(STUDY.parents[1] / values["data"]["root"])
     values["train"] |= {"steps": steps, "warmup_steps": steps // 10, "rewind_step": 0, "record_every": 10}

@@ -1,8 +1,8 @@
-"""The authors' training (a checkout of the MIR-L repository, named by MIRL_REFERENCE), without what it needs and we do not.
+"""The authors' training, from the checkout of MIR-L that MIRL_REFERENCE names, without the packages we do not need.
 
-It imports lightning and torchvision. Of both it touches little, and stand-ins do that little as they do: Lightning's order
-of a step without its bookkeeping, torchvision's transforms with Pillow and torch. It asks for a GPU by name; where there
-is none the network is built on the CPU. Nothing else is changed, so what is timed is the authors' code.
+It imports lightning and torchvision. Of both it uses little, and stand-ins do that little as they do: Lightning's
+order of a step without its bookkeeping, torchvision's transforms with Pillow and torch. It asks for a GPU by name; if
+there is none, the network is built on the CPU. Nothing else is changed, so what is timed is the authors' code.
 """
 
 import os
@@ -25,7 +25,7 @@ LEARNING_RATE = 2e-4
 
 
 class LightningModule(nn.Module):
-    """Of Lightning's what a MIRLModel calls."""
+    """Stand-in for Lightning's class, with the methods that a MIRLModel calls."""
 
     def log(self, name: str, value: Tensor) -> None: ...
 
@@ -64,7 +64,7 @@ class Compose:
 
 
 def stand_ins() -> dict[str, ModuleType]:
-    """Modules by the names under which the authors' code imports them."""
+    """Return the stand-in modules by the names under which the authors' code imports them."""
     modules = {
         name: ModuleType(name)
         for name in ("lightning", "lightning.pytorch", "torchvision", "torchvision.transforms")
@@ -77,7 +77,7 @@ def stand_ins() -> dict[str, ModuleType]:
 
 
 class Reference:
-    """The authors' network, optimiser, hooks and pruning step, on one batch; as large as `blocks` and `refinement` say."""
+    """The authors' network, optimiser, hooks and pruning step, on one batch; `blocks` and `refinement` set the size."""
 
     def __init__(self, blocks: list[int], refinement: int, device: torch.device) -> None:
         load()
@@ -98,22 +98,22 @@ class Reference:
         self.trained = {name: moved(tensor) for name, tensor in self.origin.items()}
 
     def begin_round(self) -> None:
-        """The whole network, trained."""
+        """Load the trained weights of the whole network, and create its mask."""
         self.model.load_state_dict(self.trained)
         self.masks = self.pruning.create_mask(self.model)
 
     def prune(self, scope: str) -> None:
-        """From the trained network to the origin under a mask of four fifths."""
+        """Take the trained network to the origin, under a mask that keeps four fifths of the weights."""
         self.pruning.prune_and_reset(self.model, self.masks, 20, scope, self.origin)
 
     def train_under_mask(self) -> None:
-        """From here on `step` trains what one global pruning leaves."""
+        """Prune once globally; from here on `step` trains what that leaves."""
         self.begin_round()
         self.prune("global")
         self.model.mask = self.masks
 
     def step(self, batch: tuple[Tensor, Tensor], precision: str) -> None:
-        """Forward, backward, AdamW and the authors' masking, in Lightning's order."""
+        """Do one step in Lightning's order: forward, backward, AdamW and the authors' masking."""
         degraded_BCHW, clean_BCHW = (patches.to(self.device, non_blocking=True) for patches in batch)
 
         def closure() -> Tensor:
@@ -128,7 +128,10 @@ class Reference:
 
 
 def loader(data: Path, batch: int, patch: int) -> Any:
-    """The authors' DataLoader over `data` (their layout), in this process; of each task as many samples as of the rarest."""
+    """Return the authors' DataLoader over `data` (their layout), in this process.
+
+    Of each task it draws as many samples as there are of the rarest.
+    """
     load()
     from utils.dataset_utils import TrainDataset  # type: ignore[import-not-found]
 
@@ -149,12 +152,12 @@ def loader(data: Path, batch: int, patch: int) -> Any:
 
 
 def moved(tensor: Tensor) -> Tensor:
-    """What training might have made of `tensor`: every value a little elsewhere."""
+    """Return what training might have made of `tensor`: normal noise of standard deviation 0.01 is added."""
     return tensor + 0.01 * torch.randn(tensor.shape, generator=torch.Generator().manual_seed(1)).to(tensor)
 
 
 def load() -> None:
-    """Make the checkout importable."""
+    """Make the authors' checkout importable."""
     checkout = os.environ["MIRL_REFERENCE"]
     if checkout not in sys.path:
         sys.modules.update(stand_ins())

@@ -1,4 +1,4 @@
-"""Contenders that take turns, so that a slow minute of a machine falls on all; and the table of what they took."""
+"""Timing of contenders that take turns, so that a slow minute of a machine falls on all; and a table of the times."""
 
 import statistics
 import time
@@ -10,7 +10,7 @@ import torch
 def in_turn(
     work: dict[str, Callable[[], None]], repeats: int, before: dict[str, Callable[[], None]] | None = None
 ) -> dict[str, list[float]]:
-    """Seconds of each repetition of each piece of work; all once before, untimed. `before` runs untimed, too."""
+    """Return the seconds of each repetition of each piece of work, after an untimed round; `before` is not timed."""
     seconds: dict[str, list[float]] = {name: [] for name in work}
     for _ in range(repeats + 1):
         for name, piece in work.items():
@@ -24,7 +24,10 @@ def in_turn(
 
 
 def table(title: str, unit: str, seconds: dict[str, list[float]], amount: int) -> list[str]:
-    """A row of each contender; how many times as fast as the first is the median of the repetitions' ratios."""
+    """Return the lines of a Markdown table with a row for each contender.
+
+    The speed-up over the first contender is the median of the repetitions' ratios.
+    """
     first = next(iter(seconds.values()))
     lines = [
         f"| {title} | s, median | least to most | {unit} | times as fast | least to most |",

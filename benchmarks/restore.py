@@ -1,8 +1,8 @@
-"""How long a network takes for one picture on a CPU: the published form, dense runtimes, and our engine.
+"""Time that a network takes for one picture on a CPU: the published form, dense runtimes, and our engine.
 
-Each contender runs in a process of its own, on the same threads, one after the other; all are gone through several times,
-so that a slow minute falls on all. MIRL_REFERENCE names a checkout of the authors' repository; what is not installed is left
-out.
+Each contender runs in a process of its own, on the same threads, one after the other; all are gone through several
+times, so that a slow minute falls on all. MIRL_REFERENCE names a checkout of the authors' repository; what is not
+installed is left out.
 
     pip install onnxruntime openvino onnx onnxscript einops
     MIRL_REFERENCE=../MIR-L python benchmarks/restore.py
@@ -62,7 +62,7 @@ def main() -> int:
 
 
 def contenders(network: str) -> list[str]:
-    """All that can run this network here."""
+    """Return the names of all contenders that can run this network here."""
     there = {
         name: importlib.util.find_spec(name) is not None for name in ("onnxruntime", "openvino", "onnxscript")
     }
@@ -76,7 +76,7 @@ def contenders(network: str) -> list[str]:
 
 
 def compare(names: list[str], side: int, wanted: argparse.Namespace) -> None:
-    """Measure every contender on a picture of `side` x `side`, and print a row of each."""
+    """Measure every contender on a picture of `side` x `side` pixels, and print a row for each."""
     seconds: dict[str, list[float]] = {name: [] for name in names}
     facts: dict[str, dict[str, Any]] = {}
     with tempfile.TemporaryDirectory() as folder:
@@ -132,7 +132,7 @@ def _child(name: str, side: int, wanted: argparse.Namespace, onnx: Path) -> dict
 
 
 def measure(wanted: argparse.Namespace) -> dict[str, Any]:
-    """In a process of its own: seconds of each picture after a first one, and the most memory it ever had."""
+    """Measure a contender in this process: seconds of each picture after a first one, and the peak memory in MiB."""
     torch.set_num_threads(wanted.threads)
     side = wanted.sides[0]
     picture_BCHW = np.random.default_rng(0).random((1, 3, side, side), dtype=np.float32)
@@ -148,7 +148,7 @@ def measure(wanted: argparse.Namespace) -> dict[str, Any]:
 
 
 def prepare(wanted: argparse.Namespace, side: int) -> tuple[Run, str]:
-    """What restores a picture, and how many multiply-adds its weights ask for."""
+    """Return what restores a picture, and how many GMAC its weights ask for, or an empty string."""
     kind, *rest = wanted.contender.split()
     if kind == "reference":
         return _torch(_reference()), ""
@@ -167,12 +167,12 @@ def prepare(wanted: argparse.Namespace, side: int) -> tuple[Run, str]:
 
 
 def dense(name: str) -> Network:
-    """Untrained, at the sizes of NETWORKS."""
+    """Return an untrained network of the size in NETWORKS."""
     return build(NetworkSection(name=name, options=NETWORKS[name])).eval().requires_grad_(False)
 
 
 def pruned(name: str, scope: str, density: float) -> Network:
-    """Untrained weights without the smallest: of all together, or of each tensor."""
+    """Return an untrained network without its smallest weights: of all tensors together, or of each tensor."""
     network = dense(name)
     weights = prunable(network, prompts=True)
     together = torch.cat([weight.abs().flatten() for weight in weights.values()]).numpy()
@@ -228,7 +228,7 @@ def _openvino(path: str, threads: int, precision: str) -> Run:
 
 
 def machine() -> str:
-    """What a figure was measured on."""
+    """Return the machine, day, load and commit of a measurement, as text."""
     lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
     model = next(
         (line.partition(": ")[2] for line in lines if line.startswith("model name")), platform.machine()

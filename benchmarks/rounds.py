@@ -1,4 +1,4 @@
-"""The rounds of a study in this process, without DVC: for machines that only lend themselves, and for many seeds."""
+"""Rounds of a study in this process, without DVC: for machines that are only lent, and for many seeds."""
 
 from collections.abc import Sequence
 
@@ -8,7 +8,7 @@ from mirl.study.study import Study
 
 
 def train_missing(study: Study, keys: Sequence[str]) -> None:
-    """Train each round of `keys` (in their order) whose ticket is not there yet; a killed one goes on."""
+    """Train each round of `keys` (in their order) whose ticket is not there yet; a training that was killed goes on."""
     if not study.files.ticket(ROOT_TICKET).exists():
         STAGES["init"](study, "")
     for key in keys:

@@ -1,12 +1,12 @@
-"""Shows that a change of the code moves no byte: trains two studies at two commits, here, and compares what they make.
+"""Check that a change of the code moves no byte: two commits train two studies here, and their files are compared.
 
     make same BASE=<commit>
 
-The first side is BASE, the second the working tree with everything that git would add. Each is checked out into a folder of
-its own below .mirl/same, where `dvc repro` runs the studies `demo` and `arms`; then the dense and the smallest ticket of
-each restore pictures, whole and in tiles. A side that was made before is not made again. What is compared: every ticket,
-origin and prepared file, histories, scores, comparison.csv, decision.json and the restored pictures, without the columns
-that tell how long something took.
+The first side is BASE, the second the working tree with everything that git would add. Each is checked out into a
+folder of its own below .mirl/same, where `dvc repro` runs the studies `demo` and `arms`; then the dense and the
+smallest ticket of each restore pictures, whole and in tiles. A side that was made before is not made again. Compared
+are every ticket, origin and prepared file, histories, scores, comparison.csv, decision.json and the restored pictures,
+without the columns that tell how long something took.
 
 Exit codes: 0 the same; 1 something differs, and the first difference is named; 2 a side could not be made.
 """
@@ -30,7 +30,7 @@ STUDIES = ("demo", "arms")
 TIMED = ("seconds", "images_per_second", "joules")
 """Parts of the names of columns and keys that tell how long something took, or what it drew."""
 TILED_MEMORY = "72M"
-"""So little that a picture of the report is restored in tiles."""
+"""Memory limit at which a picture of the report is restored in tiles."""
 STAGES = ("data/prepared", "tickets", "scores", "report", "restored")
 """The folders that are compared, in the order in which they are made."""
 
@@ -58,7 +58,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def git(*arguments: str, **environment: str) -> str:
-    """What a git command prints."""
+    """Return what a git command prints, without blanks at the ends."""
     command = ["git", *arguments]
     done = subprocess.run(
         command, cwd=ROOT, env=os.environ | environment, check=True, stdout=subprocess.PIPE, text=True
@@ -67,7 +67,10 @@ def git(*arguments: str, **environment: str) -> str:
 
 
 def working_tree() -> str:
-    """A commit of the working tree as it is, untracked files that git does not ignore included; no branch moves."""
+    """Commit the working tree as it is, with untracked files that git does not ignore; return the commit.
+
+    No branch moves.
+    """
     with tempfile.TemporaryDirectory() as folder:
         index = str(Path(folder) / "index")
         git("read-tree", "HEAD", GIT_INDEX_FILE=index)
@@ -78,7 +81,7 @@ def working_tree() -> str:
 
 
 def made(commit: str, study: str) -> Path:
-    """The folder in which `commit` has run `study`; one of the same files that was finished before is taken as it is."""
+    """Return the folder in which `commit` has run `study`; one of the same files that was finished before is reused."""
     tree = git("rev-parse", f"{commit}^{{tree}}")
     params = _params(commit, study)
     folder = (
@@ -100,7 +103,7 @@ def made(commit: str, study: str) -> Path:
 
 
 def _params(commit: str, study: str) -> bytes:
-    """The study as the commit has it; if it has none of that name, as the working tree does."""
+    """Return the study as the commit has it; if the commit has none of that name, as the working tree does."""
     path = f"studies/{study}.yaml"
     if git("ls-tree", "--name-only", commit, path):
         return (git("show", f"{commit}:{path}") + "\n").encode()
@@ -133,7 +136,7 @@ def run(folder: Path, *command: str) -> None:
 
 
 def compared(base: Path, ours: Path) -> Iterator[str]:
-    """A line for each file of two sides that is not the same, in the order in which they are made."""
+    """Yield a line for each file that differs between two sides, in the order in which the files are made."""
     for file in files(base, ours):
         sides = base / file, ours / file
         if missing := [side for side in sides if not side.exists()]:
@@ -143,7 +146,7 @@ def compared(base: Path, ours: Path) -> Iterator[str]:
 
 
 def files(*sides: Path) -> list[Path]:
-    """The files of all sides: stage by stage, those of a stage from the oldest to the youngest of the first side."""
+    """Return the files of all sides: stage by stage, and in a stage from the oldest to the youngest of the first."""
     found = {
         path.relative_to(side): (STAGES.index(stage), path.stat().st_mtime_ns)
         for side in reversed(sides)
@@ -155,7 +158,7 @@ def files(*sides: Path) -> list[Path]:
 
 
 def contents(path: Path) -> str:
-    """The digest of what must be the same in a file; nothing if that is not compared."""
+    """Return the digest of what must be the same in a file; an empty string if the file is not compared."""
     read = READERS.get(path.name) or READERS.get(path.suffix)
     return hashlib.sha256(read(path)).hexdigest() if read else ""
 
@@ -188,11 +191,11 @@ READERS: dict[str, Callable[[Path], bytes]] = {
     "findings.json": Path.read_bytes,
     "decision.json": Path.read_bytes,
 }
-"""Name or ending of a file -> what of it is compared. Others (the report's page, which shows seconds) are not."""
+"""Name or ending of a file -> function that returns what is compared; others (the report's page) are not compared."""
 
 
 def difference(base: Path, ours: Path) -> str:
-    """What is not the same of two tickets or states, as far as their parts tell; of other files nothing."""
+    """Return what differs between two tickets or states, as far as their parts tell; "" for other files."""
     if base.suffix != ".safetensors":
         return ""
     parts: list[dict[str, object]] = []

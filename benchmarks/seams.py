@@ -1,9 +1,9 @@
-"""How much a ticket's PSNR changes by tiling, on photographs that fit untiled.
+"""Change of a ticket's PSNR by tiling, on photographs that fit untiled.
 
     python benchmarks/seams.py TICKET [--side 300]
 
-Photographs that scikit-image ships, with noise (sigma 25 of 255) and under an even haze; `--side` is that of the
-tiles, pixels.
+The photographs are those that scikit-image ships, with noise (sigma 25 of 255) and under an even haze; `--side` is the
+side of the tiles in pixels.
 """
 
 import argparse

@@ -1,12 +1,12 @@
-"""What a search for a ticket of 10 % density costs, by the authors' schedule and by each way to shorten it.
+"""Cost of a search for a ticket of 10 % density, by the authors' schedule and by each way to shorten it.
 
     python -m benchmarks.search_cost train --prepared data/prepared --work W --seed 1
     python -m benchmarks.search_cost compare --work W --curve docs/results/search-cost.svg
 
 `train` trains every arm of studies/search.yaml for one seed of network and samples, and scores the last ticket of each
-(killed and begun again, it goes on; several seeds may run beside each other); `--only origin-0/lamp late/authors` trains
-these arms alone. `compare` sets what is there side by side, as the tables of docs/results/search-cost.md, and draws cost
-against quality.
+(killed and begun again, it goes on; several seeds may run beside each other); `--only origin-0/lamp late/authors`
+trains these arms alone. `compare` sets the results so far side by side, as the tables of docs/results/search-cost.md,
+and draws cost against quality.
 """
 
 import argparse
@@ -43,7 +43,7 @@ ARMS = {
     ),
     "late": ("brief-lamp", "authors"),
 }  # fmt: skip
-"""What is trained with each origin, in this order."""
+"""Arms that are trained with each origin, in this order."""
 EVERY = [f"{origin}/{arm}" for origin, arms in ARMS.items() for arm in arms]
 CONFIDENCE = 0.95
 
@@ -59,11 +59,11 @@ class Search:
     steps: int
     """Optimiser steps of all trainings, the dense one among them."""
     dense_flops: float
-    """Of all trainings, as if every weight were there (`training_flops` says how they are counted)."""
+    """FLOP of all trainings, as if every weight were there (`training_flops` says how they are counted)."""
     kept_flops: float
-    """The same, of the weights that the masks leave."""
+    """FLOP of all trainings, for the weights that the masks leave."""
     psnr_db: float
-    """Mean over the tasks."""
+    """Mean PSNR over the tasks."""
     scores: pd.DataFrame
 
 
@@ -97,7 +97,7 @@ def main() -> int:
 
 
 def train(prepared: Path, work: Path, seed: int, threads: int, only: Sequence[str]) -> None:
-    """Every round of the arms `only` that is not there yet, and the scores of the last round of each."""
+    """Train every round of the arms `only` that is not there yet, and score the last round of each arm."""
     for origin, arms in ARMS.items():
         wanted = [arm for arm in arms if f"{origin}/{arm}" in only]
         if not wanted:
@@ -114,7 +114,7 @@ def train(prepared: Path, work: Path, seed: int, threads: int, only: Sequence[st
 
 
 def params_of(seed: int, origin: str, threads: int = 1) -> Params:
-    """The study for one seed of the network and of the samples."""
+    """Return the parameters of the study for one seed of the network and of the samples, and one origin."""
     values = read_yaml(STUDY)
     values["train"] |= {"seed": seed, "rewind_step": ORIGINS[origin]}
     values["network"]["seed"] = seed
@@ -127,7 +127,7 @@ def rounds_of(params: Params, arm: str) -> list[str]:
 
 
 def searches(work: Path) -> Iterator[Search]:
-    """All that are complete."""
+    """Yield all searches that are complete."""
     for folder in sorted(work.glob("seed-*")):
         seed = int(folder.name.removeprefix("seed-"))
         for origin, arms in ARMS.items():
@@ -140,7 +140,7 @@ def searches(work: Path) -> Iterator[Search]:
 
 
 def search(study: Study, seed: int, name: str, last: str) -> Search:
-    """What the trainings that led to the ticket `last` cost in all."""
+    """Add up what the trainings that led to the ticket `last` cost, in steps and FLOP."""
     batches, chain = study.params.train.batches, []
     while last != ROOT_TICKET:
         chain.append(last)
@@ -174,7 +174,7 @@ def compare(work: Path, curve: Path | None) -> None:
 
 
 def row(seeds: dict[int, Search], authors: dict[int, Search]) -> dict[str, str]:
-    """Means over the seeds; and the differences to the authors' search with the same seeds, where that is there."""
+    """Return the means over the seeds, and the differences to the authors' search with the same seeds, if any."""
     found = pd.DataFrame([vars(one) for one in seeds.values()])
     mean = found.drop(columns=["name", "scores"]).mean()
     cells = {
@@ -202,7 +202,7 @@ def row(seeds: dict[int, Search], authors: dict[int, Search]) -> dict[str, str]:
 
 
 def over_images(ours: list[Search], theirs: list[Search]) -> Difference:
-    """Paired bootstrap over the images, of each image's mean over the seeds."""
+    """Return the paired bootstrap over the images, of each image's mean over the seeds."""
     tables: list[Any] = [
         pd.concat([one.scores for one in group])
         .groupby(["task", "image", "protocol"], as_index=False)["psnr_db"]
@@ -213,7 +213,7 @@ def over_images(ours: list[Search], theirs: list[Search]) -> Difference:
 
 
 def over_seeds(gains: list[float]) -> str:
-    """Student's interval of the mean over seeds: what another seed would do; wide with few of them."""
+    """Return Student's interval of the mean over seeds, in dB: what another seed would do; wide with few seeds."""
     if len(gains) < 2:
         return ""
     reach = student.ppf((1 + CONFIDENCE) / 2, len(gains) - 1) * np.std(gains, ddof=1) / np.sqrt(len(gains))
@@ -221,7 +221,7 @@ def over_seeds(gains: list[float]) -> str:
 
 
 def draw(by_name: dict[str, dict[int, Search]], path: Path) -> None:
-    """Every search as a point for each seed: steps against the mean PSNR of its ticket."""
+    """Draw every search as a point for each seed: optimiser steps against the mean PSNR in dB of its ticket."""
     figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.add_subplot()
     for name, seeds in by_name.items():

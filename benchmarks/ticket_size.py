@@ -1,7 +1,7 @@
-"""How large a ticket of full-size PromptIR is, how long it takes to load, and what smaller values lose.
+"""Size of a ticket of full-size PromptIR, the time it takes to load, and the loss by smaller values.
 
-Weights are untrained, cut by magnitude, prompts too, to the density of 15 rounds at 20 %. With tickets and the folder of the
-study whose data they are to be scored on, the loss in dB is measured as well; that is what takes long.
+The weights are untrained and cut by magnitude, prompts too, to the density of 15 rounds at 20 %. With tickets and the
+folder of the study whose data they are to be scored on, the loss in dB is measured instead; that is what takes long.
 
     python benchmarks/ticket_size.py
     python benchmarks/ticket_size.py --ticket tickets/global-r4/ticket.safetensors --data . --limit 20
@@ -73,7 +73,7 @@ def main() -> int:
 
 
 def sizes(plain: Path, files: dict[str, Path]) -> None:
-    """A row of each file beside the dense one, and how its bytes are spent."""
+    """Print a row for each file beside the dense one, with how its bytes are spent."""
     whole = plain.stat().st_size
     _head("file", "MB", "of the dense file", "mask MB", "kept MB", "the rest MB")
     _row("dense, fp32, safetensors", f"{whole / 1e6:.2f}", "1", "", "", "")
@@ -86,7 +86,7 @@ def sizes(plain: Path, files: dict[str, Path]) -> None:
 
 
 def seconds(plain: Path, files: dict[str, Path]) -> None:
-    """How long each takes to load, one after the other, over and over; all are in the disk's cache."""
+    """Print how long each file takes to load, one after the other, REPEATS times; all are in the disk's cache."""
     loads: dict[str, Callable[[], object]] = {
         "dense, mapped (`load_file`)": lambda: load_file(plain),
         "dense, in memory of its own": lambda: {n: t.clone() for n, t in load_file(plain).items()},
@@ -106,7 +106,7 @@ def seconds(plain: Path, files: dict[str, Path]) -> None:
 
 
 def masks(dense: Ticket) -> None:
-    """Codes of whole masks over their entropy, each tensor by its own density."""
+    """Print the sizes of whole masks in several codes over their entropy, each tensor by its own density."""
     _head("density", "mask", "bound MB", "Golomb-Rice", "zlib, Huffman only", "bitmap", "worst tensor")
     for density in DENSITIES:
         for scope in SCOPES:
@@ -122,7 +122,10 @@ def masks(dense: Ticket) -> None:
 
 
 def entropy_bytes(keep_N: np.ndarray) -> float:
-    """n H(k / n), the least that a code of masks of this size and density takes on average, whatever else is known."""
+    """Return n H(k / n) in bytes: the least that a code of masks of this size and density takes on average.
+
+    That holds whatever else is known of the masks.
+    """
     share = keep_N.mean()
     if share in (0, 1):
         return 0.0
@@ -130,7 +133,7 @@ def entropy_bytes(keep_N: np.ndarray) -> float:
 
 
 def zlib_bytes(keep_N: np.ndarray) -> int:
-    """The same gaps as bytes (255: and so many more) under zlib's Huffman code."""
+    """Return the size in bytes of the mask's gaps, as bytes (255: and so many more), under zlib's Huffman code."""
     rarer_N = keep_N if 2 * keep_N.sum() <= keep_N.size else ~keep_N
     gap_M = np.diff(np.flatnonzero(rarer_N), prepend=-1) - 1
     text = np.full(int((gap_M // 255).sum()) + gap_M.size, 255, np.uint8)
@@ -140,7 +143,7 @@ def zlib_bytes(keep_N: np.ndarray) -> int:
 
 
 def losses(paths: Sequence[Path], root: Path, limit: int | None) -> None:
-    """PSNR of every kind of values against fp32, by task."""
+    """Print the PSNR in dB of fp32, and the difference to it of every other kind of values, by task."""
     section, images = EvaluateSection(limit=limit), list(held_out_images(root))
     for path in paths:
         ticket = read(path)
@@ -183,7 +186,7 @@ def _write_all(ticket: Ticket, paths: dict[str, Path]) -> None:
 
 
 def _spent(path: Path) -> dict[str, int]:
-    """Bytes of the masks and of the kept weights in a ticket's file."""
+    """Return the bytes of the masks and of the kept weights in a ticket's file."""
     tensors = load_file(path)
     return {
         part: sum(tensor.nbytes for name, tensor in tensors.items() if name.startswith(f"{part}."))

@@ -1,8 +1,9 @@
-"""How fast a lottery is trained: the authors' form and ours, side by side in one process.
+"""Speed at which a lottery is trained: the authors' form and ours, side by side in one process.
 
-A training step of PromptIR (forward, backward, optimiser, masks), its memory, the loader of patches, and a step of pruning
-and rewinding; repetitions take turns. MIRL_REFERENCE names a checkout of the authors' repository (without it only ours is
-timed); --data a folder in their layout (without it no loader is timed). On a GPU where there is one.
+Measured are a training step of PromptIR (forward, backward, optimiser, masks), its memory, the loader of patches, and a
+step of pruning and rewinding; repetitions take turns. MIRL_REFERENCE names a checkout of the authors' repository
+(without it only ours is timed); --data a folder in their layout (without it no loader is timed). A GPU is used if there
+is one.
 
     pip install einops
     MIRL_REFERENCE=../MIR-L python -m benchmarks.training --data data/benchmark --write docs/results/training.md
@@ -37,7 +38,7 @@ PRECISIONS = ("float32", "bfloat16")
 
 @dataclass(frozen=True, kw_only=True)
 class Size:
-    """Of the network, the batches, and how much of each is timed."""
+    """Sizes of the network and the batches, and how much of each is timed."""
 
     blocks: tuple[int, ...] = (4, 6, 6, 8)
     refinement: int = 4
@@ -83,7 +84,7 @@ def main() -> int:
 
 
 def steps(wanted: argparse.Namespace) -> list[str]:
-    """Images/s of a training step."""
+    """Measure the images/s of a training step, and return a table as lines of Markdown."""
     size, device = _size(wanted), _device()
     batch = _batch(size)
     work: dict[str, Callable[[], None]] = {}
@@ -103,7 +104,7 @@ def steps(wanted: argparse.Namespace) -> list[str]:
 
 
 def memory(wanted: argparse.Namespace) -> list[str]:
-    """The most memory of two training steps, each contender in a process of its own."""
+    """Measure the peak memory of two training steps in MB, each contender in a process of its own."""
     names = [f"{who}, {precision}" for who in ("MIR-L", "mirl") for precision in PRECISIONS]
     taken = {}
     for name in names:
@@ -126,7 +127,7 @@ def memory(wanted: argparse.Namespace) -> list[str]:
 
 
 def peak_mb(name: str, wanted: argparse.Namespace) -> float:
-    """MB (1e6 bytes) at the highest, after two steps in this process."""
+    """Return the peak memory in MB (1e6 bytes) after two steps in this process."""
     size, device = _size(wanted), _device()
     batch, precision = _batch(size), name.partition(", ")[2]
     if name.startswith("mirl"):
@@ -144,7 +145,7 @@ def peak_mb(name: str, wanted: argparse.Namespace) -> float:
 
 
 def loading(wanted: argparse.Namespace) -> list[str]:
-    """Patches/s of one core, all five tasks alike."""
+    """Measure the patches/s of one core, all five tasks alike."""
     if not wanted.data:
         return []
     size = _size(wanted)
@@ -170,7 +171,7 @@ def loading(wanted: argparse.Namespace) -> list[str]:
 
 
 def pruning(wanted: argparse.Namespace) -> list[str]:
-    """Seconds from the trained network to the masked origin, loaded into the network; all where the network lies."""
+    """Measure the seconds from the trained network to the masked origin, loaded into the network, all on its device."""
     size, device = _size(wanted), _device()
     ours, lines = Ours(list(size.blocks), size.refinement, device), ["## Prune and rewind\n"]
     theirs = Reference(list(size.blocks), size.refinement, device) if _has_reference() else None

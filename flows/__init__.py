@@ -1,7 +1,7 @@
-"""The shell around mirl: the only code that touches DVC, Prefect and MLflow, one door each.
+"""Shell around mirl: the only code that touches DVC, Prefect and MLflow, with one entry point for each.
 
-Importing it keeps the three quiet on closed networks: they read these variables when they are imported, and
-the programs started from here inherit them. What the user has set stands.
+Importing this package keeps the three quiet on closed networks: they read these variables when they are imported, and
+the programs started from here inherit them. Values that the user has set are kept.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""The door to DVC's graph: every stage of dvc.yaml as a plain value, and whether its last result still holds.
+"""Interface to DVC's graph: every stage of dvc.yaml as a plain value, and whether its last result still holds.
 
 All that is asked of DVC's Python interface is asked here.
 """
@@ -24,30 +24,30 @@ from mirl.config import UserError, fingerprint
 
 @dataclass(frozen=True, kw_only=True)
 class Node:
-    """One stage."""
+    """One stage of dvc.yaml."""
 
     name: str
-    """DVC's address, such as `round@global-r3`."""
+    """DVC's address of the stage, such as `round@global-r3`."""
     after: tuple[str, ...]
-    """Names of the stages whose results it reads."""
+    """Names of the stages whose results this stage reads."""
     gpu: bool
-    """Whether it is worth a GPU: `meta: {gpu: true}` in dvc.yaml."""
+    """True if the stage is worth a GPU: `meta: {gpu: true}` in dvc.yaml."""
     own: dict[str, Any]
-    """Its command, parameters, outs, and the digests of what it reads that no stage makes: source and data."""
+    """Command, parameters, outs, and the digests of the inputs that no stage makes: source and data."""
     sources: tuple[str, ...]
-    """`.dvc` files of the data it reads that `dvc add` brought in."""
+    """`.dvc` files of the data that the stage reads and `dvc add` brought in."""
     metrics: tuple[str, ...]
-    """Paths of its metrics files."""
+    """Paths of the stage's metrics files."""
     current: bool
-    """Whether dvc.lock says that it was made from what it would be made from now, and the result is at hand."""
+    """True if dvc.lock says that the stage was made from what it would be made from now, and the result is at hand."""
 
     @property
     def title(self) -> str:
-        """For people: `round global-r3`."""
+        """Name for people, such as `round global-r3`."""
         return self.name.replace("@", " ")
 
     def key(self, lock: Lock) -> str:
-        """Names this piece of work, 64 hex digits, once all stages it comes after have their entries in `lock`.
+        """Return the fingerprint of this piece of work, 64 hex digits; `lock` must have the entries of all in `after`.
 
         The same key is the same work, in whichever study, on whichever machine.
         """
@@ -56,9 +56,9 @@ class Node:
 
 
 def read_graph(root: Path, targets: Sequence[str] = ()) -> dict[str, Node]:
-    """The stages of dvc.yaml in `root` by name, each behind those it comes after; only what `targets` need.
+    """Return the stages of dvc.yaml in `root` by name, each behind the stages before it; only what `targets` need.
 
-    UserError where dvc.yaml or params.yaml is wrong, a target is no stage, or a stage reads what is not there.
+    Raises UserError if dvc.yaml or params.yaml is wrong, a target is no stage, or a stage reads what is not there.
     """
     with _opened(root) as repo:
         graph, external = repo.index.graph, _ExternalInputs(repo)
@@ -81,7 +81,7 @@ def read_graph(root: Path, targets: Sequence[str] = ()) -> dict[str, Node]:
 
 
 def read_sources(root: Path) -> list[str]:
-    """Paths of the source and data that stages read and none makes; a look at their digests is not taken."""
+    """Return the sorted paths of the source and data that stages read and no stage makes; no digest is looked at."""
     with _opened(root) as repo:
         graph, paths = repo.index.graph, set()
         for stage in _needed(graph, ()):
@@ -91,20 +91,20 @@ def read_sources(root: Path) -> list[str]:
 
 
 def changed_sources(root: Path) -> list[str]:
-    """Data that `dvc add` brought in and that was changed since."""
+    """Return the paths of data that `dvc add` brought in and that was changed since."""
     with _opened(root) as repo:
         outs = [out for out in repo.index.outs if out.stage.is_data_source and out.exists]
         return [out.def_path for out in outs if out.changed_checksum()]
 
 
 def has_remote(root: Path) -> bool:
-    """Whether DVC knows a default remote to push results to."""
+    """Return whether DVC knows a default remote to push results to."""
     with _opened(root) as repo:
         return bool(repo.config["core"].get("remote"))
 
 
 def refuse_closed_remote(root: Path) -> None:
-    """UserError where there is a default remote that cannot be reached, or does not let us in."""
+    """Raise UserError if there is a default remote that cannot be reached, or does not let us in."""
     with _opened(root) as repo:
         name = repo.config["core"].get("remote")
         if not name:
@@ -124,14 +124,17 @@ def refuse_closed_remote(root: Path) -> None:
 
 
 def cache_folder(root: Path) -> Path:
-    """Where DVC keeps the content of what the repository in `root` has made."""
+    """Return the folder in which DVC keeps the content of what the repository in `root` has made."""
     with _opened(root) as repo:
         return Path(repo.cache.local_cache_dir)
 
 
 @contextmanager
 def _opened(root: Path) -> Iterator[Repo]:
-    """DVC's view of `root`; UserError where it is no DVC repository, or DVC cannot read what lies there."""
+    """Open `root` as a DVC repository.
+
+    Raises UserError if `root` is no DVC repository, or DVC cannot read what lies there.
+    """
     check_host_keys()
     logging.getLogger("dvc").setLevel(logging.ERROR)
     try:
@@ -142,7 +145,10 @@ def _opened(root: Path) -> Iterator[Repo]:
 
 
 def _needed(graph: "networkx.DiGraph[Stage]", targets: Sequence[str]) -> Iterator[PipelineStage]:
-    """The stages that `targets` (none: all) need, every one behind those it reads from."""
+    """Yield the stages that `targets` (none: all) need, every one behind those it reads from.
+
+    Raises UserError if a target is no stage.
+    """
     stages = {stage.name: stage for stage in graph if isinstance(stage, PipelineStage)}
     unknown = [name for name in targets if name not in stages]
     if unknown:
@@ -160,20 +166,23 @@ def _before(graph: "networkx.DiGraph[Stage]", stage: PipelineStage) -> list[Pipe
 
 
 class _ExternalInputs:
-    """What stages read that no stage makes; each is looked at once, however many read it."""
+    """Inputs of stages that no stage makes; each is looked at once, however many stages read it."""
 
     def __init__(self, repo: Repo) -> None:
         self._added = [out for out in repo.index.outs if out.stage.is_data_source]
         self._digests: dict[str, str] = {}
 
     def digest(self, stage: PipelineStage, dep: Output) -> str:
-        """Of data in DVC what `dvc add` recorded, checked out or not; of source what lies here."""
+        """Return the digest of an input: for data in DVC the one that `dvc add` recorded, for source that of the file.
+
+        The data need not be checked out. Raises UserError if the input is neither in git nor in DVC.
+        """
         if dep.fs_path not in self._digests:
             self._digests[dep.fs_path] = self._digest(stage, dep)
         return self._digests[dep.fs_path]
 
     def files(self, stage: PipelineStage) -> tuple[str, ...]:
-        """The `.dvc` files of what the stage reads."""
+        """Return the sorted `.dvc` files of the data that the stage reads."""
         files = {out.stage.path_in_repo for dep in stage.deps for out in _overlapping(dep, self._added)}
         return tuple(sorted(files))
 
@@ -208,7 +217,10 @@ def _own(stage: PipelineStage, made: list[Output], external: _ExternalInputs) ->
 
 
 def _holds(stage: PipelineStage, made: list[Output], own: dict[str, Any]) -> bool:
-    """Whether the stage's entry in dvc.lock agrees with its definition, its source, and the entries before it."""
+    """Return whether the stage's entry in dvc.lock agrees with its definition, its source, and the entries before it.
+
+    Without a remote, the results must be in the cache as well.
+    """
     if stage.cmd_changed or not all(out.hash_info for out in stage.outs):
         return False
     now = own["params"] | own["reads"]
@@ -220,7 +232,10 @@ def _holds(stage: PipelineStage, made: list[Output], own: dict[str, Any]) -> boo
 
 
 def _recorded(dep: Output, made: list[Output]) -> str | None:
-    """The digest that `dep` has by the lock entries of the outs it is, lies in, or is put together from."""
+    """Return the digest of `dep` by the lock entries of the outs in `made`; None if the entries do not tell.
+
+    `dep` is one of these outs, lies in one, or is put together from several.
+    """
     if made[0].fs_path == dep.fs_path:
         return str(made[0].hash_info.value) if made[0].hash_info else None
     files: dict[str, str] = {}

@@ -1,4 +1,4 @@
-"""Keeps a process from outliving the one that began it: `python -m flows.lifeline PID MODULE ARGUMENT...`."""
+"""Start of a module in a process that does not outlive its parent: `python -m flows.lifeline PID MODULE ARGUMENT...`"""
 
 import os
 import runpy
@@ -7,7 +7,7 @@ import sys
 from mirl.training.lifeline import die_with_parent  # imports no torch, which takes seconds
 
 EXIT_STOPPED = 75
-"""Exit code of what was stopped and goes on where it was when it is begun again (EX_TEMPFAIL); no other is worth a retry."""
+"""Exit code (EX_TEMPFAIL) of a process that was stopped and resumes when begun again; no other is worth a retry."""
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The text of a dvc.lock, which DVC writes and servers keep, and the entries in it."""
+"""Text of a dvc.lock, which DVC writes and servers keep, and the entries in it."""
 
 import re
 from typing import Any
@@ -11,18 +11,21 @@ Lock = dict[str, dict[str, Any]]
 """Stage name -> its entry of dvc.lock: what its last result was made from, and what that is."""
 
 STAGE = r"[A-Za-z0-9_][\w.-]*(@[\w.-]+)?"
-"""An address of a stage, fit for a command line."""
+"""Pattern of a stage's address that is fit for a command line."""
 _SCHEMA = "2.0"  # of dvc.lock
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast, where libyaml is
 
 
 @with_exponents
 class _Dumper(getattr(yaml, "CSafeDumper", yaml.SafeDumper)):  # type: ignore[misc] # the one that is there
-    """Quotes a digest such as 12e45, which is a number to DVC."""
+    """YAML dumper that quotes a digest such as 12e45, which is a number to DVC."""
 
 
 def parse_lock(text: str) -> Lock:
-    """The entries in the text of a dvc.lock; UserError where it is none, or names what leads elsewhere."""
+    """Return the entries in the text of a dvc.lock.
+
+    Raises UserError if the text is no dvc.lock, or an entry has a name or a digest that could lead elsewhere.
+    """
     try:
         values = yaml.load(text, _LOADER) or {}
         stages = values.get("stages", {})
@@ -36,7 +39,10 @@ def parse_lock(text: str) -> Lock:
 
 
 def _check_entry(name: str, entry: dict[str, Any]) -> None:
-    """UserError where an entry, which a server may have kept, is not of a stage, or its digests would be ways in a cache."""
+    """Raise UserError if an entry is not of a stage, or one of its digests could be another path in a cache.
+
+    A server may have kept the entry.
+    """
     if not re.fullmatch(STAGE, name):
         raise UserError(
             f"dvc.lock has the stage {name!r}, which DVC does not allow; delete it, DVC writes a new one"
@@ -48,7 +54,7 @@ def _check_entry(name: str, entry: dict[str, Any]) -> None:
 
 
 def lock_text(lock: Lock) -> str:
-    """dvc.lock with these entries, as DVC writes it."""
+    """Return the text of a dvc.lock with these entries, as DVC writes it."""
     return str(
         yaml.dump({"schema": _SCHEMA, "stages": lock}, None, _Dumper, sort_keys=False, allow_unicode=True)
     )

@@ -1,4 +1,4 @@
-"""The login of a study's servers: secrets drawn once, kept as shell lines in a file that only its owner can read."""
+"""Login of a study's servers: secrets generated once, kept as shell lines in a file that only its owner can read."""
 
 import fcntl
 import os
@@ -11,7 +11,7 @@ from mirl.config import UserError
 from mirl.files import read_text, write_whole
 
 USER = "mirl"
-"""The name that both servers know us by."""
+"""Name by which both servers know us."""
 LOGINS = {
     "PREFECT_API_URL": {"PREFECT_API_AUTH_STRING": "PREFECT_SERVER_API_AUTH_STRING"},
     "MLFLOW_TRACKING_URI": {
@@ -19,23 +19,23 @@ LOGINS = {
         "MLFLOW_TRACKING_PASSWORD": "MLFLOW_AUTH_ADMIN_PASSWORD",
     },
 }
-"""By the variable of a server's address: what a client says to it, and the variable in which the server looks for it."""
+"""Variable of a server's address -> what a client says to the server -> variable in which the server looks for it."""
 
 
 def folder(root: Path) -> Path:
-    """The folder of `root` that nobody else can enter."""
+    """Return the folder of `root` that nobody else can enter."""
     return root.resolve() / ".mirl" / "login"
 
 
 def file(root: Path) -> Path:
-    """The file: `source` takes it into a terminal, on this machine or, copied, on another."""
+    """Return the path of the login file: `source` reads it into a terminal, on this machine or, copied, on another."""
     return folder(root) / "exports"
 
 
 def private(place: Path) -> Path:
     """Make the folder `place`, if it is missing, and close it to others.
 
-    UserError where it belongs to somebody else.
+    Raises UserError if that cannot be done, for example because the folder belongs to somebody else.
     """
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
@@ -49,9 +49,10 @@ def private(place: Path) -> Path:
 
 
 def keep(root: Path, **changed: str) -> dict[str, str]:
-    """The variables of the file, after drawing the secrets that it lacks and putting in what is `changed`.
+    """Return the variables of the login file, after generating the secrets it lacks and setting what is in `changed`.
 
-    A login that is set for the servers by their own variables wins.
+    A login that the servers' own variables set takes precedence over the one in the file. Raises UserError if the file
+    cannot be read or written.
     """
     guard = os.open(private(folder(root)), os.O_RDONLY)
     try:
@@ -77,14 +78,14 @@ def keep(root: Path, **changed: str) -> dict[str, str]:
 
 
 def drawn_login() -> str:
-    """A login that nobody knows, in the form that Prefect asks for, NAME:PASSWORD."""
+    """Generate a random login in the form that Prefect asks for, NAME:PASSWORD."""
     return f"{USER}:{secrets.token_hex(24)}"
 
 
 def kept(root: Path) -> dict[str, str]:
-    """The variables of the file; none where there is none.
+    """Return the variables of the login file; an empty dict if there is no file.
 
-    UserError where it is not ours to read, or not what was written.
+    Raises UserError if the file cannot be read, could be read by others, or is not what was written.
     """
     try:
         words = [word for word in shlex.split(read_text(_closed(file(root)))) if word != "export"]
@@ -98,14 +99,14 @@ def kept(root: Path) -> dict[str, str]:
 
 
 def _closed(path: Path) -> Path:
-    """`path`; UserError if others could read the file."""
+    """Return `path`. Raises UserError if others could read the file."""
     if path.exists() and path.stat().st_mode & 0o077:
         raise UserError(f"others could read the login in {path}; remove it, so that another is drawn")
     return path
 
 
 def lacking(root: Path, known: Mapping[str, str]) -> dict[str, str]:
-    """The logins for the addresses in `known`, where it has none and they are what the servers of `root` said last."""
+    """Return the logins missing from `known`, for each server address in it that equals the one in the login file."""
     variables = kept(root)
     return {
         said: variables[said]

@@ -1,4 +1,4 @@
-"""DVC's command, with host keys checked on remotes over SSH, which DVC alone does not do: `python -m flows.remote push`."""
+"""DVC's command with host keys checked on remotes over SSH, unlike DVC alone: `python -m flows.remote push`."""
 
 import sys
 

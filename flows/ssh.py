@@ -1,4 +1,4 @@
-"""DVC's file system over SSH with the checks of ssh itself; DVC imports it when a remote needs it (see flows.remote)."""
+"""DVC's file system over SSH with the checks of ssh itself; DVC imports it if a remote needs it (see flows.remote)."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ from dvc_ssh import SSHFileSystem
 
 
 class CheckedSSHFileSystem(SSHFileSystem):  # type: ignore[misc]  # dvc_ssh has no types
-    """Talks only to servers whose key is in `known_hosts`, and lends them no SSH agent."""
+    """SSH file system that talks only to servers whose key is in `known_hosts`, and lends them no SSH agent."""
 
     def _prepare_credentials(self, **config: Any) -> dict[str, Any]:
         # asyncssh takes () for the files of its user; None, which sshfs puts in its place, for every key

@@ -1,6 +1,6 @@
 """The command that DVC runs: `python -m flows.stage NAME [KEY]`.
 
-Exit codes: 0 done; 2 the user can mend it, one sentence says how; 75 stopped, run it again to go on.
+Exit codes: 0 done; 2 the user can mend the error, one sentence says how; 75 stopped, run the command again to go on.
 """
 
 import argparse
@@ -30,7 +30,7 @@ from mirl.study.study import Study
 
 
 class StopSignal:
-    """Turns SIGINT and SIGTERM into an answer to `should stop?`; a second Ctrl-C ends the process at once.
+    """Handler of SIGINT and SIGTERM: a call returns True if one came; a second Ctrl-C ends the process at once.
 
     A second SIGTERM is no impatience: it comes when a whole group is told to end, and then the parent has died.
     """
@@ -83,7 +83,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _warn_of_unnamed(root: Path, network: str) -> None:
-    """Say which files of a network of one's own DVC does not look at."""
+    """Warn of the files of a user's own network at which DVC does not look."""
     stages = read_yaml(root / "dvc.yaml")["stages"] if (root / "dvc.yaml").exists() else {}
     named = [
         dep
@@ -102,12 +102,15 @@ def _warn_of_unnamed(root: Path, network: str) -> None:
 
 
 def hold_all() -> list[IO[str]]:
-    """Lock the files that MIRL_HOLD names, until they are closed."""
+    """Lock the files that MIRL_HOLD names, until the returned handles are closed."""
     return [_hold(Path(path)) for path in os.environ.get("MIRL_HOLD", "").split(os.pathsep) if path]
 
 
 def _hold(path: Path) -> IO[str]:
-    """Lock a file while this process lives: whoever began it may die first, and another must not begin beside it."""
+    """Lock a file while this process lives, after waiting for another process that holds the lock.
+
+    The process that began this one may die first, and another must not begin the same work beside it.
+    """
     handle = path.open("a")
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

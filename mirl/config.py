@@ -1,4 +1,4 @@
-"""What every settings section is made of: frozen, unknown keys refused, and named by a fingerprint.
+"""Base of every settings section: immutable, checked against unknown keys, and named by a fingerprint.
 
 Each package defines its own section beside the code it steers; `mirl.study.params` puts them together.
 """
@@ -36,21 +36,24 @@ __all__ = [
 YamlClass = TypeVar("YamlClass", bound=type[Resolver])
 
 SHOWN = 200
-"""Characters of a wrong value that are told."""
+"""Number of characters of a wrong value that a message quotes."""
 MOST_VALUES = 100_000
-"""Of one YAML file: aliases can make a few lines stand for billions."""
+"""Largest number of values in one YAML file: aliases can make a few lines stand for billions."""
 NEAR = 0.6
-"""Likeness, of 0 to 1, from which on a key is taken for a misspelt one."""
+"""Similarity, in [0, 1], from which an unknown key is taken for a misspelt known one."""
 
 
 class Section(BaseModel):
-    """A part of params.yaml: immutable, keyword-only; an unknown key or a wrong type is refused."""
+    """Part of params.yaml: immutable and keyword-only; an unknown key or a wrong type is refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
     @classmethod
     def read(cls, values: Any, source: str) -> Self:
-        """Check `values` (plain YAML data); a UserError names the key, what was got and the nearest valid key."""
+        """Check `values` (plain YAML data) and return the section.
+
+        Raises UserError, which names the key, the value given and the nearest valid key.
+        """
         try:
             return cls.model_validate(values)
         except ValidationError as error:
@@ -58,7 +61,7 @@ class Section(BaseModel):
 
 
 def with_exponents(yaml_class: YamlClass) -> YamlClass:
-    """A loader or dumper of YAML for which 6e-3 is a number, as in YAML 1.2 and for DVC."""
+    """Let a loader or dumper of YAML treat 6e-3 as a number, as YAML 1.2 and DVC do; return the same class."""
     number = re.compile(r"[-+]?(\.\d+|\d+\.?\d*)[eE][-+]?\d+$")
     yaml_class.add_implicit_resolver("tag:yaml.org,2002:float", number, list("-+.0123456789"))
     return yaml_class
@@ -75,7 +78,7 @@ class _Dumper(yaml.SafeDumper):
 
 
 def read_yaml(path: Path) -> Any:
-    """The plain data of a YAML file; UserError where it is missing or not YAML."""
+    """Return the plain data of a YAML file. Raises UserError if the file is missing or is not valid YAML."""
     try:
         text = read_text(path)
     except FileNotFoundError:
@@ -84,7 +87,7 @@ def read_yaml(path: Path) -> Any:
 
 
 def parse_yaml(text: str, source: str) -> Any:
-    """The plain data that `text` says; UserError, which names `source`, where it is not YAML."""
+    """Return the plain data of the YAML `text`. Raises UserError, which names `source`, if `text` is not valid YAML."""
     try:
         loader = _Loader(text)  # which looks at its characters
         node = loader.get_single_node()
@@ -100,7 +103,7 @@ def parse_yaml(text: str, source: str) -> Any:
 
 
 def _size(node: yaml.Node, known: dict[int, int]) -> int:
-    """How many values there are in `node`; one that stands in several places, by an alias, counts in each."""
+    """Count the values in `node`; an aliased value counts at every place, and a node that holds itself as too many."""
     if not isinstance(node, yaml.CollectionNode):
         return 1
     if id(node) not in known:
@@ -111,12 +114,12 @@ def _size(node: yaml.Node, known: dict[int, int]) -> int:
 
 
 def yaml_text(values: Any) -> str:
-    """Plain data as YAML that `parse_yaml` reads back as the same."""
+    """Write plain data as YAML text, which `parse_yaml` reads back as the same data."""
     return str(yaml.dump(values, None, _Dumper, sort_keys=False, allow_unicode=True))
 
 
 def fingerprint(section: Mapping[str, Any], inputs: Mapping[str, str]) -> str:
-    """sha256 (64 hex digits) that names a piece of work: what it was told, and what it was given.
+    """Compute the SHA-256 digest (64 hex digits) that names a piece of work by its parameters and its inputs.
 
     `section` is the stage's own parameters *without defaults* (`non_default_values`), so adding a parameter with a
     neutral default renames nothing; `inputs` maps a name to the digest of each input.
@@ -126,7 +129,7 @@ def fingerprint(section: Mapping[str, Any], inputs: Mapping[str, str]) -> str:
 
 
 def non_default_values(section: BaseModel) -> dict[str, Any]:
-    """The values of `section` that differ from its defaults, as plain JSON data."""
+    """Return the values of `section` that differ from their defaults, as plain JSON data."""
     return section.model_dump(mode="json", exclude_defaults=True)
 
 
@@ -153,13 +156,16 @@ def _sentence(model: type[BaseModel], error: ValidationError, source: str) -> st
 
 
 def _brief(value: Any) -> str:
-    """What a value is, cut where it would fill the screen."""
+    """Return the `repr` of a value, shortened to about SHOWN characters."""
     text = repr(value)
     return text if len(text) <= SHOWN else f"{text[:SHOWN]}...{text[-1]}"
 
 
 def _news(found: ErrorDetails) -> int:
-    """How little an error says: a misspelt key is also a missing one, and of a union's other side all is wrong."""
+    """Rank an error of pydantic from 0, the most informative, to 2.
+
+    A misspelt key is also reported as a missing one, and for the other members of a union everything is wrong.
+    """
     if found["type"] == "extra_forbidden":
         return 0
     return 2 if found["type"].endswith("_type") and isinstance(found["input"], Mapping) else 1
@@ -173,7 +179,10 @@ KeyLocation = tuple[list[str], type[BaseModel], type[BaseModel] | None]
 
 
 def _walk(model: type[BaseModel], place: tuple[int | str, ...]) -> KeyLocation:
-    """The place as people write it (pydantic adds which side of a union), whose key it is, and what belongs there."""
+    """Return the location of a key without pydantic's union tags, the section that holds it, and the section wanted.
+
+    The section wanted is None if a plain value belongs there.
+    """
     shown: list[str] = []
     holder, current = model, cast(Any, model)
     for part in place:

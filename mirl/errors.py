@@ -1,12 +1,12 @@
-"""What goes wrong in ways that somebody can mend, or go on from."""
+"""Errors that the user can correct, or from which the work can be resumed."""
 
 
 class UserError(ValueError):
-    """The user can mend this: one sentence that says what was got, what was expected and how to mend it.
+    """Error that the user can correct: one sentence that says what was given, what was expected and how to correct it.
 
     Commands print it without a traceback and exit with code 2.
     """
 
 
 class Stopped(Exception):
-    """The work was interrupted and can go on: run the same command again (exit code 75)."""
+    """Interruption of work that can be resumed by running the same command again (exit code 75)."""

@@ -1,4 +1,4 @@
-"""Files: opened only if they are files, and written whole or not at all."""
+"""Reading of regular files only, and atomic writing: a file is written whole or not at all."""
 
 import io
 import os
@@ -16,19 +16,22 @@ SPECIAL: dict[str, Callable[[int], bool]] = {
     "a disk": stat.S_ISBLK,
     "a socket": stat.S_ISSOCK,
 }
-"""Kinds of what is neither a file nor a folder: what is read from them need not end, and may never begin."""
+"""Kinds of special files, by name: reading from one need not end, and may never begin."""
 TEXT_BYTES = 16 * 2**20
-"""The longest text that is read: parameters and records are a thousand times shorter."""
+"""Largest text file that is read, in bytes: parameters and records are a thousand times shorter."""
 
 
 def refuse_special(path: Path, mending: str) -> None:
-    """UserError if there is a pipe, a device or a socket at `path`, or a link to one; it is not opened."""
+    """Raise UserError if `path` is a pipe, a device or a socket, or a link to one, without opening `path`."""
     with suppress(OSError):  # what cannot be looked at says so when it is opened
         _refuse_mode(path, path.stat().st_mode, mending)
 
 
 def open_file(path: Path, mending: str = "name a file") -> io.BufferedReader:
-    """The file at `path`, open for reading. UserError at once if it is special; OSError if it is missing or a folder."""
+    """Open the file at `path` for reading.
+
+    Raises UserError at once if the file is special, and OSError if it is missing or a folder.
+    """
     refuse_special(path, mending)
     # Without blocking: a pipe may have taken its place meanwhile.
     file = open(path, "rb", opener=_without_waiting)  # noqa: SIM115 - Path's takes no opener
@@ -41,7 +44,10 @@ def open_file(path: Path, mending: str = "name a file") -> io.BufferedReader:
 
 
 def read_text(path: Path) -> str:
-    """The text of a file of up to TEXT_BYTES. UserError if it is special, larger or not UTF-8; OSError if it is missing."""
+    """Return the text of a file of at most TEXT_BYTES bytes.
+
+    Raises UserError if the file is special, larger or not UTF-8, and OSError if it is missing.
+    """
     with open_file(path) as file:
         data = file.read(TEXT_BYTES + 1)
     if len(data) > TEXT_BYTES:
@@ -57,11 +63,11 @@ def read_text(path: Path) -> str:
 def write_whole(
     path: Path, data: bytes, last_look: Callable[[], object] = lambda: None, mode: int = 0o666
 ) -> None:
-    """Put `data` into the file at `path`, all of it or nothing, also where the power fails.
+    """Write `data` to the file at `path` atomically: all of the data or nothing, even if the power fails.
 
-    `last_look` is called before the file takes its name; what it raises leaves everything as it was. `mode`, less the
-    umask, says who may read it, from its first byte on. OSError, which names `path`, if the disk does not take it;
-    UserError if `path` is special: a file would take its place.
+    `last_look` is called before the file takes its name; if it raises, everything stays as it was. `mode`, less the
+    umask, is the permission of the file from its first byte on. Raises OSError, which names `path`, if the disk cannot
+    take the data, and UserError if `path` is special, as a regular file would replace it.
     """
     refuse_special(path, "name a file to write")
     draft = path.with_name(f".{secrets.token_hex(8)}.writing")  # shorter than any name that is already long

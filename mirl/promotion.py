@@ -1,4 +1,4 @@
-"""Which ticket is promoted: a pure decision over assessed tickets."""
+"""Choice of the ticket to promote: a pure decision over assessed tickets."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -13,14 +13,14 @@ from mirl.methods import with_role
 
 
 class PolicySection(RuleSection):
-    """Which tickets are admitted; the one of least cost is promoted."""
+    """Settings that say which tickets are admitted; the admitted ticket of least cost is promoted."""
 
     max_density: float = Field(default=0.5, gt=0, le=1)
-    """Ceiling of the density over prunable weights; the cost is weights."""
+    """Largest density over the prunable weights at which a ticket is admitted, if `cost` is weights."""
     max_work: float = Field(default=0.5, gt=0, le=1)
-    """Ceiling of the share of the multiply-accumulates; the cost is work."""
+    """Largest share of the multiply-accumulates at which a ticket is admitted, if `cost` is work."""
     beat_controls: bool = True
-    """Whether a ticket must also hold its ground against every control that stands, or may stand, beside it."""
+    """True if a ticket must also hold its ground against every control that stands, or may stand, beside it."""
 
     @model_validator(mode="after")
     def _one_ceiling(self) -> Self:
@@ -33,18 +33,18 @@ class PolicySection(RuleSection):
 
     @property
     def ceiling(self) -> float:
-        """The highest cost at which a ticket is admitted."""
+        """Highest cost at which a ticket is admitted."""
         return self.max_density if self.cost == "weights" else self.max_work
 
     @property
     def words(self) -> "CostWords":
-        """How sentences speak of the cost."""
+        """Words that sentences use for the cost."""
         return COSTS[self.cost]
 
 
 @dataclass(frozen=True)
 class CostWords:
-    """How sentences speak of a kind of cost."""
+    """Words that sentences use for a kind of cost."""
 
     noun: str
     less: str
@@ -59,36 +59,36 @@ COSTS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Champion:
-    """The ticket that the registry serves now."""
+    """Ticket that the registry serves now."""
 
     sha256: str
-    """Of its ticket file."""
+    """SHA-256 digest of the ticket file."""
     cost: float
-    """Share that it has left of what the policy wants saved: its density, or its work."""
+    """Cost that the policy counts: the density of the ticket, or its share of the work."""
     psnr_db: float
-    """Mean under the policy's protocol, on the same test set."""
+    """Mean PSNR in dB under the policy's protocol, on the same test set."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Decision:
-    """The ticket to promote, or None, and why: the first sentence says it all, then one for each ticket."""
+    """Name of the ticket to promote, or None, and the reasons: a summary, then a sentence for each ticket."""
 
     ticket: str | None
     reasons: tuple[str, ...]
     sha256: str = ""
-    """Of the ticket's file."""
+    """SHA-256 digest of the ticket's file; empty if no ticket is promoted."""
 
     def plain(self) -> dict[str, object]:
-        """As decision.json holds it."""
+        """Return the decision as plain data, as decision.json holds it."""
         return asdict(self) | {"reasons": list(self.reasons)}
 
 
 def decide(candidates: Sequence[Assessment], champion: Champion | None, policy: PolicySection) -> Decision:
-    """The admitted ticket of least cost; of equal ones the better one, then the first by name.
+    """Choose the admitted ticket of least cost; of equally cheap ones the better one, then the first by name.
 
-    Admitted = its method finds candidates, its cost is under the ceiling and it wins or matches. Where a
-    champion of the same test set is given, the ticket must also cost less, or as much and be better by
-    more than `tolerance_db`. No admitted ticket is an answer, not an error.
+    A ticket is admitted if its method finds candidates, its cost is at most the ceiling and it wins or matches. If a
+    champion measured on the same test set is given, the ticket must also cost less than the champion, or cost as much
+    and be better by more than `tolerance_db`. No admitted ticket is an answer, not an error.
     """
     objections = {entry.candidate.name: _objection(entry, policy) for entry in candidates}
     lines = [_line(entry, objections[entry.candidate.name], policy) for entry in candidates]
@@ -113,7 +113,7 @@ def decide(candidates: Sequence[Assessment], champion: Champion | None, policy: 
 
 
 def _objection(entry: Assessment, policy: PolicySection) -> str:
-    """Why a ticket is not admitted; empty where it is."""
+    """Say why a ticket is not admitted; empty if it is."""
     candidate, word = entry.candidate, entry.verdict.word
     if candidate.name in policy.references:
         return "the reference"
@@ -128,7 +128,7 @@ def _objection(entry: Assessment, policy: PolicySection) -> str:
 
 
 def _lost_ground(entry: Assessment) -> str:
-    """What is wrong beside its controls; empty: nothing is."""
+    """Say how a ticket fails against its controls; empty if it does not."""
     names = ", ".join(name for name, ground in entry.controls.items() if ground is entry.beats_controls)
     if entry.beats_controls is Ground.LOST:
         return f"does not hold its ground against {names}"
@@ -164,10 +164,10 @@ def _nobody(candidates: Sequence[Assessment], policy: PolicySection) -> str:
 
 
 def stays(champion: Champion, challenger: Champion, policy: PolicySection) -> str:
-    """Why the champion stays; empty where the challenger replaces it, or is it already.
+    """Say why the champion stays; empty if the challenger replaces the champion, or is the champion already.
 
-    Both were measured on the same test set. To replace it takes a ticket that costs less, or as much and is
-    better by more than `tolerance_db`.
+    Both were measured on the same test set. A challenger replaces the champion if it costs less, or costs as much and
+    is better by more than `tolerance_db`.
     """
     if champion.sha256 == challenger.sha256:
         return ""

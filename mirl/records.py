@@ -1,32 +1,32 @@
-"""What training and evaluation report while they run, and who takes it."""
+"""Records of training steps, and the sinks that take them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
 CURVES = ("loss", "learning_rate", "gradient_norm")
-"""Numbers that every record has beside its step."""
+"""Numbers that every record has besides its step."""
 TERM = "loss/"
-"""Beginning of the column of a term of the loss."""
+"""Prefix of the column of a loss term."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainRecord:
-    """One logged training step."""
+    """Record of one logged training step."""
 
     step: int
     """Optimiser steps done so far, counted from the start of the schedule."""
     loss: float
-    """Mean of what is lowered, over the steps since the last record: the L1 error in [0, 1] units, or a sum of terms."""
+    """Mean of the loss over the steps since the last record: the L1 error in [0, 1] units, or a sum of terms."""
     learning_rate: float
     gradient_norm: float
-    """Global L2 norm before clipping, of the last step."""
+    """Global L2 norm of the gradient of the last step, before clipping."""
     terms: Mapping[str, float] = field(default_factory=dict)
-    """The means of the loss's terms by name, over the same steps; empty if the loss has only one."""
+    """Means of the loss terms over the same steps, by name; empty if the loss has only one term."""
 
     @classmethod
     def of_row(cls, row: Mapping[str, float]) -> "TrainRecord":
-        """The record that `row` made that row of."""
+        """Make the record again from a row that `row` made."""
         numbers = {curve: float(row[curve]) for curve in CURVES}
         terms = {
             name.removeprefix(TERM): float(value) for name, value in row.items() if name.startswith(TERM)
@@ -34,13 +34,13 @@ class TrainRecord:
         return cls(step=int(row["step"]), terms=terms, **numbers)
 
     def row(self) -> dict[str, float]:
-        """The record as one row of numbers, a term of the loss as `loss/<name>`."""
+        """Return the record as one row of numbers; a loss term is named `loss/<name>`."""
         numbers = {name: value for name, value in vars(self).items() if name != "terms"}
         return numbers | {f"{TERM}{name}": value for name, value in self.terms.items()}
 
 
 class Sink(Protocol):
-    """Takes records as they come. A sink never stops the work: its own trouble is its own to handle."""
+    """Receiver of records. A sink never stops the work: it handles its own errors."""
 
     def log(self, record: TrainRecord) -> None: ...
 
@@ -48,7 +48,7 @@ class Sink(Protocol):
 
 
 class NullSink:
-    """Takes records and forgets them."""
+    """Sink that discards every record."""
 
     def log(self, record: TrainRecord) -> None:
         pass

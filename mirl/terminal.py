@@ -1,7 +1,7 @@
-"""What a command says: through streams that let no text from elsewhere act on the terminal.
+"""Output of commands, through streams that keep foreign text from controlling the terminal.
 
-Every entry point calls `guard` first. An error, which is one sentence, is printed by `fail`; a name from elsewhere that
-stands in a line is made `printable`, so that it does not end it.
+Every entry point calls `guard` first. An error, which is one sentence, is printed by `fail`; a foreign name within a
+line is made `printable`, so that the name cannot end the line.
 """
 
 import re
@@ -9,7 +9,7 @@ import sys
 from typing import Any, TextIO, cast
 
 BAD_INPUT = 2
-"""Exit code: the user can mend it."""
+"""Exit code of an error that the user can correct."""
 
 _UNFIT = re.compile(
     "[\x00-\x1f\x7f-\x9f"  # controls: ESC is one, and so are the ends of a line
@@ -21,17 +21,17 @@ _MOVES = re.compile(r"\n*(\x1b\[A)*")  # what tqdm sends by itself to get from o
 
 
 def printable(text: object) -> str:
-    """`text` in one line that does nothing to a terminal: controls, ends of lines, direction marks as escapes like \\x1b."""
+    """Return `text` as one harmless line: controls, line ends and direction marks become escapes like \\x1b."""
     return _UNFIT.sub(_escaped, str(text))
 
 
 def printable_lines(text: str) -> str:
-    """The same, with its lines and tabs left as they are."""
+    """Return `text` escaped as by `printable`, except for line feeds and tabs, which stay."""
     return _UNFIT.sub(lambda found: found[0] if found[0] in "\n\t" else _escaped(found), text)
 
 
 def guard() -> None:
-    """Put the guard before standard output and standard error, for the rest of this process."""
+    """Guard standard output and standard error for the rest of this process."""
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is not None and not isinstance(stream, _Guarded):
@@ -39,13 +39,13 @@ def guard() -> None:
 
 
 def fail(error: object, who: str = "") -> int:
-    """Print what the user can mend as one line to standard error; returns the exit code for it."""
+    """Print an error as one line to standard error and return the exit code BAD_INPUT."""
     print(f"{who}error: {printable(error)}", file=sys.stderr)
     return BAD_INPUT
 
 
 class _Guarded:
-    """A text stream that shows the characters that a terminal would obey, but for lines, tabs and tqdm's own moves."""
+    """Text stream that escapes control characters, except for line feeds, tabs and tqdm's own cursor moves."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream

@@ -1,1 +1,1 @@
-"""The Prefect flow over DVC's graph: each stage is done once, on whichever machine, and nothing is lost by a kill."""
+"""Prefect flow over DVC's graph: each stage is made once, on any of the machines, and nothing is lost by a kill."""

@@ -20,22 +20,22 @@ from mirl.terminal import printable
 
 POLL_SECONDS = 0.5
 PROTOCOLS = "file:git:http:https:ssh"
-"""What git may fetch by; `ext::` would run a command. git's own variable GIT_ALLOW_PROTOCOL allows others."""
+"""Protocols by which git may fetch; `ext::` would run a command. git's own GIT_ALLOW_PROTOCOL allows others."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Revision:
-    """What to check out: every machine that can reach the repository gets the same files."""
+    """Revision to check out, from which every machine that can reach the repository gets the same files."""
 
     repository: str
-    """What `git clone` takes: an address, or the folder of a repository on this machine."""
+    """Address, or folder of a repository on this machine, that `git clone` takes."""
     commit: str
-    """40 hex digits."""
+    """Commit as 40 hex digits."""
     params: str | None = None
-    """Text of params.yaml, where it is not the one that is committed."""
+    """Text of params.yaml, if it is not the one that is committed."""
 
     def __post_init__(self) -> None:
-        """UserError where git would take one of them for something else."""
+        """Raise UserError if git would take the repository for something else, or the commit is not 40 hex digits."""
         refuse_commands(self.repository)
         if not re.fullmatch("[0-9a-f]{40}", self.commit):
             raise UserError(f"the commit is {self.commit!r}, expected 40 hex digits; name it whole")
@@ -43,7 +43,7 @@ class Revision:
 
 @dataclass(frozen=True, kw_only=True)
 class CloneFolder:
-    """Where a machine keeps its clones, what they share, and what must outlive a kill."""
+    """Folder in which a machine keeps its clones, what the clones share, and what must outlive a kill."""
 
     folder: Path
     cache: Path
@@ -51,7 +51,10 @@ class CloneFolder:
 
     @classmethod
     def of(cls, folder: str = "", cache: str = "") -> "CloneFolder":
-        """By default MIRL_HOME, else `~/.cache/mirl`; and MIRL_CACHE, else a cache in it."""
+        """Return the clone folder at `folder`, with DVC's cache at `cache`.
+
+        The defaults are MIRL_HOME, else `~/.cache/mirl`, for the folder, and MIRL_CACHE, else `cache` in the folder.
+        """
         home = Path(folder or os.environ.get("MIRL_HOME") or Path.home() / ".cache" / "mirl").absolute()
         return cls(
             folder=home, cache=Path(cache or os.environ.get("MIRL_CACHE") or home / "cache").absolute()
@@ -59,10 +62,10 @@ class CloneFolder:
 
     @contextmanager
     def clone(self, revision: Revision) -> Iterator[Path]:
-        """A clone at `revision`, which nobody else uses until the end.
+        """Yield a clone at `revision`, which nobody else uses until the end.
 
-        Clones are used again, cleaned; there are as many as ever worked at once. Resume checkpoints are shared
-        by all of them. UserError where the repository or the revision cannot be reached.
+        Clones are cleaned and used again; there are as many as ever worked at once. All of them share the resume
+        checkpoints. Raises UserError if the repository or the revision cannot be reached.
         """
         with self._free_clone() as clone:
             _check_out(clone, revision)
@@ -74,9 +77,9 @@ class CloneFolder:
 
     @contextmanager
     def exclusive(self, key: str, may_go_on: Callable[[], bool] = lambda: True) -> Iterator[None]:
-        """Hold the work named `key` on this machine; a second one waits, for two must not write one checkpoint.
+        """Hold the work named `key` on this machine; a second process waits, for two must not write one checkpoint.
 
-        Stopped where it may not go on waiting.
+        Raises Stopped if `may_go_on` returns False while this one waits.
         """
         with _opened(self.folder / "running" / key) as handle:
             while not _taken(handle):
@@ -86,18 +89,21 @@ class CloneFolder:
             yield
 
     def store_result(self, key: str, done: str) -> None:
-        """Keep what came of the work `key`, as text."""
+        """Keep the result of the work `key`, as text."""
         path = self.folder / "done" / f"{key}.json"
         path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, done.encode())
 
     def stored_result(self, key: str) -> str | None:
-        """What `store_result` kept, if it ever did."""
+        """Return the text that `store_result` kept for the work `key`, or None."""
         path = self.folder / "done" / f"{key}.json"
         return path.read_text() if path.exists() else None
 
     def lock_files(self, key: str, clone: Path) -> str:
-        """Files that a stage locks while it lives: it may outlive for a while who began it (see flows.stage)."""
+        """Return the files that a stage locks while it lives, joined by `os.pathsep`.
+
+        A stage may outlive for a while the process that began it (see flows.stage).
+        """
         return os.pathsep.join(
             map(str, (self.folder / "running" / f"{key}.busy", clone.with_suffix(".busy")))
         )
@@ -115,7 +121,10 @@ class CloneFolder:
 
 
 def resolve(repository: str, name: str) -> str:
-    """The commit that a branch, a tag or a commit of `repository` is; UserError where it is none there."""
+    """Return the commit that a branch, a tag or a whole commit of `repository` names.
+
+    Raises UserError if the repository has none of that name, or its address names a command or holds a secret.
+    """
     refuse_commands(repository)
     refuse_secrets(repository)
     if re.fullmatch("[0-9a-f]{40}", name):
@@ -132,7 +141,7 @@ def resolve(repository: str, name: str) -> str:
 
 
 def refuse_commands(repository: str) -> None:
-    """UserError where git would take the address for an option of its own, or run a command that it names."""
+    """Raise UserError if git would take the address for an option of its own, or run a command named in it."""
     is_plain = re.fullmatch(r"[^\s:-][^\x00-\x1f\x7f]*", repository) and not re.match(
         r"\w[\w+.-]*::", repository
     )
@@ -147,7 +156,7 @@ def refuse_commands(repository: str) -> None:
 
 
 def refuse_secrets(repository: str) -> None:
-    """UserError where the address holds a password, or a token in its place: it would be kept and shown."""
+    """Raise UserError if the address holds a password, or a token in its place: the secret would be kept and shown."""
     parts = urlsplit(repository)
     if parts.password or (parts.scheme in ("http", "https") and parts.username):
         raise UserError(
@@ -156,10 +165,10 @@ def refuse_secrets(repository: str) -> None:
 
 
 def refuse_changes(root: Path, read: Iterable[str]) -> None:
-    """UserError where workers would not get what lies here, for they get what is committed.
+    """Raise UserError if workers would not get the files that lie here, because workers get what is committed.
 
-    That is: a tracked file was changed (params.yaml and dvc.lock may be: their text travels with the work), or a
-    new one lies in `read`, the paths that stages read.
+    That is the case if a tracked file was changed (params.yaml and dvc.lock may be: their text travels with the work),
+    or a new one lies in `read`, the paths that stages read.
     """
     changed = git(root, "status", "--porcelain", "--untracked-files=no").splitlines()
     new = git(root, "status", "--porcelain", "--untracked-files=all", "--", *read).splitlines()
@@ -173,7 +182,10 @@ def refuse_changes(root: Path, read: Iterable[str]) -> None:
 
 
 def git(folder: Path, *arguments: str) -> str:
-    """What `git` says, stripped; UserError with git's last line where it fails."""
+    """Run a git command and return its output without newlines at the ends.
+
+    Raises UserError with git's last line if the command fails.
+    """
     environment = {"GIT_ALLOW_PROTOCOL": PROTOCOLS} | os.environ | {"GIT_TERMINAL_PROMPT": "0"}
     asked = subprocess.run(
         ["git", *arguments], cwd=folder, capture_output=True, text=True, check=False, env=environment
@@ -214,7 +226,10 @@ def _opened(path: Path) -> Iterator[IO[str]]:
 
 
 def _taken(handle: IO[str]) -> bool:
-    """Lock the file, if nobody else has; closing it frees it, and so does the end of the process."""
+    """Lock the file and return True, or return False if another process holds the lock.
+
+    Closing the file frees the lock, and so does the end of the process.
+    """
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

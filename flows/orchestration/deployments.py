@@ -1,4 +1,4 @@
-"""Tells Prefect's server what there is to run and where: pools, deployments, and what watches over lost machines.
+"""Registration with Prefect's server of pools, deployments and the automation for lost machines; workers of a pool.
 
 python -m flows.orchestration.deployments register     once, and after every change here; again is harmless
 python -m flows.orchestration.deployments worker POOL  a worker of the pool on this machine
@@ -54,7 +54,7 @@ POOLS = {
 AT_ONCE = {CONTROL: 20, GPU: 1, CPU: 1}
 """Runs that one worker of a pool takes at once. A lottery waits for its stages, so it must not take their place."""
 POLL_SECONDS = 1
-"""How often a worker asks for work."""
+"""Time between two requests of a worker for work."""
 
 
 def register(source: Source) -> list[str]:
@@ -81,7 +81,7 @@ def register(source: Source) -> list[str]:
 def worker(pool: str) -> NoReturn:
     """Become a worker of `pool`: whatever ends this process ends the worker, and the worker ends its stages.
 
-    UserError where a server does not let it in.
+    Raises UserError if PREFECT_API_URL is not set, Prefect's server does not answer, or a server refuses the login.
     """
     root = Path.cwd()
     with reached(root), get_client(sync_client=True) as client:
@@ -101,9 +101,10 @@ def worker(pool: str) -> NoReturn:
 
 
 def check_for_lost_runs() -> None:
-    """Give every run a heartbeat; the automation marks those that say nothing after it, also those that never began.
+    """Give every run a heartbeat, after which the automation marks runs that stay silent, also those that never began.
 
-    It may have forgotten them: what it knows does not outlive a long outage of its server, nor a new automation.
+    The automation may have forgotten these runs: what it knows does not outlive a long outage of its server, nor its
+    replacement by a new automation.
     """
     with get_client(sync_client=True) as client:
         give_heartbeats(client, [run.id for run in (*working(client), *taken(client))])
@@ -130,7 +131,7 @@ def _deployment(run: Flow[..., Any], name: str, pool: str, parameters: dict[str,
 
 
 def _watch_over_zombies() -> None:
-    """Prefect's own remedy (its guide "detect zombie flows"), with our state for work that was stopped."""
+    """Create the automation of Prefect's guide "detect zombie flows", with our state for work that was stopped."""
     over = ("Completed", "Failed", "Cancelled", "Crashed", STOPPED)
     automation = Automation(
         name="Crash zombie flows",

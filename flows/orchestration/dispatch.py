@@ -1,4 +1,4 @@
-"""Where a stage's work is done: by this process, or by whichever worker of a pool takes it."""
+"""Runners for the work of a stage: in this process, or on whichever worker of a pool takes it."""
 
 import itertools
 import threading
@@ -28,35 +28,35 @@ Answer = TypeVar("Answer")
 
 POLL_SECONDS = 1.0
 PATIENCE_SECONDS = 30.0
-"""How long a lottery waits for a run before it says so, and whether any worker serves its pool."""
+"""Time that a lottery waits for a run before it reports that, and whether any worker serves the pool."""
 TELL_SECONDS = 600.0
-"""After how long it says so again."""
+"""Time after which a lottery reports again that it waits."""
 BEGIN_SECONDS = 180.0
-"""How long a worker that took a run may need to begin it; after that it is thought lost."""
+"""Time that a worker may need to begin a run it took; after that it is thought lost."""
 AWAY_SECONDS = 24 * 3600.0
-"""How long a lottery waits for a server that does not answer."""
+"""Time that a lottery waits for a server that does not answer."""
 WORKER = "MIRL_WORKER_PID"
-"""Variable that names the worker to those that it begins."""
+"""Variable that gives a worker's process id to the processes that the worker begins."""
 AWAY_CODES = {408, 429, *range(500, 600)}
 """Answers of a server whose database, or of a proxy whose server, is away."""
 ATTEMPTS = 5
-"""How often one lottery begins the same work, when it is stopped or its machine is lost."""
+"""Number of times that one lottery begins the same work, if it is stopped or its machine is lost."""
 
 INTERRUPTED = threading.Event()
-"""Set by Ctrl-C where a lottery runs here. An exception would come at any moment, and be taken for Prefect's trouble."""
+"""Set by Ctrl-C if a lottery runs here. An exception would come at any moment, and be taken for Prefect's."""
 
 
 class StageRunner(Protocol):
-    """Does pieces of work. Errors as `flows.orchestration.runner.run`."""
+    """Interface for doing pieces of work; the errors are those of `flows.orchestration.runner.run`."""
 
     def __call__(self, work: StageJob, log: Log) -> StageResult: ...
 
     def stop(self) -> None:
-        """End what is under way, and begin nothing more."""
+        """End the work that is under way, and begin no more."""
 
 
 class LocalRunner:
-    """This process does it, `jobs` stages at once."""
+    """Stage runner in this process, for `jobs` stages at once."""
 
     def __init__(self, clones: CloneFolder, jobs: int) -> None:
         self._clones, self._slots, self._guard = clones, threading.Semaphore(jobs), ChildProcessGuard()
@@ -70,14 +70,14 @@ class LocalRunner:
 
 
 class PoolRunner:
-    """Workers do it: a run of the deployment `stage/<pool>` for each piece of work, found again by the work's key.
+    """Stage runner on workers: each piece of work is a run of the deployment `stage/<pool>`, found by the work's key.
 
-    Work that is under way already, for whomever, is waited for and not begun twice. A run that was stopped
-    (code 75), or whose machine was lost, is begun again and resumes where its checkpoint is.
+    Work that is under way already, for any lottery, is waited for and not begun twice. A run that was stopped
+    (code 75), or whose machine was lost, is begun again and resumes from its checkpoint.
     """
 
     def __init__(self, gpu: str, cpu: str, is_there: Callable[[StageJob, StageResult], bool]) -> None:
-        """`is_there` says whether what an earlier run made can still be had."""
+        """`is_there` returns True if the results of an earlier run can still be had."""
         self._gpu, self._cpu, self._is_there = gpu, cpu, is_there
         self._mark = f"lottery:{flow_run.id or uuid4()}"
         self._lock, self._begun, self._stopped = threading.Lock(), set[UUID](), False
@@ -157,9 +157,9 @@ class PoolRunner:
 
 
 def patiently(ask: Callable[[], Answer], log: Log, may_go_on: Callable[[], bool]) -> Answer:
-    """What Prefect answers; a server, or a database behind it, that is away costs time, not the work of days.
+    """Return Prefect's answer to `ask`, which is repeated while the server, or a database behind it, is away.
 
-    Stopped where it may not go on, or has waited for AWAY_SECONDS.
+    An outage costs time, not the work of days. Raises Stopped if `may_go_on` returns False, or after AWAY_SECONDS.
     """
     told, since = False, time.monotonic()
     while may_go_on():
@@ -179,12 +179,12 @@ def patiently(ask: Callable[[], Answer], log: Log, may_go_on: Callable[[], bool]
 
 
 def publish(work: StageJob, done: StageResult) -> None:
-    """Keep what came of `work` where every lottery finds it."""
+    """Keep the result of `work` where every lottery finds it."""
     keep_text(f"work-{work.key}", done.model_dump_json(indent=1), f"what came of {work.node.title}", "json")
 
 
 def environment() -> dict[str, str]:
-    """What a stage is given, so that its MLflow run names the run of the flow."""
+    """Return the variables given to a stage, so that its MLflow run names the run of the flow."""
     return {"MIRL_FLOW_RUN": str(flow_run.id or "")}
 
 
@@ -224,7 +224,7 @@ def _give_up(client: SyncPrefectClient, run: UUID, pool: str) -> None:
 
 
 def _waits_for(client: SyncPrefectClient, run: FlowRun, pool: str, mine: bool) -> str:
-    """What a run that is not over is waited for, in words that follow "waits for"."""
+    """Return what an unfinished run is waiting for, in words that follow "waits for"."""
     if _waits(run):
         workers = client.read_workers_for_work_pool(pool, limit=200, offset=0)
         if any(worker.status == WorkerStatus.ONLINE for worker in workers):
@@ -245,7 +245,7 @@ def _waits_for(client: SyncPrefectClient, run: FlowRun, pool: str, mine: bool) -
 
 
 def _refuse_another(state: State | None, work: StageJob, attempts: int) -> None:
-    """Raise, unless what a run ended with is worth another."""
+    """Raise Stopped if the run was cancelled or all ATTEMPTS are used, UserError if it failed; else return."""
     assert state is not None
     said = state.message or "see the log of its run"
     if state.is_cancelled():

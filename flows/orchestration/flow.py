@@ -36,20 +36,20 @@ AT_ONCE = 64
 
 
 class Source(BaseModel):
-    """What is run."""
+    """Repository, revision and parameters that a flow runs with."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     repository: str
-    """What `git clone` takes; every worker must reach it."""
+    """Address that `git clone` takes; every worker must reach it."""
     revision: str = "HEAD"
-    """Branch, tag or commit of it."""
+    """Branch, tag or commit of the repository."""
     params: str = ""
     """Text of a params.yaml to use instead of the one at that revision."""
 
 
 class Placement(BaseModel):
-    """Who does the work, and where results are kept."""
+    """Pools or process that do the work, and the places where results are kept."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -58,7 +58,7 @@ class Placement(BaseModel):
     cpu: str = ""
     """Pool for the other stages."""
     jobs: int = Field(default=1, gt=0)
-    """Stages at once, where this process does the work."""
+    """Number of stages at once, if this process does the work."""
     home: str = ""
     """Folder for private clones; empty: MIRL_HOME, else ~/.cache/mirl."""
     cache: str = ""
@@ -185,7 +185,7 @@ def _revision(source: Source) -> Revision:
 
 
 class _StageTasks:
-    """Begins stages as Prefect tasks."""
+    """Starter of stages as Prefect tasks."""
 
     def __init__(self, revision: Revision, stage_runner: StageRunner) -> None:
         self._revision, self._stage_runner = revision, stage_runner
@@ -198,7 +198,7 @@ class _StageTasks:
 
 @task(name="stage", task_run_name="{title}", cache_policy=NO_CACHE, persist_result=False)
 def make(title: str, work: StageJob, stage_runner: StageRunner) -> StageResult | State[Any]:
-    """Have one piece of work done by `stage_runner`."""
+    """Do one piece of work with `stage_runner`; return its result, or a failed state with the reason."""
     try:
         return stage_runner(work, get_run_logger().info)
     except (UserError, Stopped) as error:
@@ -216,7 +216,7 @@ def _outcome(future: PrefectFuture[Any], node: Node) -> Outcome:
 
 
 def _show(clone: Path, study: str, stages: list[str] | None, promote: bool) -> str:
-    """Bring the tickets into MLflow, show the decision, promote; what is to be said about it."""
+    """Bring the tickets into MLflow, show the decision and promote; return a message about it for people."""
     log = get_run_logger()
     try:
         Dvc(clone, log.info).fetch(stages)

@@ -1,9 +1,9 @@
-"""Heartbeats: what a run says of itself while it works, and what is done about a run that is silent.
+"""Heartbeats of runs while they work, and the treatment of runs that are silent.
 
 Prefect's automation (`flows.orchestration.deployments`) judges: a run that gave heartbeats, and then is silent for
 SILENCE_SECONDS, is marked as crashed. While its server is away it forgets who gave them, so a run that stays silent is
-given a heartbeat by others, and the automation counts anew. Every moment is one of the server's clock, every duration of
-this process.
+given a heartbeat by others, and the automation counts anew. Every moment is one of the server's clock, every duration
+of this process.
 """
 
 import contextvars
@@ -36,41 +36,44 @@ from prefect.settings import PREFECT_API_REQUEST_TIMEOUT, PREFECT_CLIENT_MAX_RET
 from prefect.states import Cancelled, Failed, Running, State
 
 SILENCE_SECONDS = float(os.environ.get("MIRL_SILENCE_SECONDS", "90"))
-"""A run that gave no sign of life for so long is marked as crashed, and its work begun again elsewhere."""
+"""Silence after which a run is marked as crashed, and its work begun again elsewhere."""
 HEARTBEAT_SECONDS = SILENCE_SECONDS / 6
-"""From one sign of life to the next; as often a run asks whether it may go on."""
+"""Time between two heartbeats; as often a run asks whether it may go on."""
 COME_BACK_SECONDS = SILENCE_SECONDS / 2.25
-"""How long a machine that was thought lost has to say that it lives, as after a restart of Prefect's server."""
+"""Time in which a machine that was thought lost must report back, as after a restart of Prefect's server."""
 FORGOTTEN_SECONDS = 1.5 * SILENCE_SECONDS
-"""After so long a silence the automation would have marked a run that it remembers."""
+"""Silence after which the automation would have marked a run that it remembers."""
 END_SECONDS = 5.0
-"""The longest that the end of a run waits for a check that is under way."""
+"""Longest time that the end of a run waits for a check that is under way."""
 LOST = "its machine gave no sign of life any more"
-"""Says the automation of a run that it marks as crashed."""
+"""Message of the automation on a run that it marks as crashed."""
 STOPPED = "Stopped"
 """Name of the state of work that ended with code 75: it goes on where it was when it is begun again."""
 HEARTBEAT = "prefect.flow-run.heartbeat"
 RESOURCE = "prefect.flow-run."
 HOST = "mirl.host"
-"""Label of a heartbeat: the machine that lives. One that others gave has none."""
+"""Label of a heartbeat that names the living machine; a heartbeat given by others has none."""
 PAGE = 50
-"""The most events that Prefect's server tells at once."""
+"""Largest number of events that Prefect's server tells at once."""
 WORKING = FlowRunFilter(
     state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.RUNNING, StateType.CANCELLING])),
     deployment_id=FlowRunFilterDeploymentId(is_null_=False),
 )
 AT_ONCE = {PREFECT_CLIENT_MAX_RETRIES: 0, PREFECT_API_REQUEST_TIMEOUT: HEARTBEAT_SECONDS}
-"""Settings of a check. Prefect's client sleeps for up to half a minute between two attempts at a server that is busy, and a
-machine that was thought lost has to say that it lives within COME_BACK_SECONDS."""
+"""Settings of a check, without retries.
+
+Prefect's client sleeps for up to half a minute between two attempts at a busy server, and a machine that was thought
+lost has to report back within COME_BACK_SECONDS.
+"""
 FLOWS = ("lottery", "promote", "stage")
 
 
 class Heartbeat:
-    """Says that the run of this process lives, while it is entered, and calls `end` when the run is to end.
+    """Sign that the run of this process lives, given while the context is entered; calls `end` when the run must end.
 
-    That is when it is cancelled, whatever its worker knows of it, or when another run has its work, because its machine
-    was thought lost. A server that does not answer is no reason: it costs time, not the work of days. With `others` every
-    run that stays silent is given a heartbeat.
+    A run must end when it is cancelled, whatever its worker knows of that, when it was deleted or ended by hand, or
+    when another run has its work, because its machine was thought lost. A server that does not answer is no reason: an
+    outage costs time, not the work of days. With `others` every run that stays silent is given a heartbeat.
     """
 
     def __init__(self, end: Callable[[], None], others: bool = False) -> None:
@@ -89,7 +92,7 @@ class Heartbeat:
         self._thread.join(END_SECONDS)  # or it might say `Running` of a run that has ended
 
     def stopped(self, why: str) -> State[Any]:
-        """The state that the run ends with after `end`."""
+        """Return the state with which the run ends after `end` was called."""
         return Cancelled(message=why) if self.cancelled else Failed(name=STOPPED, message=why)
 
     def _go_on(self, run: UUID) -> None:
@@ -127,9 +130,9 @@ class Heartbeat:
 
 
 class SilenceMonitor:
-    """Gives a heartbeat to runs that are silent for FORGOTTEN_SECONDS, counted from its first check.
+    """Monitor that gives a heartbeat to runs that are silent for FORGOTTEN_SECONDS, counted from its first check.
 
-    One that is being cancelled is marked as cancelled instead: Prefect lets no automation mark it as crashed.
+    A silent run that is being cancelled is marked as cancelled instead: Prefect lets no automation mark it as crashed.
     The heartbeats of others count as well: two monitors of the same runs do not keep a dead one alive.
     """
 
@@ -160,18 +163,18 @@ class SilenceMonitor:
 
 
 def attempt_key(key: str, number: int) -> str:
-    """The idempotency key of the run that does the work `key` for the `number`th time."""
+    """Return the idempotency key of the run that makes attempt `number`, counted from 0, at the work `key`."""
     return f"{key}-{number}"
 
 
 def next_attempt(name: str) -> str:
-    """The idempotency key of the run that takes over when the one with key `name` is given up."""
+    """Return the idempotency key of the run that takes over when the one with key `name` is given up."""
     key, _, number = name.rpartition("-")
     return attempt_key(key, int(number) + 1)
 
 
 def working(client: SyncPrefectClient) -> list[FlowRun]:
-    """Runs of our deployments that should give signs of life."""
+    """Return the runs of our deployments that should give signs of life."""
     runs, flows = list[FlowRun](), FlowFilter(name=FlowFilterName(any_=list(FLOWS)))
     while page := client.read_flow_runs(
         flow_filter=flows, flow_run_filter=WORKING, sort=FlowRunSort.START_TIME_ASC, offset=len(runs)
@@ -181,7 +184,7 @@ def working(client: SyncPrefectClient) -> list[FlowRun]:
 
 
 def taken(client: SyncPrefectClient) -> list[FlowRun]:
-    """Lotteries and promotions that a worker has taken and that have not begun."""
+    """Return the lotteries and promotions that a worker has taken and that have not begun."""
     waiting = FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.PENDING])))
     names = FlowFilter(name=FlowFilterName(any_=["lottery", "promote"]))
     return client.read_flow_runs(flow_filter=names, flow_run_filter=waiting, sort=FlowRunSort.START_TIME_ASC)
@@ -190,7 +193,7 @@ def taken(client: SyncPrefectClient) -> list[FlowRun]:
 def read_heartbeats(
     client: SyncPrefectClient, run: FlowRun | None = None
 ) -> tuple[list[dict[str, Any]], datetime]:
-    """The newest heartbeats, of one run or of all, newest first; and the time by the server's clock."""
+    """Return the newest heartbeats (at most PAGE, newest first) of one run or of all; and the server's time."""
     wanted: dict[str, Any] = {"event": {"name": [HEARTBEAT]}, "order": "DESC"}
     if run is not None:
         wanted["resource"] = {"id": [f"{RESOURCE}{run.id}"]}
@@ -201,7 +204,7 @@ def read_heartbeats(
 def give_heartbeats(
     client: SyncPrefectClient, runs: Sequence[UUID], labels: Mapping[str, str] | None = None
 ) -> None:
-    """Say that runs live, or have the automation ask whether they do."""
+    """Send a heartbeat for each of `runs`: it says that the run lives, or has the automation ask whether it does."""
     now = _server_time(client.request("GET", "/health")).isoformat()
     events = [
         {
@@ -217,7 +220,7 @@ def give_heartbeats(
 
 
 def _was_taken_over(client: SyncPrefectClient, run: FlowRun) -> bool:
-    """Whether another run has the work of this one; only a lottery that began it gives it to another."""
+    """Return whether another run has the work of this one; only a lottery that began the work gives it to another."""
     if not run.idempotency_key:
         return False
     key = FlowRunFilterIdempotencyKey(any_=[next_attempt(run.idempotency_key)])

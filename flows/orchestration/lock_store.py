@@ -1,4 +1,4 @@
-"""Where the merged dvc.lock is kept from one lottery to the next."""
+"""Stores that keep the merged dvc.lock from one lottery to the next."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,18 +13,18 @@ from flows.orchestration.lockfile import LockFile
 
 
 class LockStore(Protocol):
-    """Keeps one lock: a `LockFile`, or a `LockArtifact`."""
+    """Interface of a store for one lock: a `LockFile`, or a `LockArtifact`."""
 
     def load(self) -> Lock:
-        """The entries that were kept last; none where there never were any."""
+        """Return the entries that were kept last; an empty lock if there never were any."""
 
     def add(self, entries: Lock) -> None:
-        """Put entries in, over older ones of the same stages."""
+        """Add entries, replacing older ones of the same stages."""
 
 
 @dataclass(frozen=True)
 class LockArtifact:
-    """With Prefect's server, as an artifact that people can read."""
+    """Lock kept with Prefect's server, as an artifact that people can read."""
 
     study: str
 
@@ -40,11 +40,11 @@ class LockArtifact:
 
 
 def reconcile(clone: Path, targets: Sequence[str], locks: Sequence[Lock]) -> tuple[Lock, dict[str, Node]]:
-    """Of what several locks know the one lock by which most stages are up to date, and the stages by it.
+    """Merge `locks` into the one lock by which most stages are up to date; return that lock and its stages by name.
 
-    What was kept may be half of a lottery that was ended, or that of other parameters, and what is committed older or
-    newer. Entries that hold are taken from the first lock, then from the next; each order is tried, for a stage that was
-    made twice may have two results. The lock lies in `clone` afterwards.
+    A kept lock may be half of a lottery that was ended, or that of other parameters, and the committed one older or
+    newer. Entries that hold are taken from the first lock, then from the next; each order is tried, for a stage that
+    was made twice may have two results. The merged lock is written to dvc.lock in `clone`.
     """
     best: tuple[int, Lock, dict[str, Node]] | None = None
     different = [lock for place, lock in enumerate(locks) if lock and lock not in locks[:place]] or [{}]

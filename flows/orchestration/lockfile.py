@@ -1,4 +1,4 @@
-"""A dvc.lock in a file, written whole or not at all, entry by entry."""
+"""File with a dvc.lock, to which entries are added; it is written whole or not at all."""
 
 import fcntl
 from collections.abc import Iterator
@@ -12,21 +12,21 @@ from mirl.files import write_whole
 
 @dataclass(frozen=True)
 class LockFile:
-    """Such as the dvc.lock of the repository."""
+    """File with the text of a dvc.lock, such as that of the repository."""
 
     path: Path
 
     def load(self) -> Lock:
-        """Its entries; none where there is no such file."""
+        """Return the entries of the file; an empty lock if there is no such file."""
         return parse_lock(self.path.read_text()) if self.path.exists() else {}
 
     def add(self, entries: Lock) -> None:
-        """Put entries in, over older ones of the same stages; others stay, whoever wrote them."""
+        """Add entries, replacing older ones of the same stages; other entries stay, whoever wrote them."""
         with self._alone():
             self.write(self.load() | entries)
 
     def write(self, lock: Lock) -> None:
-        """Make these the entries."""
+        """Write the file anew, with the entries of `lock`."""
         write_whole(self.path, lock_text(lock).encode())
 
     @contextmanager

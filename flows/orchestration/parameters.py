@@ -1,4 +1,4 @@
-"""Which params.yaml a lottery runs with: a study of the revision, and what is changed of it."""
+"""Choice of the params.yaml that a lottery runs with: a study of the revision, with some of its values changed."""
 
 from pathlib import Path
 from typing import Any
@@ -8,10 +8,10 @@ from mirl.study.params import read_params
 
 
 def settle_params(clone: Path, text: str, study: str, overrides: dict[str, Any]) -> str:
-    """Write the params.yaml that is asked for into `clone`; returns the study's name.
+    """Write the params.yaml that is asked for into `clone`, and return the study's name.
 
     The section `machine` stays that of the revision, whichever study is chosen: it is the machines', not the study's.
-    UserError where there is no such study, or a value is not one that params.yaml may have.
+    Raises UserError if there is no such study, or a value is not one that params.yaml may have.
     """
     path = clone / "params.yaml"
     if study:

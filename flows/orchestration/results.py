@@ -1,4 +1,4 @@
-"""Brings what the last lottery on workers has made into this folder: its dvc.lock, and the files that it names."""
+"""Import into this folder of the results of the last lottery on workers: its dvc.lock, and the files that it names."""
 
 import argparse
 import sys
@@ -17,11 +17,12 @@ from mirl.study.params import read_params
 
 
 def bring(root: Path) -> tuple[int, int]:
-    """Put the lock entries of the study in `root` into its dvc.lock, check out their results.
+    """Put the kept lock entries of the study in `root` into its dvc.lock, and check out their results.
 
     Returns how many stages are up to date by the params.yaml here, and how many there are.
 
-    UserError where no lottery of it has run on that server, or a result cannot be had here.
+    Raises UserError if no lottery of the study has run on that server, or a result cannot be had here; dvc.lock then
+    stays as it was.
     """
     study = read_params(root / "params.yaml", own=None).study
     entries = LockArtifact(study).load()

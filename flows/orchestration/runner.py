@@ -1,4 +1,4 @@
-"""Runs one stage in a private clone and returns what it made, as plain values that travel between machines."""
+"""Execution of one stage in a private clone; its results are plain values that travel between machines."""
 
 import json
 import os
@@ -26,17 +26,17 @@ from mirl.terminal import printable
 
 Log = Callable[[str], None]
 GRACE_SECONDS = 60.0
-"""What a stage that is told to stop may take for its checkpoint."""
+"""Time that a stage that is told to stop may take for its checkpoint."""
 PUSH_AGAIN_SECONDS = (15.0, 60.0, 300.0, 900.0)
-"""After how long a push is tried again: a remote that is away for a while is no reason to train again elsewhere."""
+"""Waits before a push is tried again: a remote that is away for a while is no reason to train again elsewhere."""
 ALL_STAGES = "dvc.yaml"
-"""What DVC takes for the names of all of them."""
+"""Argument that DVC takes for the names of all stages."""
 PROGRESS_SECONDS = 15.0
-"""From one line of a progress bar that is logged to the next."""
+"""Time between two lines of a progress bar that are logged."""
 
 
 class StageJob(BaseModel):
-    """One stage to be done: fit for JSON, complete; whoever has it can do it."""
+    """One stage to be done, complete and fit for JSON: any process that has the job can do the work."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -45,18 +45,18 @@ class StageJob(BaseModel):
     node: Node
     revision: Revision
     lock: Lock
-    """Entries of the stages that it comes after, and of itself if it has one."""
+    """Lock entries of the stages before this one, and of the stage itself if it has one."""
 
 
 class StageResult(BaseModel):
-    """What came of it."""
+    """Result of one stage: its lock entry and metrics, and the time and machine they took."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     entry: dict[str, Any]
     """The stage's entry of dvc.lock."""
     metrics: dict[str, float]
-    """The numbers of its metrics files."""
+    """Numbers of the stage's metrics files."""
     seconds: float
     host: str
 
@@ -68,10 +68,10 @@ def run(
     log: Log,
     guard: "ChildProcessGuard | None" = None,
 ) -> StageResult:
-    """Do `work`: check out, get what it reads, make it, hand on the result.
+    """Do `work`: check out the revision, fetch the stage's inputs, make the stage, hand on its result.
 
-    `environment` is added to the stage's; terminating `guard` ends it. UserError where the stage ends with code 2,
-    Stopped where it was stopped, RuntimeError otherwise.
+    `environment` is added to the stage's own; terminating `guard` ends the stage. Raises UserError if the stage ends
+    with code 2, Stopped if it was stopped, RuntimeError otherwise.
     """
     guard = guard or ChildProcessGuard()
     with clones.exclusive(work.key, lambda: not guard.terminated), clones.clone(work.revision) as clone:
@@ -112,7 +112,7 @@ def _make(work: StageJob, clone: Path, dvc: "Dvc", log: Log) -> StageResult:
 
 
 def is_there(clone: Path, work: StageJob, done: StageResult, log: Log) -> bool:
-    """Whether what `done` says was made can be had here, from the cache or the remote; puts it into `clone`."""
+    """Return whether the results that `done` names are in the cache or the remote, and put them into `clone`."""
     LockFile(clone / "dvc.lock").write(work.lock | {work.node.name: done.entry})
     try:
         Dvc(clone, log).fetch([work.node.name])
@@ -137,7 +137,7 @@ def _done(clone: Path, work: StageJob, begun: float) -> StageResult:
 
 
 class ChildProcessGuard:
-    """Ends the processes that it has started when it is terminated; after that it starts none."""
+    """Guard of child processes: when terminated, it ends those that it has started, and starts no more."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -145,7 +145,7 @@ class ChildProcessGuard:
         self.terminated = False
 
     def terminate(self) -> None:
-        """SIGTERM to all; a training writes its checkpoint and ends."""
+        """Send SIGTERM to all processes, SIGKILL after GRACE_SECONDS; a training writes its checkpoint and ends."""
         with self._lock:
             self.terminated = True
             for process in self._processes:
@@ -154,7 +154,10 @@ class ChildProcessGuard:
 
     @contextmanager
     def start(self, begin: Callable[[], subprocess.Popen[bytes]]) -> Iterator[subprocess.Popen[bytes]]:
-        """Begin a process; at the end, also at an error, it has ended. Stopped where the guard was terminated."""
+        """Begin a process that has ended when the block ends, also at an error.
+
+        Raises Stopped if the guard was terminated before.
+        """
         with self._lock:
             if self.terminated:
                 raise Stopped("stopped before it began")
@@ -173,7 +176,7 @@ class ChildProcessGuard:
                 self._processes.remove(process)
 
     def _kill_later(self, process: "subprocess.Popen[bytes]") -> None:
-        """SIGKILL after GRACE_SECONDS, unless it has ended by then."""
+        """Send SIGKILL after GRACE_SECONDS, unless the process has ended by then."""
 
         def kill() -> None:
             with self._lock:
@@ -186,13 +189,13 @@ class ChildProcessGuard:
 
 
 def _end(process: subprocess.Popen[bytes], number: int = signal.SIGTERM) -> None:
-    """Send a signal to a process and to all that it began; none where all have ended."""
+    """Send a signal to a process and to all that it began; do nothing if all have ended."""
     with suppress(ProcessLookupError):
         os.killpg(process.pid, number)  # it leads a group of its own
 
 
 class Dvc:
-    """DVC's command in one folder; what it says goes to `log` as it comes."""
+    """DVC's command in one folder; its output goes to `log` as it comes."""
 
     def __init__(
         self,
@@ -208,16 +211,17 @@ class Dvc:
         }  # fmt: skip
 
     def fetch(self, stages: Sequence[str] | None) -> None:
-        """Put the results of `stages` into the folder, from the remote if there is one; UserError at trouble.
+        """Put the results of `stages` into the folder, from the remote if there is one.
 
-        None: of every stage, which takes DVC a tenth of the time that naming them all does.
+        None means every stage, which takes DVC a tenth of the time that naming them all does. Raises UserError if DVC
+        fails.
         """
         if stages != [] and has_remote(self._folder):
             self("fetch", "--", *(stages or [ALL_STAGES]))
         self.checkout(stages)
 
     def checkout(self, stages: Sequence[str] | None) -> None:
-        """Put the results of `stages` (None: all) into the folder from the cache, over what lies there."""
+        """Put the results of `stages` (None: all) from the cache into the folder, over what lies there."""
         if stages != []:
             self("checkout", "--force", "--", *(stages or [ALL_STAGES]))
 
@@ -259,7 +263,7 @@ def _trouble(command: str, arguments: tuple[str, ...], said: list[str], code: in
 
 
 def _lines(stream: IO[bytes]) -> Iterator[tuple[str, bool]]:
-    """Lines as they come, and whether each is a progress bar; of a bar only one in PROGRESS_SECONDS."""
+    """Yield lines as they come, each with True if it is a progress bar; of a bar only one line in PROGRESS_SECONDS."""
     rest, last = b"", -PROGRESS_SECONDS
     while chunk := os.read(stream.fileno(), 65536):
         *parts, rest = re.split(rb"(?<=[\r\n])", rest + chunk)

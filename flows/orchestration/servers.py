@@ -1,7 +1,7 @@
 """Prefect's and MLflow's servers on this machine, and the worker that runs the lotteries.
 
-They keep their records in embedded SQLite, unless PREFECT_SERVER_DATABASE_CONNECTION_URL and MLFLOW_BACKEND_STORE_URI name
-databases (the tools' own variables); MLFLOW_ARTIFACTS_DESTINATION is the folder or bucket behind MLflow's proxy.
+They keep their records in embedded SQLite, unless PREFECT_SERVER_DATABASE_CONNECTION_URL and MLFLOW_BACKEND_STORE_URI
+name databases (the tools' own variables); MLFLOW_ARTIFACTS_DESTINATION is the folder or bucket behind MLflow's proxy.
 """
 
 import argparse
@@ -34,16 +34,16 @@ from mirl.config import UserError
 
 PREFECT_PORT, MLFLOW_PORT = 4200, 5000
 START_SECONDS = 90.0
-"""The longest that a server may take until it answers."""
+"""Longest time that a server may take until it answers."""
 START_ATTEMPTS = 3
 FREE_PORTS = range(20_000, 32_000)
-"""Where a temporary server looks for a port: below those that the system gives to clients' ends."""
+"""Ports that a temporary server tries: below those that the system gives to clients' ends."""
 END_SECONDS = 30.0
-"""The longest that a server, or the worker, may take to end when it is told to."""
+"""Longest time that a server, or the worker, may take to end when it is told to."""
 
 
 def serve(root: Path, host: str) -> int:
-    """Run both servers and the control worker until one ends or a signal comes; all end together."""
+    """Run both servers and the control worker until one ends (UserError) or a signal comes; all end together."""
     api, tracking = f"http://{host}:{PREFECT_PORT}/api", f"http://{host}:{MLFLOW_PORT}"
     folder = root.resolve() / ".mirl"
     stores = _stores(root)
@@ -92,7 +92,7 @@ def _prefect(host: str, port: int) -> list[str]:
 
 
 def _prefect_settings(host: str, api: str, known: dict[str, str]) -> dict[str, str]:
-    """The variables for Prefect's server: it lets in the login that is `known`, and only its own pages from a browser."""
+    """Return the variables for Prefect's server, which accepts the login in `known` and only its own browser pages."""
     secret = known["PREFECT_API_AUTH_STRING"]
     settings = {"PREFECT_API_URL": api, "PREFECT_API_AUTH_STRING": secret}
     names = server.names(host)
@@ -103,9 +103,9 @@ def _prefect_settings(host: str, api: str, known: dict[str, str]) -> dict[str, s
 
 
 def _begin(command: list[str], environment: dict[str, str], log: Path | None) -> "subprocess.Popen[bytes]":
-    """A module that ends when we do, also at SIGKILL; a Ctrl-C is ours to pass on.
+    """Begin a module that ends when this process does, also at SIGKILL; a Ctrl-C reaches it only through this process.
 
-    What has a log is a server: nobody else can read what it writes.
+    A module with a log is a server: nobody else can read what it writes.
     """
     lifeline = [sys.executable, "-m", "flows.lifeline", str(os.getpid())]
     if log is None:
@@ -129,7 +129,7 @@ def _end(process: "subprocess.Popen[bytes]") -> None:
 
 @contextmanager
 def temporary(root: Path) -> Iterator[None]:
-    """A Prefect server for this process alone, unless the settings name one; it ends with it, however that ends."""
+    """Run a Prefect server for this process alone, unless the settings name one; it ends with the block or process."""
     if PREFECT_API_URL.value():
         yield
         return
@@ -153,9 +153,9 @@ def temporary(root: Path) -> Iterator[None]:
 
 @contextmanager
 def reached(root: Path) -> Iterator[None]:
-    """Prefect's server as the settings name it, with the login that `root` keeps for it; its errors are plain.
+    """Use Prefect's server as the settings name it, with the login that `root` keeps for it, and with plain errors.
 
-    UserError where none is named: Prefect would begin one of its own, which asks nobody for a login.
+    Raises UserError if no server is named: Prefect would begin one of its own, which asks nobody for a login.
     """
     url = PREFECT_API_URL.value()
     if not url:
@@ -168,7 +168,7 @@ def reached(root: Path) -> Iterator[None]:
 
 @contextmanager
 def plain_errors() -> Iterator[None]:
-    """Turn the errors of Prefect's client, and of the way to its server, into a UserError of one sentence."""
+    """Turn the errors of Prefect's client, and of the connection to its server, into a UserError of one sentence."""
     try:
         yield
     except (httpx.HTTPError, PrefectHTTPStatusError) as error:
@@ -186,7 +186,7 @@ def plain_errors() -> Iterator[None]:
 
 
 def _stores(root: Path) -> dict[str, str]:
-    """Where MLflow keeps its records and files, unless its own variables say: the study's SQLite file."""
+    """Return the variables for MLflow's records and files: the study's SQLite file, unless MLflow's own are set."""
     if database := os.environ.get("MLFLOW_BACKEND_STORE_URI"):
         if database.startswith("postgresql:"):  # SQLAlchemy would look for another driver than is installed
             raise UserError(
@@ -222,7 +222,7 @@ def _refuse_taken(host: str, port: int) -> None:
 
 
 def _refuse_other_users(tracking: str, known: dict[str, str]) -> None:
-    """UserError where MLflow has users already and ours is none of them, or has another password."""
+    """Raise UserError if MLflow does not answer, or has users already of which none is ours with this password."""
     pair = (known["MLFLOW_TRACKING_USERNAME"], known["MLFLOW_TRACKING_PASSWORD"])
     try:
         answer = httpx.get(f"{tracking}/api/2.0/mlflow/users/current", auth=pair, timeout=START_SECONDS)
@@ -238,7 +238,7 @@ def _refuse_other_users(tracking: str, known: dict[str, str]) -> None:
 
 
 def _answers(address: str, process: "subprocess.Popen[bytes]") -> bool:
-    """Whether a server answers in its time, before it ends, and is ours: another could have taken the port meanwhile."""
+    """Return whether our server answers in START_SECONDS, before it ends; another may have taken the port meanwhile."""
     until = time.monotonic() + START_SECONDS
     while time.monotonic() < until and process.poll() is None:
         try:
@@ -252,7 +252,7 @@ def _answers(address: str, process: "subprocess.Popen[bytes]") -> bool:
 
 
 def _listens(process: "subprocess.Popen[bytes]", port: int | None) -> bool:
-    """Whether the process, or one that it began, listens at the port."""
+    """Return whether the process, or one that it began, listens at the port."""
     try:
         begun = psutil.Process(process.pid)
         return any(

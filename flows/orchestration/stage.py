@@ -1,4 +1,4 @@
-"""The flow that a worker runs: one stage. It imports neither torch nor MLflow, so that it begins at once."""
+"""Flow that a worker runs for one stage; it imports neither torch nor MLflow, so that it begins at once."""
 
 import os
 from pathlib import Path
@@ -18,7 +18,7 @@ from mirl.training.lifeline import die_with_parent
 
 @flow(name="stage")
 def stage(work: StageJob) -> State[Any]:
-    """Do one piece of work on the machine this runs on, and keep what came of it where lotteries find it."""
+    """Do one piece of work on the machine this runs on, and keep its result where lotteries find it."""
     log, guard = get_run_logger().info, ChildProcessGuard()
     heartbeat = Heartbeat(guard.terminate)
     try:
@@ -38,7 +38,10 @@ def stage(work: StageJob) -> State[Any]:
 
 
 def _die_with_worker() -> None:
-    """Nobody else would end this process. Stopped where the worker died while it began."""
+    """Make this process end with its worker; nobody else would end it.
+
+    Raises Stopped if the worker died while this process began.
+    """
     die_with_parent()
     if _is_orphan():
         raise Stopped("the worker that began this is gone")
@@ -50,7 +53,10 @@ def _is_orphan() -> bool:
 
 
 def _discard_output() -> None:
-    """Where the worker is gone nobody reads what is said here, and Prefect would die of it before it tells its server."""
+    """Discard stdout and stderr if the worker is gone: nobody reads them.
+
+    Prefect would die of writing there before it tells its server.
+    """
     if _is_orphan():
         with Path(os.devnull).open("wb") as nothing:
             os.dup2(nothing.fileno(), 1)
@@ -58,7 +64,7 @@ def _discard_output() -> None:
 
 
 def need_server() -> None:
-    """UserError where no MLflow server is named: a worker's clone is no place for numbers and models."""
+    """Raise UserError if no MLflow server is named: a worker's clone is no place for numbers and models."""
     if not os.environ.get("MLFLOW_TRACKING_URI"):
         raise UserError(
             "MLFLOW_TRACKING_URI is not set where this worker runs; set it and start the worker again, or its "

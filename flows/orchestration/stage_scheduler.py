@@ -1,4 +1,4 @@
-"""Which stage may begin when: the graph's own order, nothing else. No Prefect."""
+"""Scheduling of stages by the order of the graph and nothing else; it does not use Prefect."""
 
 import queue
 from collections.abc import Callable, Mapping
@@ -12,20 +12,20 @@ from mirl.config import Stopped
 POLL_SECONDS = 0.2
 
 Outcome = StageResult | str
-"""What came of a stage, or in a sentence why nothing did."""
+"""Result of a stage, or the reason in a sentence why there is none."""
 Begin = Callable[[Node, Lock, Callable[[Outcome], None]], None]
-"""Begins a stage, with the lock entries it needs, and returns; the outcome is told later, from any thread."""
+"""Function that begins a stage, with the lock entries it needs, and returns; the outcome comes later, from any thread."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class LotteryResult:
-    """Where a lottery ended."""
+    """Result of a lottery: its lock, and the stages that were made, that failed, and that were not begun."""
 
     lock: Lock
-    """What it began with, and the entry of every stage that was made."""
+    """Entries with which the lottery began, and the entry of every stage that was made."""
     made: tuple[str, ...]
     failed: Mapping[str, str]
-    """Stages of which nothing came, and why, in a sentence."""
+    """Stages without a result -> the reason, in a sentence."""
     left: tuple[str, ...]
     """Stages that were not begun, because one that they come after failed."""
 
@@ -37,9 +37,9 @@ def make_all(
     landed: Callable[[Node, StageResult], None],
     may_go_on: Callable[[], bool] = lambda: True,
 ) -> LotteryResult:
-    """Begin each stage that is out of date as soon as all that it comes after are made; go on past failures.
+    """Begin each stage that is out of date as soon as all stages before it are made; go on past failures.
 
-    `landed` is called in this thread, once for each stage that was made. Stopped where it may not go on.
+    `landed` is called in this thread, once for each stage that was made. Raises Stopped if `may_go_on` returns False.
     """
     lock, waiting = dict(lock), {name: node for name, node in nodes.items() if not node.current}
     came: queue.SimpleQueue[tuple[Node, Outcome]] = queue.SimpleQueue()

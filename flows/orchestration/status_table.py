@@ -1,4 +1,4 @@
-"""What people see of a lottery in Prefect's pages: a bar, a table that grows with each ticket, and the decision."""
+"""Display of a lottery in Prefect's pages: a bar, a table that grows with each ticket, and the decision."""
 
 from pathlib import Path
 
@@ -14,10 +14,10 @@ COLUMNS = {"density": "density/prunable", "PSNR dB": "psnr_db/mean", "SSIM": "ss
 
 
 class StatusTable:
-    """What is shown of one lottery while it runs: a bar, and a row a ticket, by the name behind the `@` of its stages."""
+    """Display of one lottery while it runs: a bar, and a row for each ticket, named as after the `@` of its stages."""
 
     def __init__(self, study: str, root: Path, stages: int) -> None:
-        """`root` is the folder whose MLflow store the links lead to; `stages` are to be made."""
+        """`root` is the folder whose MLflow store the links lead to; `stages` is the number of stages to be made."""
         self.study, self.root, self._stages, self._made = study, root, stages, 0
         self._metrics: dict[str, dict[str, float]] = {}
         self._seconds: dict[str, float] = {}
@@ -26,7 +26,7 @@ class StatusTable:
         )
 
     def add(self, node: Node, done: StageResult) -> None:
-        """Show what a stage made; each table is a further version of one artifact."""
+        """Show the result of a stage; each table is a further version of one artifact."""
         self._made += 1
         self._move(100.0 * self._made / self._stages)
         _, _, ticket = node.name.partition("@")
@@ -50,7 +50,7 @@ class StatusTable:
 
 
 def show_decision(study: str, root: Path) -> None:
-    """The decision and its reasons, from the report below `root`; nothing where there is none."""
+    """Show the decision and its reasons, from the report below `root`; do nothing if there is no decision."""
     report = Workspace(root).report
     if (report / "decision.json").exists():
         decision = read_decision(report)

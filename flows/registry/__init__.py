@@ -1,4 +1,4 @@
-"""The door to MLflow's model registry: register a ticket, verify it, move the alias, roll back.
+"""Interface to MLflow's model registry: register a ticket, verify it, move the alias, roll back.
 
 python -m flows.registry promote         the report's ticket becomes the champion
 python -m flows.registry rollback        the champion before it is the champion again
@@ -30,10 +30,10 @@ from mirl.tickets.reading import inspect, read
 
 @dataclass(frozen=True, kw_only=True)
 class Promotion:
-    """What came of a promotion."""
+    """Result of a promotion."""
 
     ticket: str | None
-    """Name of the ticket that is the champion now; None where the report admits none."""
+    """Name of the ticket that is the champion now; None if the report admits none or the champion stays."""
     version: str | None
     said: str
     """The outcome in a sentence or two."""
@@ -42,12 +42,12 @@ class Promotion:
 def promote(root: Path, rescore: Rescore | None = None, force: bool = False) -> Promotion:
     """Make the ticket that the report decided on the champion.
 
-    It is registered, its ticket fetched back from the registry and scored again by `rescore` (None: as the study's
-    `evaluate` does) before the alias moves. Promoting the same file twice makes no second version; nothing to
-    promote is an answer, and so is a champion that stays: it is no worse, or was measured on other data (`force`
-    replaces it all the same). A ticket of a network that is not mirl's is refused.
+    The ticket is registered, fetched back from the registry and scored again by `rescore` (None: as the study's
+    `evaluate` does) before the alias moves. Promoting the same file twice makes no second version. The result says if
+    there is nothing to promote, or if the champion stays: it is no worse, or was measured on other data (`force`
+    replaces it all the same).
     Code of the store is never run: a version whose other files are not those that this mirl makes is registered anew.
-    UserError where the report is missing or older than its ticket, or the ticket scores
+    Raises UserError if the report is missing or older than its ticket, the network is not mirl's, or the ticket scores
     differently.
     """
     files = Workspace(root)
@@ -82,10 +82,10 @@ def promote(root: Path, rescore: Rescore | None = None, force: bool = False) -> 
 
 
 def rollback(root: Path) -> str:
-    """Swap champion and previous; says what happened, UserError where there is none to go back to.
+    """Swap champion and previous, and return what happened.
 
-    Somebody may have changed the previous one since: its ticket is read again, and its other files have to be those that
-    this mirl makes of it; if they are not, it is registered anew.
+    Somebody may have changed the previous one since: its ticket is read again, and its other files have to be those
+    that this mirl makes of it; if they are not, it is registered anew. Raises UserError if there is none to go back to.
     """
     opened = _opened(root)
     with plain_errors(opened.uri), opened.locked("registry"):
@@ -108,7 +108,7 @@ def rollback(root: Path) -> str:
 
 
 def versions(root: Path) -> pd.DataFrame:
-    """Every registered version, the newest first, with its aliases, ticket, study and density."""
+    """Return a table of every registered version, newest first: alias, ticket, study, density, verified and sha256."""
     opened = _opened(root)
     columns = ["ticket", "study", "density", "verified", "sha256"]
     with plain_errors(opened.uri):
@@ -124,10 +124,11 @@ def versions(root: Path) -> pd.DataFrame:
 
 
 def download(address: str) -> Path:
-    """The ticket file at `models:/mirl@champion` or `models:/mirl/3`, from the store of the current folder.
+    """Return the ticket file at `models:/mirl@champion` or `models:/mirl/3`, from the store of the current folder.
 
-    UserError where there is no such version, or the file has not the sha256 of its tag. Who can change the one can change
-    the other: that tells damage, not malice. A ticket carries no code; a wrong one restores wrong pictures.
+    Raises UserError if there is no such version, or the file's sha256 is not that of its tag. Who can change the file
+    can change the tag: the check tells damage, not malice. A ticket carries no code; a wrong one restores wrong
+    pictures.
     """
     opened = _opened(Path.cwd())
     with plain_errors(opened.uri):
@@ -137,7 +138,7 @@ def download(address: str) -> Path:
 
 
 def _stays(root: Path, champion: ModelVersion, challenger: ModelVersion) -> str:
-    """Why the champion stays, by the study's policy; empty where the challenger replaces it."""
+    """Return why the champion stays, by the study's policy; an empty string if the challenger replaces the champion."""
     cards, policy = (Card.of(champion), Card.of(challenger)), _policy(root)
     standing, rival = (_standing(card, policy) for card in cards)
     on_same_data = cards[0].dataset == cards[1].dataset
@@ -164,7 +165,7 @@ def _policy(root: Path) -> PolicySection:
 
 
 def _standing(card: Card, policy: PolicySection) -> Champion | None:
-    """What the policy asks of a version; None: its tags do not say."""
+    """Return the figures of a version that the policy compares, or None if its tags do not say."""
     cost = card.density if policy.cost == "weights" else card.work
     if cost is None or card.psnr_db is None:
         return None
@@ -172,7 +173,7 @@ def _standing(card: Card, policy: PolicySection) -> Champion | None:
 
 
 def _card(root: Path, name: str, sha256: str) -> Card:
-    """What the tags of a version for ticket `name` of the study in `root` are to say."""
+    """Return the card from which the tags of a version for ticket `name` of the study in `root` are made."""
     facts, study = read_facts(root, name), study_file(root)["study"]
     numbers = {"density": "density/prunable", "psnr_db": "psnr_db/mean"}
     known = {tag: float(facts.metrics[key]) for tag, key in numbers.items() if key in facts.metrics}

@@ -1,4 +1,4 @@
-"""`python -m flows.registry`: promotes, rolls back, lists."""
+"""Command line of the registry, `python -m flows.registry`: promote, roll back, list."""
 
 import argparse
 import sys

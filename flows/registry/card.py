@@ -1,4 +1,4 @@
-"""What the tags of a registered version say of its ticket, checked for their form: who may write there may change them."""
+"""Tags of a registered version about its ticket, checked for form: whoever may write to the store may change them."""
 
 from mlflow.entities.model_registry import ModelVersion
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -13,21 +13,21 @@ class Card(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
 
     sha256: Digest
-    """Of the ticket file."""
+    """SHA-256 digest of the ticket file."""
     ticket: Name
     study: Name
     dataset: DigestOrNone = ""
-    """Of the prepared data that it was trained on."""
+    """Digest of the prepared data that the ticket was trained on."""
     density: float | None = None
-    """Over prunable weights."""
+    """Density over prunable weights."""
     work: float | None = None
-    """Share of the multiply-accumulates that run, where the study's policy ranks by it."""
+    """Share of the multiply-accumulates that run, if the study's policy ranks by it."""
     psnr_db: float | None = None
-    """Mean under the policy's protocol."""
+    """Mean PSNR under the policy's protocol."""
 
     @classmethod
     def of(cls, version: ModelVersion) -> "Card":
-        """UserError where a tag is missing or is not what mirl writes."""
+        """Read the card from the tags of `version`. Raises UserError if one is missing or is not what mirl writes."""
         try:
             return cls.model_validate(version.tags)
         except ValidationError as error:
@@ -39,6 +39,6 @@ class Card(BaseModel):
             ) from None
 
     def tags(self) -> dict[str, str]:
-        """As MLflow keeps them; a number so that it comes back as the same."""
+        """Return the tags as MLflow keeps them: text, from which a number is read back as the same."""
         plain = self.model_dump(exclude_none=True)
         return {key: value if isinstance(value, str) else repr(value) for key, value in plain.items()}

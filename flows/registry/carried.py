@@ -1,4 +1,4 @@
-"""The files that a registered version carries: looked at, fetched by names that we know, never run."""
+"""Files that a registered version carries: looked at, fetched by names that we know, never run."""
 
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
@@ -19,17 +19,23 @@ _META = "registered_model_meta"  # MLflow leaves it where it serves a model from
 
 
 class Carried:
-    """The files at `address`, which comes out of the store; UserError where that is not the store's own place."""
+    """Files at `address`, which comes out of the store.
+
+    Raises UserError if the address is not the store's own place.
+    """
 
     def __init__(self, store: Store, address: str) -> None:
         self._address = store.own(address)
         self._store = store
         self._folder = places.local(address)
-        """Where they lie on this machine, if they do."""
+        """Folder of the files, if they lie on this machine."""
         self._repository = get_artifact_repository(address, tracking_uri=store.uri)
 
     def ticket(self, sha256: str) -> Path:
-        """The ticket file of this digest: where it lies on this machine, else a copy; UserError where it is another."""
+        """Return the ticket file of this digest: where it lies on this machine, else a copy.
+
+        Raises UserError if the file has another digest.
+        """
         if self._folder:
             path = self._folder / TICKET_PLACE
             self._store.own(path.resolve().as_uri())  # a link may lead anywhere
@@ -48,7 +54,7 @@ class Carried:
         return path
 
     def difference(self, fresh: Path) -> str:
-        """The place of a file that is not as in the model folder `fresh`, changed, missing or there besides; or ""."""
+        """Return the place of a file that is changed, missing or extra beside the model folder `fresh`, else ""."""
         expected = files(fresh)
         found: dict[str, int] = {}
         for place, size in self._local(expected) if self._folder else self._listed(expected):
@@ -69,7 +75,7 @@ class Carried:
         return min(changed, default="")
 
     def _local(self, expected: Mapping[str, Path]) -> Iterator[tuple[str, int]]:
-        """(place, bytes) of everything in the folder; -1 bytes of what is neither a file nor one of the folders."""
+        """Yield (place, bytes) of all in the folder; -1 bytes for what is neither a file nor an expected folder."""
         assert self._folder is not None
         folders = _folders(expected)
         for path in self._folder.rglob("*"):
@@ -80,7 +86,7 @@ class Carried:
                 yield place, path.stat().st_size
 
     def _listed(self, expected: Mapping[str, Path], below: str = "") -> Iterator[tuple[str, int]]:
-        """The same by the store's word; a folder that is not expected is not looked into."""
+        """Yield (place, bytes) as the store lists them; -1 bytes for an unexpected folder, which is not looked into."""
         folders = _folders(expected)
         for entry in self._repository.list_artifacts(below or None):
             is_inside = Path(entry.path).parent.as_posix() == (below or ".")
@@ -90,7 +96,7 @@ class Carried:
                 yield entry.path, -1 if entry.is_dir else entry.file_size or 0
 
     def _fetch_whole(self, path: Path, sha256: str) -> None:
-        """The ticket file to `path`, if it has this digest: another process may read what was there."""
+        """Fetch the ticket file and move it to `path` if it has this digest: another process may read the old one."""
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=path.parent) as draft:
             fetched = self._fetch([TICKET_PLACE], Path(draft)) / TICKET_PLACE
@@ -98,7 +104,7 @@ class Carried:
                 fetched.replace(path)
 
     def _fetch(self, names: Iterable[str], folder: Path) -> Path:
-        """Copies of these files, below `folder`."""
+        """Copy the files `names` into `folder`, and return `folder`."""
 
         def fetch(name: str) -> None:
             path = folder / name

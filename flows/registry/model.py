@@ -1,8 +1,8 @@
 """The registered model as code: MLflow copies this file beside the ticket file, and runs it to load both.
 
-One column `image`. Each value is an encoded picture (bytes, or base64 text) or a uint8 array of height, width
-and red, green, blue; it comes back restored, of the same size: as PNG bytes, or as an array. The parameter `task` says what
-to undo, for a ticket that has to be told.
+The input has one column `image`. Each value is an encoded picture (bytes, or base64 text) or a uint8 array of height,
+width and red, green, blue; it comes back restored, of the same size: as PNG bytes, or as an array. The parameter `task`
+says what to undo, for a ticket that has to be told.
 """
 
 import base64
@@ -24,7 +24,7 @@ TICKET = "ticket"
 
 
 class TicketModel(PythonModel):
-    """Restores images with the ticket file that it carries."""
+    """MLflow model that restores images with the ticket file that it carries."""
 
     def load_context(self, context: Any) -> None:
         """Read the ticket; MLflow calls it once, after the files are at hand."""
@@ -45,7 +45,10 @@ class TicketModel(PythonModel):
         return self._restored_file(value, task)
 
     def _restored_file(self, value: Any, task: str) -> bytes:
-        """PNG bytes of the picture that `value` encodes, by the rules of `mirl restore`: grey stays grey."""
+        """Return the restored picture of `value` as PNG bytes, by the rules of `mirl restore`: grey stays grey.
+
+        Raises UserError if `value` is neither bytes nor base64 text.
+        """
         try:
             data = base64.b64decode(value, validate=True) if isinstance(value, str) else bytes(value)
         except (binascii.Error, TypeError) as error:

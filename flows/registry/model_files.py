@@ -19,7 +19,7 @@ from flows.registry import model
 from mirl.tickets.container import sha256_of
 
 TICKET_PLACE = "artifacts/ticket.safetensors"
-"""Where the ticket file lies in a model's folder."""
+"""Place of the ticket file in a model's folder."""
 
 SIGNATURE = ModelSignature(
     inputs=Schema([ColSpec("binary", "image")]),
@@ -48,12 +48,12 @@ def save(ticket: Path, folder: Path) -> None:
 
 
 def files(folder: Path) -> dict[str, Path]:
-    """Place in the model -> file, of a model on this disk."""
+    """Return the files of a model on this disk, by their places in the model."""
     return {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
 
 
 def requirements() -> list[str]:
-    """What the core needs, in the versions installed here."""
+    """Return the requirements of MLflow and of mirl's core, in the versions installed here."""
     needed = [Requirement(line) for line in metadata.requires("mirl") or []]
     names = [item.name for item in needed if item.marker is None or item.marker.evaluate({"extra": ""})]
     # A local version such as +cpu is in no package index.
@@ -61,7 +61,7 @@ def requirements() -> list[str]:
 
 
 def _forget_the_moment(description: Path, ticket: Path) -> None:
-    """MLflow notes a random id, the time and paths of this machine, none of which it reads again."""
+    """Replace the random id, the time and the paths of this machine that MLflow notes, none of which it reads again."""
     made = Model.load(str(description))
     made.model_uuid = sha256_of(ticket)[:32]
     made.utc_time_created = "1970-01-01 00:00:00.000000"

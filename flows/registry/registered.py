@@ -1,4 +1,4 @@
-"""The versions of the registered model: found, made, and what the aliases point to."""
+"""Versions of the registered model: finding and making them, and the aliases that point to them."""
 
 import re
 import secrets
@@ -26,16 +26,16 @@ class Registered:
         self.client = store.client
 
     def all(self) -> list[ModelVersion]:
-        """Every version, the newest first."""
+        """Return every version, the newest first."""
         found = self.client.search_model_versions(f"name='{MODEL}'")
         return sorted(found, key=lambda version: -_rank(version))
 
     def of_ticket(self, sha256: str) -> list[ModelVersion]:
-        """The versions that say to carry the ticket file of this sha256, the oldest first."""
+        """Return the versions whose tag names the ticket file of this sha256, the oldest first."""
         return [version for version in reversed(self.all()) if version.tags.get("sha256") == sha256]
 
     def aliased(self, alias: str) -> ModelVersion | None:
-        """The version that `alias` points to."""
+        """Return the version that `alias` points to, or None."""
         try:
             return self.client.get_model_version_by_alias(MODEL, alias)
         except MlflowException as error:
@@ -44,7 +44,7 @@ class Registered:
             raise
 
     def aliases(self) -> dict[str, str]:
-        """Alias to the number of its version."""
+        """Return the number of the version of each alias."""
         try:
             found = self.client.get_registered_model(MODEL).aliases
         except MlflowException as error:
@@ -60,7 +60,10 @@ class Registered:
         self.client.set_model_version_tag(MODEL, number(version), "verified", "yes" if verified else "no")
 
     def at(self, address: str) -> ModelVersion:
-        """The version at `models:/mirl@<alias>` or `models:/mirl/<number>`; UserError where there is none."""
+        """Return the version at `models:/mirl@<alias>` or `models:/mirl/<number>`.
+
+        Raises UserError if the address is of another form, or there is no such version.
+        """
         name, at, alias = address.removeprefix("models:/").partition("@")
         name, _, number = name.partition("/")
         if not address.startswith("models:/") or not name or bool(alias) == bool(number):
@@ -81,15 +84,18 @@ class Registered:
             ) from None
 
     def carried(self, version: ModelVersion) -> Carried:
-        """The files of `version`; UserError where the store keeps them in a place that is not its own."""
+        """Return the files of `version`. Raises UserError if the store keeps them in a place that is not its own."""
         return Carried(self.store, self.client.get_model_version_download_uri(version.name, number(version)))
 
     def ticket(self, version: ModelVersion) -> Path:
-        """The ticket file of `version`, whose digest is that of its tag; UserError where that cannot be had."""
+        """Return the ticket file of `version`, whose digest is that of its tag.
+
+        Raises UserError if that file cannot be had.
+        """
         return self.carried(version).ticket(Card.of(version).sha256)
 
     def difference(self, version: ModelVersion, card: Card, fresh: Path) -> str:
-        """What of `version` is not as in `card` and the model folder `fresh`, in words; empty where all is."""
+        """Return, in words, what of `version` is not as in `card` and the model folder `fresh`; empty if all agree."""
         try:
             if wrong := [tag for tag, value in card.tags().items() if version.tags.get(tag) != value]:
                 return f"tag {wrong[0]}"
@@ -103,7 +109,10 @@ class Registered:
         return printable(place)
 
     def add(self, fresh: Path, run_id: str | None, card: Card) -> ModelVersion:
-        """A new version with the files in `fresh`, which hang on the run of its ticket."""
+        """Add a new version with the files in `fresh`, kept with the run of its ticket.
+
+        Raises UserError if the ticket belongs to no run.
+        """
         if run_id is None:
             raise UserError(
                 f"the registered ticket {card.ticket} belongs to no run of MLflow; promote it from its study"
@@ -127,7 +136,7 @@ class Registered:
 
 
 def _rank(version: ModelVersion) -> int:
-    """The number to order by; UserError if the store gives none."""
+    """Return the number to order versions by. Raises UserError if the store gives none."""
     if not re.fullmatch(r"\d{1,9}", number(version)):
         raise UserError(
             f"the registry has a version called {number(version)!r}, expected a number; delete it there"
@@ -136,10 +145,10 @@ def _rank(version: ModelVersion) -> int:
 
 
 def number(version: ModelVersion) -> str:
-    """The version's number; SQLite gives an int, a server a str."""
+    """Return the version's number as text; SQLite gives an int, a server a str."""
     return str(version.version)
 
 
 def title(version: ModelVersion) -> str:
-    """How a sentence names `version`."""
+    """Return the words by which a sentence names `version`."""
     return f"{printable(version.tags.get('ticket', 'a ticket'))} (version {number(version)} of {MODEL})"

@@ -1,4 +1,4 @@
-"""Whether a registered version is what this mirl makes of its ticket, and scores as that did; none of it is run."""
+"""Checks that a registered version is what this mirl makes of its ticket and scores as before; none of it is run."""
 
 import tempfile
 from collections.abc import Callable, Sequence
@@ -18,12 +18,12 @@ from mirl.study.params import read_params
 from mirl.tickets.reading import read
 
 TOLERANCE_DB = 0.01
-"""The registered ticket scores as its file did, within this; other hardware adds up in another order."""
+"""Largest allowed difference of the registered ticket's scores to its file's; other hardware adds in another order."""
 IMAGES_PER_TASK = 2
-"""How many test images of each task are scored again before the alias moves."""
+"""Number of test images of each task that are scored again before the alias moves."""
 
 Rescore = Callable[[Restore], pd.DataFrame]
-"""Scores a restorer as `evaluate` does, on some of its images; columns image, task, protocol, psnr_db."""
+"""Function that scores a restorer as `evaluate` does, on some of its images; columns image, task, protocol, psnr_db."""
 
 
 def sound(
@@ -33,9 +33,9 @@ def sound(
     ticket: Path,
     run: Callable[[], str | None],
 ) -> tuple[ModelVersion, str]:
-    """The first candidate that is what this mirl makes of the file `ticket`, else a new one; and a remark on that.
+    """Return the first candidate that is what this mirl makes of the file `ticket`, else a new version; and a remark.
 
-    `run` gives the run that a new one hangs on.
+    `run` gives the run to which a new version belongs. Raises UserError if a new version comes back changed.
     """
     remark = ""
     with tempfile.TemporaryDirectory() as scratch:
@@ -55,7 +55,10 @@ def sound(
 
 
 def verify(registered: Registered, version: ModelVersion, scores: Path, rescore: Rescore) -> float:
-    """Fetch the ticket of `version` back, score it again: the largest difference in dB; UserError over TOLERANCE_DB."""
+    """Fetch the ticket of `version` back and score it again; return the largest difference in dB.
+
+    Raises UserError if that is over TOLERANCE_DB, or `scores` is of other images or protocols.
+    """
     again = rescore(Restorer(read(registered.ticket(version))).run)
     keys = ["image", "task", "protocol"]
     both = again.merge(pd.read_parquet(scores / "scores.parquet"), on=keys, suffixes=("", "_before"))
@@ -78,7 +81,7 @@ def verify(registered: Registered, version: ModelVersion, scores: Path, rescore:
 
 
 def rescorer(root: Path) -> Rescore:
-    """Scoring as the study's `evaluate` does it, on the first IMAGES_PER_TASK test images of each task."""
+    """Return a function that scores as the study's `evaluate`, on the first IMAGES_PER_TASK test images per task."""
     section = read_params(root / "params.yaml", own=None).evaluate
     few = section.model_copy(update={"limit": min(section.limit or IMAGES_PER_TASK, IMAGES_PER_TASK)})
     return lambda restore: score(restore, held_out_images(root), few)

@@ -1,4 +1,4 @@
-"""The door to MLflow's tracking: live curves from a training, and the import of what a study has made.
+"""Interface to MLflow's tracking: live curves from a training, and the import of what a study has made.
 
 python -m flows.tracking sync            every ticket of the study in this folder
 python -m flows.tracking ui              MLflow's pages over the embedded store
@@ -22,11 +22,11 @@ _IMPATIENT = {
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "5",
 }
-"""For curves that can be imported later: a server that is down is given up after seconds, not minutes."""
+"""Settings for curves that can be imported later: a server that is down is given up after seconds, not minutes."""
 
 
 def ticket_sink(fingerprint: str, name: str, study: str) -> Sink:
-    """A sink that shows the training of ticket `name` live, in the run of `fingerprint`; never holds it up.
+    """Return a sink that shows the training of ticket `name` live, in the run of `fingerprint`, and never holds it up.
 
     The store is that of the current folder, where DVC runs its stages.
     """
@@ -55,7 +55,7 @@ def ticket_sink(fingerprint: str, name: str, study: str) -> Sink:
 
 
 def links(root: Path, study: str) -> dict[str, str]:
-    """Ticket's name -> page of its run; empty where no server shows pages, or it does not answer."""
+    """Return the page of each ticket's run, by the ticket's name; empty if no server shows pages or answers."""
     from flows.tracking.runs import StudyRuns
     from flows.tracking.store import Store, address
 
@@ -71,7 +71,7 @@ def links(root: Path, study: str) -> dict[str, str]:
 
 
 def sync(root: Path, names: list[str] | None = None, flow_run: str = "") -> "list[Synced]":
-    """See `flows.tracking.importing.sync`."""
+    """Import what a study has made; see `flows.tracking.importing.sync`."""
     from flows.tracking import importing
 
     return importing.sync(root, names, flow_run)

@@ -1,4 +1,4 @@
-"""`python -m flows.tracking`: brings a study into MLflow, and shows MLflow's pages."""
+"""Command line of the tracking, `python -m flows.tracking`: import a study into MLflow, and show MLflow's pages."""
 
 import argparse
 import os
@@ -13,7 +13,10 @@ from mirl.config import UserError
 
 
 def show(root: Path, port: int) -> int:
-    """Run MLflow's pages over the store of `root` at 127.0.0.1:`port` until it is stopped; its exit code."""
+    """Serve MLflow's pages over the store of `root` at 127.0.0.1:`port` until stopped; return the server's exit code.
+
+    Raises UserError if MLFLOW_TRACKING_URI names a server, or something serves at the port already.
+    """
     from flows.tracking import server
     from flows.tracking.store import Store
 

@@ -1,4 +1,4 @@
-"""What the files of one ticket say about it, as plain values: numbers, words, curve, pictures; no MLflow."""
+"""Facts in the files of one ticket, as plain values: numbers, words, curve, pictures; no MLflow."""
 
 import hashlib
 import json
@@ -33,18 +33,18 @@ class TicketFacts:
     dataset: str
     """Digest of the prepared data it was trained on; empty for the untrained network."""
     params: dict[str, float]
-    """What it was made with."""
+    """Settings that the ticket was made with."""
     tags: dict[str, str]
     metrics: dict[str, float]
-    """What came of it, under the names of design.md."""
+    """Results of the ticket, under the names of design.md."""
     ticket: Path
     history: Path | None
     pictures: dict[str, list[Path]]
-    """`<task>/<image>` to the files before, after and of the truth."""
+    """`<task>/<image>` -> files of the picture before and after, and of the truth."""
 
     @property
     def digest(self) -> str:
-        """sha256 over all of it; equal digests need no second look."""
+        """SHA-256 digest of all the facts; tickets with equal digests need no second look."""
         words = [
             self.name,
             self.fingerprint,
@@ -67,26 +67,26 @@ class TicketFacts:
         return self.metrics.get("train_seconds", 0.0)
 
     def records(self) -> list[TrainRecord]:
-        """The training curve."""
+        """Return the records of the training curve; an empty list if there is no history."""
         if self.history is None:
             return []
         rows = pd.read_parquet(self.history).to_dict("records")
         return [TrainRecord.of_row({str(name): value for name, value in row.items()}) for row in rows]
 
     def strips(self) -> Iterator[tuple[str, np.ndarray]]:
-        """Each `<task>/<image>` with its pictures side by side: uint8 HWC."""
+        """Yield each `<task>/<image>` with its pictures side by side: uint8 HWC."""
         for key, paths in self.pictures.items():
             yield key, _beside([read_image(path) for path in paths])
 
 
 def ticket_names(root: Path) -> list[str]:
-    """The tickets of the study that exist, in the order of its rounds."""
+    """Return the names of the study's tickets that exist, in the order of its rounds."""
     rounds = _section(study_file(root), "rounds")
     return [name for name in rounds if (Workspace(root).ticket(name) / "ticket.safetensors").exists()]
 
 
 def study_file(root: Path) -> dict[str, Any]:
-    """The plain data of params.yaml; UserError where it names no study."""
+    """Return the plain data of params.yaml. Raises UserError if it names no study."""
     values = read_yaml(root / "params.yaml")
     if not isinstance(values, dict) or not isinstance(values.get("study"), str) or not values["study"]:
         raise UserError("params.yaml: `study` is missing; give the study a name, such as `study: demo`")
@@ -94,7 +94,7 @@ def study_file(root: Path) -> dict[str, Any]:
 
 
 def read_facts(root: Path, name: str) -> TicketFacts:
-    """Gather `tickets/<name>`, `scores/<name>` and the report's verdict; UserError without a ticket."""
+    """Gather the facts in `tickets/<name>`, `scores/<name>` and the report. Raises UserError without a ticket."""
     files = Workspace(root)
     ticket, history = files.ticket(name) / "ticket.safetensors", files.ticket(name) / "history.parquet"
     if not ticket.exists():
@@ -133,7 +133,7 @@ def read_facts(root: Path, name: str) -> TicketFacts:
 
 
 def _complete(settings: dict[str, Any], key: str) -> dict[str, Any]:
-    """One section a ticket was made by, with its defaults; as it stands where today's mirl does not know it."""
+    """Return one section of a ticket's settings with its defaults; unchanged if today's mirl does not know its keys."""
     values = _section(settings, key)
     try:
         return SECTIONS[key](values).model_dump(mode="json") if values else {}
@@ -142,7 +142,7 @@ def _complete(settings: dict[str, Any], key: str) -> dict[str, Any]:
 
 
 def _judgement(files: Workspace, name: str) -> dict[str, str]:
-    """The verdict of the report, and what the evaluation found broken."""
+    """Return the tags for the verdict of the report, and for what the evaluation found broken."""
     tags = {}
     findings, table = files.scores(name) / "findings.json", files.report / "comparison.parquet"
     if findings.exists():
@@ -160,7 +160,7 @@ def _judgement(files: Workspace, name: str) -> dict[str, str]:
 
 
 def _searched(files: Workspace, name: str) -> dict[str, float]:
-    """What the search up to this ticket has cost, by the report."""
+    """Return what the search up to this ticket has cost, by the report; empty if the report does not say."""
     table = files.report / "comparison.parquet"
     if not table.exists():
         return {}
@@ -190,13 +190,13 @@ def _beside(images: list[np.ndarray]) -> np.ndarray:
 
 
 def _numbers_of(path: Path) -> dict[str, float]:
-    """Every number of a file of metrics; the mean over no image is none."""
+    """Return every finite number of a file of metrics; the mean over no image is not finite."""
     found = _leaves(read_json(path)) if path.exists() else {}
     return {key: value for key, value in found.items() if math.isfinite(value)}
 
 
 def _leaves(values: dict[str, Any], prefix: str = "") -> dict[str, float]:
-    """Every number below `values`, by its dotted way; booleans are no numbers."""
+    """Return every number below `values`, by its dotted path; booleans are no numbers."""
     found: dict[str, float] = {}
     for key, value in values.items():
         if isinstance(value, dict):

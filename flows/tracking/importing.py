@@ -1,4 +1,4 @@
-"""Brings what a study has made into MLflow: what is missing of each ticket's run, and the report."""
+"""Import of what a study has made into MLflow: what is missing of each ticket's run, and the report."""
 
 import hashlib
 import re
@@ -26,7 +26,7 @@ _DIGEST_LENGTH = 36  # what MLflow keeps of a dataset's digest
 
 @dataclass(frozen=True, kw_only=True)
 class Synced:
-    """What happened to one ticket."""
+    """Outcome of the import of one ticket."""
 
     name: str
     run_id: str
@@ -37,9 +37,8 @@ class Synced:
 def sync(root: Path, names: list[str] | None = None, flow_run: str = "") -> list[Synced]:
     """Complete the runs of tickets `names` (None: all rounds of params.yaml that exist), and the study's run.
 
-    `flow_run` is the run of Prefect that made the study, if one did.
-    Idempotent: what is there stays, a run that has everything is skipped. UserError where the study, a ticket
-    or the store cannot be used.
+    `flow_run` is the run of Prefect that made the study, if one did. Idempotent: what is there stays, a run that has
+    everything is skipped. Raises UserError if the study, a ticket or the store cannot be used.
     """
     study = study_file(root)["study"]
     store = Store(root)
@@ -95,7 +94,7 @@ def _sync_numbers(store: Store, run: Run, facts: TicketFacts, root: Path) -> Non
 
 
 def _sync_curve(target: TicketRun, facts: TicketFacts) -> None:
-    """The points are spread over the training's time, which is all that is known about when they were."""
+    """Log the points of the curve, spread over the training's time: their exact times are not known."""
     records = facts.records()
     if not records:
         return
@@ -114,7 +113,7 @@ def _sync_inputs(store: Store, run: Run, facts: TicketFacts, prepared: Path, stu
 
 
 def _dataset(manifest: Path, study: str, digest: str) -> Dataset:
-    """The prepared data: its manifest's columns and counts where it is at hand, else its name and digest."""
+    """Describe the prepared data: by its manifest's columns and counts if that is at hand, else by name and digest."""
     source = CodeDatasetSource({"prepared by": "dvc repro prepare"})
     if not manifest.exists():
         return Dataset(study, digest, "code", source.to_json())
@@ -132,7 +131,7 @@ def _sync_ticket_file(store: Store, run: Run, ticket: Path) -> None:
 
 
 def _sync_pictures(store: Store, run: Run, facts: TicketFacts) -> None:
-    """Before/after pictures in the image grid; a changed set is a further step of it."""
+    """Log before/after pictures to the image grid; a changed set is a further step of the grid."""
     digest, last = facts.pictures_digest, run.data.tags.get(PICTURES)
     if not facts.pictures or (last and last.endswith(digest)):
         return
@@ -158,7 +157,7 @@ def _sync_report(store: Store, parent: Run, report: Path) -> None:
 
 
 def git_revision(root: Path) -> str:
-    """The commit of the working tree, or nothing where there is none."""
+    """Return the commit of the working tree, or an empty string if there is none."""
     asked = subprocess.run(
         ["git", "rev-parse", "HEAD"], cwd=root, capture_output=True, text=True, check=False
     )

@@ -1,4 +1,4 @@
-"""Sends records on from a thread of its own, so that no server can hold up or stop a training."""
+"""Live tracking of a training in a thread of its own, so that no server can hold up or stop the training."""
 
 import logging
 import queue
@@ -14,13 +14,13 @@ from mirl.config import Stopped
 from mirl.records import TrainRecord
 
 EVERY_SECONDS = 2.0
-"""Records of this time travel together: one request takes 60 ms over HTTP, whatever is in it."""
+"""Time whose records travel together: one request takes 60 ms over HTTP, whatever is in it."""
 CLOSE_SECONDS = 20.0
-"""The longest that the end of a training waits for its last records."""
+"""Longest time that the end of a training waits for its last records."""
 
 
 class Recorder(Protocol):
-    """Where the records go."""
+    """Destination of the records of a training."""
 
     def log(self, records: Sequence[TrainRecord]) -> None: ...
 
@@ -28,9 +28,9 @@ class Recorder(Protocol):
 
 
 class LiveSink:
-    """A `mirl.records.Sink` that hands records to what `open_recorder` makes, in batches, in the background.
+    """A `mirl.records.Sink` that hands records to what `open_recorder` returns, in batches, in the background.
 
-    At the first trouble it says so in one line and takes no more; the run is imported later from its files.
+    At the first trouble the sink says so in one line and takes no more; the run is imported later from its files.
     """
 
     def __init__(self, name: str, open_recorder: Callable[[], Recorder]) -> None:
@@ -46,7 +46,7 @@ class LiveSink:
             self._queue.put(record)
 
     def close(self) -> None:
-        """Send what is left and end the run: FINISHED; KILLED when told to stop, FAILED at an error."""
+        """Send the records that are left and end the run: FINISHED, KILLED if told to stop, or FAILED at an error."""
         error = sys.exc_info()[1]  # close() stands in a `finally`
         stopped = isinstance(error, Stopped | KeyboardInterrupt)
         self._queue.put("FINISHED" if error is None else "KILLED" if stopped else "FAILED")
@@ -68,7 +68,7 @@ class LiveSink:
             self._give_up(" ".join(str(error).split())[:200] or type(error).__name__)
 
     def _gather(self) -> tuple[list[TrainRecord], str | None]:
-        """The records of the next EVERY_SECONDS, and the final status if it came."""
+        """Return the records of the next EVERY_SECONDS, and the final status, or None if it has not come."""
         records: list[TrainRecord] = []
         item = self._queue.get()
         until = time.monotonic() + EVERY_SECONDS

@@ -1,6 +1,6 @@
-"""Where the files of a store may lie: an address out of a store is data, and would name any file, any host.
+"""Check of where the files of a store lie: an address out of a store is data, and could name any file, any host.
 
-Asked before anything is fetched from there or written to it.
+The check comes before anything is fetched from an address or written to it.
 """
 
 import re
@@ -12,12 +12,15 @@ from urllib.request import url2pathname
 from mirl.config import UserError
 
 ROOT_VARIABLE = "MLFLOW_DEFAULT_ARTIFACT_ROOT"
-"""MLflow's own variable: where a server without a proxy for files keeps them."""
+"""MLflow's own variable for the place where a server without a proxy for files keeps them."""
 _PROXY = "mlflow-artifacts"
 
 
 def own(address: str, tracking: str, roots: Sequence[str]) -> str:
-    """`address`, once it lies behind the tracking server's proxy or below one of `roots`; else UserError."""
+    """Return `address` if it lies behind the tracking server's proxy or below one of `roots`.
+
+    Raises UserError if it does not.
+    """
     if not _is_plain(address) or not (
         _is_behind(address, tracking) or any(_below(address, r) for r in roots)
     ):
@@ -29,7 +32,7 @@ def own(address: str, tracking: str, roots: Sequence[str]) -> str:
 
 
 def local(address: str) -> Path | None:
-    """The path that an address of this machine's disk names; None for another."""
+    """Return the path that an address of this machine's disk names; None for any other address."""
     parts = urlsplit(address)
     if parts.scheme == "file" and parts.netloc in ("", "localhost"):
         return Path(url2pathname(parts.path))
@@ -37,7 +40,7 @@ def local(address: str) -> Path | None:
 
 
 def _is_behind(address: str, tracking: str) -> bool:
-    """Whether it is a place of MLflow's proxy on the tracking server itself: an address may name another host."""
+    """Return whether `address` is a place of MLflow's proxy on the tracking server itself, and not on another host."""
     parts, server = urlsplit(address), urlsplit(tracking)
     return (
         parts.scheme == _PROXY and server.scheme in ("http", "https") and parts.netloc in ("", server.netloc)
@@ -52,7 +55,7 @@ def _below(address: str, root: str) -> bool:
 
 
 def _is_plain(address: str) -> bool:
-    """Whether it says what it seems to: no way upwards, no query, nothing encoded twice."""
+    """Return whether `address` says what it seems to: no way upwards, no query, nothing encoded twice."""
     try:
         urlsplit(address)
     except ValueError:

@@ -1,4 +1,4 @@
-"""Runs in MLflow: a study is an experiment with one parent run, and one run a ticket below it."""
+"""Runs in MLflow: a study is an experiment with one parent run, and one run for each ticket below it."""
 
 import math
 import time
@@ -29,22 +29,22 @@ class StudyRuns:
         self.experiment_id = self._experiment()
 
     def parent(self) -> Run:
-        """The study's own run; made where it is missing."""
+        """Return the study's own run, which is made if it is missing."""
         return self._find_or_make({STUDY: self.study}, self.study, {}, None)
 
     def ticket(self, fingerprint: str, name: str) -> Run | None:
-        """The run of a ticket, or None."""
+        """Return the run of a ticket, or None."""
         return self._find({FINGERPRINT: fingerprint, "name": name})
 
     def make_ticket(self, fingerprint: str, name: str, imported: bool, seconds: float = 0) -> Run:
-        """The run of a ticket; made where it is missing, as if it had begun `seconds` ago."""
+        """Return the run of a ticket, which is made if it is missing, as if it had begun `seconds` ago."""
         parent = self.parent().info.run_id
         tags = {MLFLOW_PARENT_RUN_ID: parent, "imported": "yes" if imported else "no"}
         begun = int((time.time() - seconds) * 1000)
         return self._find_or_make({FINGERPRINT: fingerprint, "name": name}, name, tags, begun)
 
     def tickets(self) -> list[Run]:
-        """Every ticket's run of the study; UserError where one keeps its files in a place that is not the store's."""
+        """Return every ticket's run of the study. Raises UserError if the files of one are not at the store's place."""
         return self._search(f"tags.`{FINGERPRINT}` LIKE '%'")
 
     def _experiment(self) -> str:
@@ -102,7 +102,7 @@ class StudyRuns:
 
 
 class TicketRun:
-    """What is written of one training while it runs, or after it."""
+    """Writer of the curve and the state of one training's run, while the training runs or after it."""
 
     def __init__(self, store: Store, run: Run) -> None:
         self.store = store
@@ -117,7 +117,7 @@ class TicketRun:
             self.store.client.update_run(self.run.info.run_id, status="RUNNING")
 
     def log(self, records: Sequence[TrainRecord], moments: Sequence[int] | None = None) -> None:
-        """Add the points of the curves that are missing; `moments` in milliseconds since 1970, else now."""
+        """Log the points of the curves that are missing; `moments` are in milliseconds since 1970 (None: now)."""
         now = int(time.time() * 1000)
         points = [
             Metric(f"train/{curve}", value, moment, record.step)
@@ -133,5 +133,5 @@ class TicketRun:
         self._logged |= {record.step for record in records}
 
     def end(self, status: str = "FINISHED", moment: int | None = None) -> None:
-        """Close the run; `moment` in milliseconds since 1970, else now."""
+        """Close the run at `moment`, in milliseconds since 1970 (None: now)."""
         self.store.client.set_terminated(self.run.info.run_id, status, moment)

@@ -1,4 +1,4 @@
-"""MLflow's server: it asks for a login, and answers to no other name than its own."""
+"""Settings of MLflow's server: it asks for a login, and answers to no other name than its own."""
 
 import configparser
 import io
@@ -16,18 +16,18 @@ from mirl.files import write_whole
 LOOPBACK = ("127.0.0.1", "localhost")
 COMMAND = ("mlflow", "server", "--app-name", "basic-auth")
 CACHE_SECONDS = 60
-"""How long a password that was right is not hashed anew, which takes 0.1 s; the server forgets it when it is changed."""
+"""Time that a correct password is not hashed anew, which takes 0.1 s; the server forgets it when it is changed."""
 
 ANSWER_SECONDS = 10
 
 
 def names(host: str) -> tuple[str, ...]:
-    """How a server at `host` is asked for."""
+    """Return the names by which a server at `host` is asked for."""
     return LOOPBACK if host in LOOPBACK else (host,)
 
 
 def settings(root: Path, host: str, port: int) -> dict[str, str]:
-    """The variables for COMMAND at `host` and `port`: the login of `root` may do everything, others read."""
+    """Return the variables for COMMAND at `host` and `port`: the login of `root` may do everything, others read."""
     known = login.keep(root)
     asked = {asked: known[said] for said, asked in login.LOGINS["MLFLOW_TRACKING_URI"].items()}
     return asked | {
@@ -39,7 +39,7 @@ def settings(root: Path, host: str, port: int) -> dict[str, str]:
 
 
 def _configuration(place: Path) -> Path:
-    """MLflow's file for its login, written anew: it holds no secret, and its users are kept beside it."""
+    """Write MLflow's file for its login anew and return its path; the file holds no secret, the users lie beside it."""
     parser = configparser.ConfigParser(interpolation=None)
     parser["mlflow"] = {
         "default_permission": "READ",
@@ -55,7 +55,7 @@ def _configuration(place: Path) -> Path:
 
 
 def refuse_strangers(address: str) -> None:
-    """UserError where the server at `address` asks for another login than MLflow's variables hold.
+    """Raise UserError if the server at `address` asks for another login than MLflow's variables hold.
 
     A worker would notice only when its first training is done.
     """

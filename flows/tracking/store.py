@@ -1,4 +1,4 @@
-"""Where MLflow keeps its records: the place that MLFLOW_TRACKING_URI names, else the study's SQLite file."""
+"""Store of MLflow's records: the place that MLFLOW_TRACKING_URI names, else the study's SQLite file."""
 
 import fcntl
 import os
@@ -21,12 +21,12 @@ ARTIFACTS = "mlartifacts"
 
 
 class Store:
-    """An opened store: `client` talks to it, `uri` names it; files go to `artifacts` if it is an SQLite file."""
+    """Opened store, named by `uri` and reached by `client`; if it is an SQLite file, other files go to `artifacts`."""
 
     def __init__(self, root: Path) -> None:
-        """`root` is the study's folder; the embedded file is created where it is missing.
+        """Open the store of the study in the folder `root`; the embedded file is created if it is missing.
 
-        UserError where the store cannot be used.
+        Raises UserError if the store cannot be used.
         """
         self.uri = address(root)
         file = _sqlite_file(self.uri)
@@ -38,7 +38,7 @@ class Store:
             self.client = MlflowClient(tracking_uri=self.uri, registry_uri=self.uri)
 
     def own(self, place: str) -> str:
-        """`place`, an address that the store gave for files; UserError where it is not the store's own."""
+        """Return `place`, an address that the store gave for files. Raises UserError if it is not the store's own."""
         given = os.environ.get(places.ROOT_VARIABLE, "")
         roots = [(self.root / ARTIFACTS).as_uri(), *([given] if given else [])]
         return places.own(place, self.uri, roots)
@@ -56,19 +56,19 @@ class Store:
 
 
 def address(root: Path) -> str:
-    """MLFLOW_TRACKING_URI, else the absolute address of the embedded SQLite file in `root`."""
+    """Return MLFLOW_TRACKING_URI, else the absolute address of the embedded SQLite file in `root`."""
     return os.environ.get("MLFLOW_TRACKING_URI") or _embedded(root)
 
 
 def exists(root: Path) -> bool:
-    """Whether there may be a store to read from; False where its SQLite file is missing."""
+    """Return whether there may be a store to read from; False if its SQLite file is missing."""
     file = _sqlite_file(address(root))
     return file is None or file.exists()
 
 
 @contextmanager
 def plain_errors(uri: str) -> Iterator[None]:
-    """Turn the errors of MLflow and of the way to it into a UserError of one sentence."""
+    """Turn the errors of MLflow and of the connection to it into a UserError of one sentence."""
     try:
         yield
     except (MlflowException, RequestException, SQLAlchemyError) as error:
@@ -93,15 +93,16 @@ def _sqlite_file(uri: str) -> Path | None:
 
 
 def _public(uri: str) -> str:
-    """`uri` without a password, fit to be printed."""
+    """Return `uri` without a password, fit to be printed."""
     parts = urlsplit(uri)
     return uri.replace(f":{parts.password}@", ":***@") if parts.password else uri
 
 
 def _create(file: Path, artifacts: str) -> None:
-    """Make the SQLite file complete under another name, then rename it: whoever sees it sees it whole.
+    """Make the SQLite file complete under another name, then rename it: no process sees half of it.
 
-    Several processes that open a fresh file at once would migrate it at once and ruin it.
+    Several processes that open a fresh file at once would migrate it at once and ruin it. Raises UserError if the file
+    cannot be made.
     """
     if file.exists():
         return

@@ -1,1 +1,1 @@
-"""The `mirl` command: what people type."""
+"""The `mirl` command line."""

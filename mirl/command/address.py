@@ -1,4 +1,4 @@
-"""Where a ticket is: a file, or an address that something outside of the core resolves."""
+"""Addresses of tickets: a file path, or an address that an installed plug-in resolves."""
 
 import re
 from importlib.metadata import entry_points
@@ -7,12 +7,12 @@ from pathlib import Path
 from mirl.config import UserError
 
 GROUP = "mirl.tickets"
-"""Entry points: scheme = function(address) -> path of a ticket file. mirl itself knows no registry."""
+"""Group of entry points: scheme = function(address) -> path of a ticket file. mirl itself knows no registry."""
 CHAMPION = "models:/mirl@champion"
 
 
 def ticket_file(address: str) -> Path:
-    """The file at `address`, a path or `scheme:/...`; UserError where nothing resolves the scheme."""
+    """Return the ticket file at `address`, a path or `scheme:/...`. Raises UserError if nothing resolves the scheme."""
     scheme = re.match(r"([a-z][a-z0-9+.-]+):/", address)  # two letters at least: C:/ is a disk
     if not scheme:
         return Path(address)

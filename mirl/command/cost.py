@@ -1,4 +1,4 @@
-"""`mirl cost`: what the study of a params.yaml will take, before it starts."""
+"""`mirl cost`: forecast of the steps, FLOPs and hours that the study of a params.yaml will take."""
 
 import sys
 from collections.abc import Sequence
@@ -12,17 +12,20 @@ from mirl.study.params import Params, read_params
 
 @dataclass(frozen=True, kw_only=True)
 class Speed:
-    """How fast a device trains, by whose word."""
+    """Training speed of a device, and the source of that figure."""
 
     flops_per_second: float | None = None
-    """Sustained, of the dense network."""
+    """Sustained FLOP/s on the dense network; None if not known."""
     step_seconds: float | None = None
-    """Measured; of these two one is known, or none."""
+    """Measured seconds of a training step; None if not known. At most one of these two is known."""
     source: str = ""
 
     @classmethod
     def stated(cls, device_tflops: float | None, share: float | None) -> "Speed":
-        """Of a device by its peak in 1e12 operations a second, and the share of it that training reaches."""
+        """Make the speed of a device from its peak in TFLOP/s and the share of that peak that training reaches.
+
+        Raises UserError if only one of the two is given.
+        """
         if device_tflops is None and share is None:
             return cls()
         if device_tflops is None or share is None:
@@ -33,14 +36,14 @@ class Speed:
         return cls(flops_per_second=share * device_tflops * 1e12, source=source)
 
     def hours(self, item: Forecast) -> float | None:
-        """Of training alone; None where no speed is known."""
+        """Return the hours of training alone; None if no speed is known."""
         if self.step_seconds is not None:
             return item.hours(self.step_seconds)
         return item.flops.dense / self.flops_per_second / 3600 if self.flops_per_second else None
 
 
 def run(params: Path, speed: Speed, measure: bool) -> int:
-    """Exit code 0; UserError where the study is wrong."""
+    """Print the forecast; return exit code 0. Raises UserError if the study's settings are wrong."""
     wanted = read_params(params)
     rounds = forecast(wanted)
     if measure:
@@ -50,7 +53,7 @@ def run(params: Path, speed: Speed, measure: bool) -> int:
 
 
 def measured(params: Params, root: Path) -> Speed:
-    """The speed of this machine."""
+    """Measure the training speed of this machine."""
     from mirl.study.dry_run import MEASURE_SECONDS, step_seconds
     from mirl.training.device import device_of
     from mirl.training.energy import name_of
@@ -68,7 +71,7 @@ def measured(params: Params, root: Path) -> Speed:
 
 
 def text(params: Params, rounds: Sequence[Forecast], speed: Speed) -> str:
-    """A line a round, all together, and what the figures mean."""
+    """Format the forecast: one line for each round, the total, and notes on the figures."""
     batches, whole, dense = params.train.batches, together(rounds), _dense(params, rounds)
     head = ["round", "density", "steps", "samples", "FLOPs dense", "FLOPs kept"]
     head += ["hours"] if speed.source else []

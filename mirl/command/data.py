@@ -1,4 +1,4 @@
-"""`mirl data check`: everything that is wrong with a study's data, in one go."""
+"""`mirl data check`: reports all that is wrong with a study's data at once."""
 
 import sys
 from pathlib import Path
@@ -12,9 +12,10 @@ from mirl.training.section import TrainSection
 
 
 def run(params: Path) -> int:
-    """Exit code 0, or 2 where something has to be mended; UserError where params.yaml is wrong.
+    """Check the data; return exit code 0, or 2 if something has to be corrected.
 
-    Leaks have to be mended unless the `leaks` key says what to do about them.
+    Leaks have to be corrected unless the `leaks` key says what to do about them. Raises UserError if params.yaml is
+    wrong.
     """
     section, patch = _sections(params)
     with tqdm(desc="check", unit="image", disable=None, leave=False, file=sys.stderr) as bar:
@@ -29,7 +30,7 @@ def run(params: Path) -> int:
 
 
 def _sections(params: Path) -> tuple[DataSection, int]:
-    """The `data` section and the side of the training patches; nothing else matters here."""
+    """Read the `data` section and the side of the training patches in pixels; nothing else is read."""
     values = read_yaml(params)
     if not isinstance(values, dict) or "data" not in values:
         raise UserError(f"{params}: `data` is missing; it says where the photographs are")

@@ -1,4 +1,4 @@
-"""`mirl dry-run`: what the study will take, and one step of every stage at full size."""
+"""`mirl dry-run`: the forecast of the study's cost, and one step of every stage at full size."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from mirl.study.params import read_params
 
 
 def run(params: Path) -> int:
-    """Exit code 0 once everything has worked; UserError where something does not."""
+    """Print the forecast, run every stage and return exit code 0. Raises UserError if a stage does not work."""
     wanted, root = read_params(params), Path()
     rounds = forecast(wanted)
     print(text(wanted, rounds, measured(wanted, root)), flush=True)

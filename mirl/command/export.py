@@ -1,4 +1,4 @@
-"""`mirl export`: a ticket's network as a file for other runtimes, checked against the ticket before it is written.
+"""`mirl export`: writes a ticket's network for other runtimes, after a check of the export against the ticket.
 
 Dims: B batch, C channels, H height, W width.
 """
@@ -19,11 +19,15 @@ from mirl.runtime.export import Run
 from mirl.tickets import reading
 
 TOLERANCE = 1e-4
-"""How far a value in [0, 1] may be from the ticket's."""
+"""Largest allowed difference from the ticket's output, whose values are in [0, 1]."""
 
 
 def run(address: str, out: Path, force: bool, task: str = "") -> int:
-    """Exit code 0; UserError where the ticket cannot be read, or what came of it does not do what the ticket does."""
+    """Write the export; return exit code 0.
+
+    Raises UserError if the ticket cannot be read, or the export's output differs from the ticket's by more than
+    TOLERANCE.
+    """
     check_free(out, force)
     kind = export.format_of(out.suffix.lower())
     source = ticket_file(address)
@@ -49,7 +53,7 @@ def run(address: str, out: Path, force: bool, task: str = "") -> int:
 
 
 def sizes(multiple: int, least: int) -> list[tuple[int, int, int]]:
-    """Batch, height and width of what is checked: the smallest, what needs padding and what does not, wide and high."""
+    """Return (batch, height, width) of each image to check: the smallest, with and without padding, wide and high."""
     return [
         (1, least, least),
         (1, 2 * multiple, 2 * multiple),
@@ -60,7 +64,10 @@ def sizes(multiple: int, least: int) -> list[tuple[int, int, int]]:
 
 
 def difference(exported: Run, restorer: Restorer, looked_at: list[tuple[int, int, int]]) -> float:
-    """The largest between an export and the ticket, over pictures of these sizes; NaN where either makes one."""
+    """Compute the largest difference between an export and the ticket, over random images of these sizes.
+
+    The result is NaN if either of them returns NaN.
+    """
     draw = torch.Generator().manual_seed(0)
     found = []
     for batch, height, width in looked_at:

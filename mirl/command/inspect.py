@@ -1,4 +1,4 @@
-"""`mirl inspect`: verifies a ticket file and shows what it is."""
+"""`mirl inspect`: verifies a ticket file and shows its contents."""
 
 import json
 import math
@@ -16,23 +16,26 @@ from mirl.tickets.routing import ROUTINGS
 from mirl.tickets.ticket import Ticket
 
 BAR = 24
-"""Characters of a bar that stands for a layer that is kept whole."""
+"""Length, in characters, of the bar of a layer that is kept whole."""
 EIGHTHS = " ▏▎▍▌▋▊▉█"
 
 
 def run(address: str, as_json: bool) -> int:
-    """Exit code 0; UserError where the ticket is missing, damaged or of a newer format."""
+    """Print the facts of a ticket; return exit code 0.
+
+    Raises UserError if the ticket is missing, damaged or of a newer format.
+    """
     facts = look(address)
     print(json.dumps(facts, indent=2, sort_keys=True) if as_json else text(facts))
     return 0
 
 
 def look(address: str) -> dict[str, Any]:
-    """A ticket's header, its file's size and digest, and what each layer keeps: plain JSON data.
+    """Return a ticket's header, the size and digest of its file, and the weights each layer keeps, as plain JSON data.
 
-    Of several masks also how dense each is, and whether they are nested. The file is read whole and checked: a changed
-    weight, and a network that it does not fit, are UserErrors. If its network was not allowed nothing of it is built, no
-    weight is read, and `verified` is false.
+    If the ticket names several masks, the density of each and whether they are nested are added. The whole file is read
+    and checked: raises UserError if a weight was changed or the weights do not fit the network. If the ticket's network
+    was not allowed, the network is not built, no weight is read, and `verified` is false.
     """
     path = ticket_file(address)
     header = reading.inspect(path)
@@ -56,13 +59,13 @@ def look(address: str) -> dict[str, Any]:
 
 
 def _masks(ticket: Ticket, header: dict[str, Any]) -> dict[str, Any]:
-    """What is known of the masks of a ticket that names them."""
+    """Return the name and density of each mask of a ticket that names its masks, and whether the masks are nested."""
     densities = [{**mask, "density": ticket.masks[mask["name"]].density} for mask in header["masks"]]
     return {"masks": densities, "nested": ticket.masks.nested}
 
 
 def _unverified(path: Path, header: dict[str, Any]) -> dict[str, Any]:
-    """What can be said of a ticket by its header."""
+    """Return the facts of a ticket that its header alone gives."""
     totals = {name: math.prod(shape) for name, shape in header["shapes"].items()}
     layers = {
         name: {"kept": kept, "total": totals[name], "density": kept / totals[name]}
@@ -83,7 +86,7 @@ def _unverified(path: Path, header: dict[str, Any]) -> dict[str, Any]:
 
 
 def text(facts: dict[str, Any]) -> str:
-    """The facts for people: a table, and a bar for each layer's density."""
+    """Format the facts for people: a table, and a bar for the density of each mask and layer."""
     lineage, density, layers = facts["lineage"], facts["density"], facts["layers"]
     rounded = facts["values"]["packed_from"]
     kept, total = (sum(layer[key] for layer in layers.values()) for key in ("kept", "total"))
@@ -116,7 +119,7 @@ def text(facts: dict[str, Any]) -> str:
 
 
 def _verified(facts: dict[str, Any]) -> str:
-    """Whether the file is verified, and if it is not, how it will be."""
+    """Say whether the file is verified, and if not, how to verify it."""
     name = facts["network"]["name"]
     return (
         "verified"
@@ -126,7 +129,7 @@ def _verified(facts: dict[str, Any]) -> str:
 
 
 def _nesting(count: int, nested: bool | None) -> str:
-    """`nested` is None if that is not known."""
+    """Say how many masks there are and whether they are nested; `nested` is None if that is not known."""
     if count == 1 or nested is None:
         return str(count)
     return f"{count}, {'each keeps all that the one before it keeps' if nested else 'not nested'}"
@@ -147,7 +150,7 @@ def _row(part: dict[str, Any]) -> str:
 
 
 def bar(density: float) -> str:
-    """BAR characters, filled from the left to an eighth of one; only 0 has no mark at all."""
+    """Draw a density in [0, 1] as BAR characters, filled from the left in eighths; only 0 leaves the bar empty."""
     eighths = max(round(density * BAR * 8), 1 if density else 0)
     whole, rest = divmod(eighths, 8)
     return (EIGHTHS[8] * whole + EIGHTHS[rest] * (rest > 0)).ljust(BAR, "·")

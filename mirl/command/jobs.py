@@ -1,4 +1,4 @@
-"""Which photographs are restored to where."""
+"""Plan of a restoration: the photographs to restore, and where each result is written."""
 
 import glob
 import itertools
@@ -13,19 +13,19 @@ from mirl.config import UserError
 from mirl.restore.image_file import FORMATS
 
 PIPE = Path("-")
-"""Standard input, or standard output; the file of that name is ./-."""
+"""Path that stands for standard input or output; a file of that name is written ./-."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """One photograph to restore."""
+    """Photograph to restore, and where the result is written."""
 
     source: Path
     target: Path
 
     @property
     def name(self) -> str:
-        """Where it goes, in words."""
+        """Target of the job, in words."""
         if self.target != PIPE:
             return str(self.target)
         return f"{'standard input' if self.source == PIPE else self.source} to standard output"
@@ -33,7 +33,7 @@ class Job:
 
 @dataclass(frozen=True, kw_only=True)
 class Jobs:
-    """What `mirl restore INPUTS -o OUT` is to do."""
+    """All jobs of `mirl restore INPUTS -o OUT`."""
 
     restore: list[Job]
     to_folder: bool
@@ -42,11 +42,12 @@ class Jobs:
 
 
 def plan(inputs: Sequence[str], out: str) -> Jobs:
-    """What `mirl restore INPUTS -o OUT` does.
+    """Plan the jobs of `mirl restore INPUTS -o OUT`.
 
-    One file goes to the file `out`, if that has the ending of an image; else `out` is a folder and gets every
-    photograph under its own name, those of a folder in the same sub-folders. Inputs may be globs; "-" is standard input or
-    output. UserError where no input stands for a photograph, two would get the same name, or several a single file.
+    A single photograph is written to the file `out` if `out` has the suffix of an image. Otherwise `out` is a folder
+    that takes every photograph under its own name, with the sub-folders of an input folder. Inputs may be globs; "-" is
+    standard input or output. Raises UserError if no input stands for a photograph, two photographs would get the same
+    name, or several would be written to a single file.
     """
     target = _path(out)
     to_file = target == PIPE or (
@@ -81,12 +82,12 @@ def plan(inputs: Sequence[str], out: str) -> Jobs:
 
 
 def _path(text: str) -> Path:
-    """`text` as a path; only "-" itself is the PIPE."""
+    """Return `text` as a path; only "-" itself is the PIPE."""
     return PIPE if text == "-" else Path(text) if Path(text) != PIPE else PIPE.absolute()
 
 
 def _photographs(given: str, out: Path) -> list[tuple[Path, Path]]:
-    """Every photograph that `given` stands for, and its name below the folder `out`."""
+    """List every photograph that `given` stands for, each with its name below the folder `out`."""
     path = _path(given)
     if path == PIPE or not (path.is_dir() or _is_glob(given)):
         return [(path, Path(path.name))]
@@ -103,7 +104,7 @@ def _is_glob(given: str) -> bool:
 
 
 def _matches(pattern: Path, out: Path) -> Iterator[tuple[Path, Path]]:
-    """What a glob matches, named from its first part with a wildcard on; ** is any folders."""
+    """Yield the photographs that a glob matches, named from its first part with a wildcard on; ** is any folders."""
     fixed = itertools.takewhile(lambda part: not glob.has_magic(part), pattern.parts)
     base = Path(*fixed)
     for path in map(Path, sorted(glob.glob(str(pattern), recursive=True))):  # noqa: PTH207 - knows absolute ones
@@ -116,7 +117,7 @@ def _matches(pattern: Path, out: Path) -> Iterator[tuple[Path, Path]]:
 
 
 def _inside(folder: Path, out: Path) -> Iterator[tuple[Path, Path]]:
-    """The photographs in a folder and its sub-folders, without hidden ones."""
+    """Yield the photographs in a folder and its sub-folders, without hidden ones."""
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder)
         hidden = any(part.startswith(".") for part in name.parts)
@@ -130,7 +131,7 @@ def _inside(folder: Path, out: Path) -> Iterator[tuple[Path, Path]]:
 
 
 def _is_result(path: Path, out: Path, given: Path) -> bool:
-    """Whether an earlier run has restored it."""
+    """Return whether `path` is a result of an earlier run: it is in the folder `out`, and `out` is not the input."""
     return _below(path, out) and not _same(given, out)
 
 

@@ -1,7 +1,7 @@
 """The `mirl` command: `restore`, `serve`, `inspect`, `pack`, `export`, `data check`, `report`, `sweep`,
 `study`, `cost`, `dry-run`, `stability`.
 
-What is heavy to import is imported by the subcommand that needs it, so that `mirl --help` is there at once.
+Heavy modules are imported by the subcommand that needs them, so that `mirl --help` answers at once.
 """
 
 import argparse
@@ -19,7 +19,7 @@ from mirl.serve.hosts import Address
 from mirl.serve.limits import Limits
 
 STOPPED, BROKEN_PIPE = 130, 141
-"""Exit codes, as the shell gives for SIGINT and SIGPIPE."""
+"""Exit codes that a shell gives for SIGINT and SIGPIPE."""
 
 RESTORE = """\
 Restore photographs: PNG, JPEG, WebP and TIFF; 8 and 16 bits; grey or RGB, with or without alpha.
@@ -39,7 +39,10 @@ exit codes: 0 all restored, now or before; 1 some failed, or an input held none 
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; its exit code: 0 done, 1 some photographs failed, 2 what the user can mend."""
+    """Run the command and return the exit code: 0 done, 1 some photographs failed, 2 an error of the user.
+
+    An interrupt gives 130, a closed pipe 141.
+    """
     terminal.guard()
     try:
         wanted = parser().parse_args(arguments)
@@ -60,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def parser() -> argparse.ArgumentParser:
-    """Of the whole command line; `run` of what it parses is the subcommand."""
+    """Build the parser of the whole command line; `run` of the parsed arguments is the subcommand."""
     top = _Parser(prog="mirl", description="Restore photographs with winning lottery tickets.")
     top.add_argument("--version", action="version", version=f"mirl {__version__}")
     commands = top.add_subparsers(required=True, metavar="COMMAND")
@@ -196,7 +199,7 @@ def _add_network(command: argparse.ArgumentParser) -> None:
 
 
 class _Parser(argparse.ArgumentParser):
-    """Says what is wrong in one sentence, like every other error of the command."""
+    """Parser that reports an error in one sentence, like every other error of the command."""
 
     def error(self, message: str) -> NoReturn:
         raise SystemExit(terminal.fail(f"{message}; see `{self.prog} --help`", "mirl: "))
@@ -252,7 +255,7 @@ def _export(wanted: argparse.Namespace) -> int:
 
 
 def _sentence(error: ValueError | OSError) -> str:
-    """What the user can mend; our own mistakes are raised again, with their traceback."""
+    """Return the sentence of an error that the user can correct; raise any other error again, with its traceback."""
     from mirl.config import UserError
 
     if isinstance(error, UserError):

@@ -1,4 +1,4 @@
-"""`mirl pack`: a ticket with its weights in 16 or 8 bits."""
+"""`mirl pack`: writes a ticket with its weights in 16 or 8 bits."""
 
 from pathlib import Path
 
@@ -10,7 +10,10 @@ from mirl.tickets.values import ValueKind
 
 
 def run(address: str, out: Path, kind: ValueKind, force: bool) -> int:
-    """Exit code 0; UserError where the ticket cannot be read or packed, or the file not be written."""
+    """Write the packed ticket; return exit code 0.
+
+    Raises UserError if the ticket cannot be read or packed, or the file cannot be written.
+    """
     check_free(out, force)
     source = ticket_file(address)
     ticket = packed(reading.read(source), kind)

@@ -1,4 +1,4 @@
-"""`mirl report`: the comparison as a table in the terminal, the decision, and where to look."""
+"""`mirl report`: prints the comparison as a table, the decision, and the path of the full report."""
 
 from pathlib import Path
 
@@ -34,7 +34,7 @@ FORMATS = {
 
 
 def run(root: Path, as_markdown: bool) -> int:
-    """Exit code 0; UserError where nothing has been compared yet."""
+    """Print the report; return exit code 0. Raises UserError if nothing has been compared yet."""
     report = Workspace(root).report
     path = report / "comparison.parquet"
     if not path.exists():
@@ -67,7 +67,7 @@ def run(root: Path, as_markdown: bool) -> int:
 
 
 def markdown(whole: pd.DataFrame) -> str:
-    """The comparison as a Markdown table: mean and each task's PSNR in dB, the degraded input's in the first row."""
+    """Format the comparison as a Markdown table with each task's PSNR in dB; the first row is the degraded input."""
     tasks = [name.removeprefix("psnr_db/") for name in map(str, whole) if name.startswith("psnr_db/")]
     head = [
         "ticket",
@@ -95,7 +95,7 @@ def markdown(whole: pd.DataFrame) -> str:
 
 
 def _number(value: float) -> str:
-    """In dB; empty for a task that the ticket does not serve."""
+    """Format a PSNR in dB; empty (NaN) for a task that the ticket does not serve."""
     return "" if pd.isna(value) else f"{value:.2f}"
 
 

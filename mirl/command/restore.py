@@ -1,4 +1,4 @@
-"""`mirl restore`: photographs in, restored photographs out; a bad one does not keep the others from it."""
+"""`mirl restore`: restores photographs; one that fails does not stop the others."""
 
 import errno
 import sys
@@ -22,22 +22,23 @@ BAR = "{desc}: {percentage:3.0f}%|{bar}| {elapsed} gone, {remaining} left"
 
 @dataclass(frozen=True, kw_only=True)
 class RestoreOptions:
-    """How photographs are restored and written."""
+    """Options of `mirl restore`; `memory` is in bytes."""
 
     memory: int
     force: bool = False
     threads: int | None = None
-    """Of the CPU; None: one for each core."""
+    """Number of CPU threads; None: one for each core."""
     format: str | None = None
-    """Of what goes to standard output; None: that of the input."""
+    """Image format of standard output; None: the format of the input."""
     task: str = ""
-    """What to undo, for a ticket that has to be told."""
+    """Restoration task, for a ticket whose routing asks for one."""
 
 
 def run(inputs: Sequence[str], out: str, ticket: str, options: RestoreOptions) -> int:
-    """Exit code 0, or 1 where some of several failed; UserError where the only one did.
+    """Restore the photographs; return exit code 0, or 1 if some of several failed.
 
-    What is in a folder already stays as it is, unless by `options.force`.
+    Files that are already in an output folder stay as they are unless `options.force` is set. Raises UserError if the
+    only photograph failed.
     """
     planned = plan(inputs, out)
     jobs = planned.restore
@@ -81,7 +82,10 @@ def run(inputs: Sequence[str], out: str, ticket: str, options: RestoreOptions) -
 
 
 def _is_there(job: Job) -> bool:
-    """Whether it was restored before, as far as can be told; UserError where it would be written over itself."""
+    """Return whether the target exists, so that the job counts as done.
+
+    Raises UserError if the photograph would be written over itself.
+    """
     if not (job.source.exists() and job.target.is_file()):
         return False
     if job.source.samefile(job.target):
@@ -92,16 +96,17 @@ def _is_there(job: Job) -> bool:
 
 
 def _told(failures: Sequence[str]) -> int:
-    """The exit code."""
+    """Print each failure to standard error; return the exit code, 1 if there is any and 0 otherwise."""
     for sentence in failures:
         print(f"mirl: failed: {printable(sentence)}", file=sys.stderr)
     return 1 if failures else 0
 
 
 def restore_all(restorer: Restorer, jobs: Sequence[Job], options: RestoreOptions, alone: bool) -> list[str]:
-    """Restore every job that can be; a sentence for each that cannot. OSError: a full disk stops it all.
+    """Run every job; return one sentence for each that failed.
 
-    Where the one job is `alone` all that was asked for, its error is raised.
+    If the job is `alone`, that is, all that was asked for, its error is raised. Raises OSError if the disk is full,
+    which stops all jobs.
     """
     failures = []
     with tqdm(total=len(jobs), disable=None, file=sys.stderr, bar_format=BAR, leave=False) as bar:

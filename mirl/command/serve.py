@@ -1,4 +1,4 @@
-"""`mirl serve`: the page and the HTTP API."""
+"""`mirl serve`: serves the page and the HTTP API."""
 
 from mirl.command.address import ticket_file
 from mirl.config import UserError
@@ -9,9 +9,9 @@ from mirl.serve.limits import Limits
 def run(
     ticket: str, address: Address, threads: int | None, memory: int, limits: Limits, network: str = ""
 ) -> int:
-    """Serve until stopped; exit code 0. `network`: one's own that the ticket may name.
+    """Serve until stopped; return exit code 0. `network` names the user's own network that the ticket may use.
 
-    Raises UserError if the extra, the ticket or the address is not to be had.
+    Raises UserError if the extra `serve` is not installed, or the ticket or the address cannot be used.
     """
     try:
         from mirl.serve import server

@@ -1,4 +1,4 @@
-"""`mirl stability`: from which step on the study's dense network can be rewound to."""
+"""`mirl stability`: finds the first step to which the study's dense network can be rewound."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,13 +8,16 @@ from mirl.study.stability import stabilities
 from mirl.study.study import Study
 
 SHARES = (0.0, 0.01, 0.02, 0.05, 0.1)
-"""Of the schedule: the steps that are tried where none are named."""
+"""Shares of the schedule: the steps that are tried if none are named."""
 STABLE = 0.02
 """Largest instability that still counts as stable (1912.05671)."""
 
 
 def run(params_file: Path, steps: Sequence[int]) -> int:
-    """Exit code 0; UserError where the study has no prepared data, or a step is outside of its schedule."""
+    """Print the instability at each step; return exit code 0.
+
+    Raises UserError if the study has no prepared data, or a step is outside of its schedule.
+    """
     params = read_params(params_file)
     steps = sorted(set(steps)) or sorted({round(share * params.train.steps) for share in SHARES})
     print(

@@ -1,4 +1,4 @@
-"""The subcommands about a study: `data check`, `cost`, `dry-run`, `report`, `sweep`, `study`, `stability`."""
+"""Subcommands about a study: `data check`, `cost`, `dry-run`, `report`, `sweep`, `study`, `stability`."""
 
 import argparse
 from pathlib import Path
@@ -19,7 +19,7 @@ first protocol of params.yaml. Among the strengths are those that the study trai
 
 
 def add_commands(commands: Any) -> None:
-    """Adds `data check`, `cost`, `dry-run`, `report`, `sweep`, `study` and `stability` to the command line's subparsers."""
+    """Add `data check`, `cost`, `dry-run`, `report`, `sweep`, `study` and `stability` to the command line."""
     data = commands.add_parser("data", help="look at the data of a study")
     check = data.add_subparsers(required=True, metavar="COMMAND").add_parser(
         "check", help="find broken and unequal images, and pictures that are in both train and test"

@@ -7,7 +7,10 @@ from mirl.files import read_text, write_whole
 
 
 def run(root: Path, name: str | None, force: bool) -> int:
-    """Exit code 0; UserError where there is no such study, or an edited params.yaml would be lost."""
+    """Make the study `name` the current one, or list the studies if `name` is None; return exit code 0.
+
+    Raises UserError if there is no such study, or an edited params.yaml would be lost.
+    """
     studies = {path.stem: read_text(path).encode() for path in sorted((root / "studies").glob("*.yaml"))}
     if not studies:
         raise UserError("there is no studies/*.yaml here; run this in the folder of the mirl repository")
@@ -31,7 +34,7 @@ def run(root: Path, name: str | None, force: bool) -> int:
 
 
 def _data_root(params: Path) -> str:
-    """`data.root`, or nothing: whether a study is valid is not asked here."""
+    """Return `data.root` of a params.yaml, or the empty string if it cannot be read; the study is not validated."""
     try:
         return str(read_yaml(params)["data"]["root"])
     except (UserError, KeyError, TypeError):
@@ -39,7 +42,7 @@ def _data_root(params: Path) -> str:
 
 
 def listing(studies: dict[str, bytes], current: bytes | None) -> str:
-    """A line a study: its name, a star where params.yaml is it, and the comment that its file begins with."""
+    """Format one line for each study: its name, a star if params.yaml equals it, and the first comment of its file."""
     lines = []
     for name, content in studies.items():
         first = content.decode(errors="replace").partition("\n")[0]

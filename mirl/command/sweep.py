@@ -1,4 +1,4 @@
-"""`mirl sweep`: the quality of tickets against how strong the damage is, as curves."""
+"""`mirl sweep`: curves of the quality of tickets against the strength of the damage."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -16,7 +16,10 @@ from mirl.tickets.ticket import Ticket
 
 
 def run(params_file: Path, tickets: Sequence[str], options: SweepOptions, out: Path) -> int:
-    """Exit code 0. Raises UserError if there is nothing to sweep or nowhere to write it."""
+    """Sweep the tickets and write the curves to `out`; return exit code 0.
+
+    Raises UserError if there is nothing to sweep, or `out` cannot be a folder.
+    """
     if (out.exists() and not out.is_dir()) or any(parent.is_file() for parent in out.parents):
         raise UserError(f"{out} is no folder; name one for the curves")
     params = read_params(params_file)
@@ -33,7 +36,7 @@ def run(params_file: Path, tickets: Sequence[str], options: SweepOptions, out: P
 
 
 def by_name(tickets: Sequence[Ticket]) -> dict[str, Ticket]:
-    """The tickets by their names, each once; where two share one, with the first digits of their digests."""
+    """Return the tickets by name, each once; tickets that share a name get the first 8 digits of their digests too."""
     once = {ticket.sha256: ticket for ticket in tickets}
     often = Counter(ticket.lineage.name for ticket in once.values())
     return {

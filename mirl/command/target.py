@@ -1,4 +1,4 @@
-"""The one file that a command writes."""
+"""Check of the file that a command will write."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ from mirl.files import refuse_special
 
 
 def check_free(path: Path, force: bool) -> None:
-    """UserError where nothing may be written to `path`: known before any work is done."""
+    """Raise UserError if `path` may not be written; called before any work is done."""
     if path.is_dir():
         raise UserError(f"{path} is a folder; name a file")
     refuse_special(path, "name a file to write")

@@ -1,1 +1,1 @@
-"""Photographs: importers -> manifest (Parquet) -> packed pixels (Arrow) -> batches; degradations."""
+"""Data of a study: importers -> manifest (Parquet) -> packed pixels (Arrow) -> batches; degradations."""

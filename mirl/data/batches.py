@@ -1,4 +1,4 @@
-"""The stream of training samples: each is a pure function of (seed, part, its number), and a batch is a range of numbers.
+"""Stream of training samples: each is a pure function of (seed, part, sample number); a batch is a range of numbers.
 
 Resuming is asking for the next step; a process that trains a part of each batch asks for its own samples only.
 
@@ -23,7 +23,7 @@ _SLOTS = 2_000
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:
-    """Patches in float32; the clean ones in [0, 1], the degraded ones unclipped where noise was added."""
+    """Patches in float32; clean ones are in [0, 1], degraded ones are not clipped if noise was added."""
 
     degraded_BCHW: Tensor
     clean_BCHW: Tensor
@@ -32,7 +32,7 @@ class Batch:
     """Names of the pictures that the patches come from."""
 
     def split(self, size: int) -> "Iterator[Batch]":
-        """The same samples in pieces of `size`, the last of what is left."""
+        """Split the batch into pieces of `size` samples; the last piece holds what is left."""
         for first in range(0, len(self.clean_BCHW), size):
             part = slice(first, first + size)
             yield Batch(
@@ -43,15 +43,15 @@ class Batch:
             )
 
     def map(self, change: Callable[[Tensor], Tensor]) -> "Batch":
-        """The same samples after `change` of their tensors: moved, pinned or laid out otherwise."""
+        """Apply `change` to the tensors of the batch, for example to move, pin or lay out each of them otherwise."""
         return replace(self, degraded_BCHW=change(self.degraded_BCHW), clean_BCHW=change(self.clean_BCHW))
 
 
 class BatchStream:
-    """Draws task-balanced batches from the training split."""
+    """Stream of task-balanced batches from the training split."""
 
     def __init__(self, packed: PackedImages, section: BatchSection, seed: int, part: int = 0) -> None:
-        """Streams of one seed that differ in `part` (from 0) have other samples in the same order of tasks.
+        """Set up the stream; streams that differ only in `part` (from 0) have other samples in the same order of tasks.
 
         Raises UserError if a task has nothing to train on or is not known, or a picture is smaller than the patch.
         """
@@ -69,18 +69,18 @@ class BatchStream:
         self._refuse_small(self._order)
 
     def __reduce__(self) -> tuple[type[Self], tuple[PackedImages, BatchSection, int, int]]:
-        """Another process draws the same samples."""
+        """Pickle the arguments of the stream, so that another process draws the same samples."""
         return type(self), (self._packed, self._section, self._seed, self._part)
 
     def batch(self, step: int) -> Batch:
-        """The batch of optimiser step `step` (from 0), whatever was asked for before."""
+        """Return the batch of optimiser step `step` (from 0), whichever batches were asked for before."""
         size = self._section.batch
         return self.samples(range(step * size, (step + 1) * size))
 
     def samples(self, numbers: Sequence[int]) -> Batch:
-        """The samples of these numbers (from 0).
+        """Return the samples of these numbers (from 0).
 
-        Patches: random place, flipped, turned by 90 degrees. Noise is added in float and NOT clipped.
+        Patches are cut at random places, flipped and turned by quarter turns. Noise is added in float and NOT clipped.
         """
         side = self._section.patch
         tasks = [self._order[number % len(self._order)] for number in numbers]
@@ -99,7 +99,7 @@ class BatchStream:
         )
 
     def _sample(self, name: str, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, str]:
-        """(clean, degraded, image) of one patch of the task `name`; float32, side x side x 3."""
+        """Return (clean, degraded, image name) of one patch of the task `name`; float32, side x side x 3."""
         task, pairs, chance = self._packed.tasks[name], self._pairs[name], rng.random()
         synthetic = not pairs or (bool(self._photographs) and chance < self._section.synthetic.get(name, 0.0))
         items = self._photographs if synthetic else pairs
@@ -127,7 +127,7 @@ class BatchStream:
 
 
 def task_order(shares: Mapping[str, float], slots: int) -> list[str]:
-    """`slots` tasks in an order that gives each its share, within 1, in any number of slots from the start.
+    """Return `slots` tasks in an order that gives each its share, within 1, in any number of slots from the start.
 
     Among the tasks that are behind their share the next slot goes to the one whose turn is due first (the
     quota method: Balinski and Young, American Mathematical Monthly 82, 1975).
@@ -150,7 +150,7 @@ def _pairs(packed: PackedImages, task: str) -> list[Item]:
 
 @dataclass(frozen=True)
 class _Window:
-    """A square part of a picture, and how it is flipped and turned."""
+    """Square part of a picture, with a flip and quarter turns."""
 
     top: int
     left: int
@@ -164,7 +164,7 @@ class _Window:
         return cls(int(top), int(left), side, bool(rng.integers(2)), int(rng.integers(4)))
 
     def upright(self) -> "_Window":
-        """The same without quarter turns: only 0 or 180 degrees."""
+        """Return the window without quarter turns: it is turned by 0 or 180 degrees only."""
         return _Window(self.top, self.left, self.side, self.flip, self.quarter_turns & 2)
 
     def take(self, pixels: np.ndarray) -> np.ndarray:
@@ -172,6 +172,6 @@ class _Window:
         return np.rot90(part[:, ::-1] if self.flip else part, self.quarter_turns)
 
     def cut(self, pixels: np.ndarray) -> np.ndarray:
-        """float32 in [0, 1] from uint8."""
+        """Cut the window out of uint8 `pixels` and return it as float32 in [0, 1]."""
         cut: np.ndarray = np.multiply(self.take(pixels), np.float32(1 / 255), dtype=np.float32)
         return cut

@@ -1,4 +1,4 @@
-"""`mirl data check`: everything that is wrong with a data set, in one go."""
+"""Check of a data set for `mirl data check`, which reports everything that is wrong in one go."""
 
 from collections import Counter
 from dataclasses import dataclass, field
@@ -18,10 +18,11 @@ from mirl.terminal import printable
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """What was found."""
+    """Result of the check: problems, leaks and counts."""
 
     problems: list[str]
-    """One sentence each: broken, too small, without a partner or of another size than it."""
+    """One sentence each, such as for a file that is broken, too small, without a partner or unlike its partner in
+    size."""
     leaks: list[Leak]
     """Photographs that stand in both train and test."""
     counts: dict[tuple[str, str], int]
@@ -29,15 +30,15 @@ class Report:
     made: dict[str, int] = field(default_factory=dict)
     """Task -> test pairs that `prepare` will make of clean photographs."""
     places: dict[str, int] | None = None
-    """Folder of the MIR-L authors' layout -> usable pictures or pairs; None where no source has that layout."""
+    """Folder of the MIR-L authors' layout -> usable pictures or pairs; None if no source has that layout."""
 
     @property
     def sound(self) -> bool:
-        """Nothing to mend."""
+        """True if the check found no problem and no leak."""
         return not (self.problems or self.leaks)
 
     def text(self) -> str:
-        """The report for a terminal: counts, problems, leaks."""
+        """Return the report for a terminal: counts, problems, leaks."""
         lines = [
             f"{split:5}  {task or 'photographs':12} {n:6}" for (split, task), n in sorted(self.counts.items())
         ]
@@ -54,7 +55,7 @@ class Report:
 def check(
     section: DataSection, root: Path, patch: int = 64, progress: Progress = lambda done, total: None
 ) -> Report:
-    """Looks at every picture that the sources name (relative to `root`); bad files are reported, not raised.
+    """Check every picture that the sources name (relative to `root`); report bad files instead of raising an error.
 
     `patch`: side of the training patches, pixels; smaller training pictures are reported.
     """
@@ -84,7 +85,7 @@ def check(
 
 
 def _without_pairs(tasks: Table, counts: Counter[tuple[str, str]]) -> list[str]:
-    """A sentence for each task that only pairs can train or measure, and that has none in a split."""
+    """Return a sentence for each task that can be trained or measured only with pairs but has none in a split."""
     return [
         f"{name} has no pairs in {split}, and nothing can make them; name a source of kind `pairs` for it"
         for name, task in tasks.items()
@@ -94,9 +95,9 @@ def _without_pairs(tasks: Table, counts: Counter[tuple[str, str]]) -> list[str]:
 
 
 def _entries(section: DataSection, root: Path, problems: list[str]) -> list[tuple[str, Entry]]:
-    """(folder of the MIR-L layout or nothing, entry), test first: training pictures are compared with it.
+    """List (folder of the MIR-L layout or an empty string, entry), the test split first.
 
-    What cannot be listed becomes a problem.
+    Training pictures are compared with the test split. A source that cannot be listed is added to `problems`.
     """
     entries: list[tuple[str, Entry]] = []
     tasks = section.table
@@ -115,7 +116,7 @@ def _entries(section: DataSection, root: Path, problems: list[str]) -> list[tupl
 
 
 def _parts(source: Source, root: Path, tasks: Table) -> list[tuple[str, Source]]:
-    """(folder of the MIR-L layout, such as train/denoise/WED, or nothing; what is there)."""
+    """Split `source` into (folder of the MIR-L layout, such as train/denoise/WED, or an empty string; source) parts."""
     if not isinstance(source, MirlSource):
         return [("", source)]
     parts = mirl_parts(source, root, tasks)
@@ -124,7 +125,10 @@ def _parts(source: Source, root: Path, tasks: Table) -> list[tuple[str, Source]]
 
 
 def _look(entry: Entry, patch: int) -> tuple[list[str], np.ndarray | None]:
-    """(sentences about what is wrong, the clean picture where it can be read)."""
+    """Return the problems of `entry`, one sentence each, and its clean picture.
+
+    The picture is None if it cannot be read or its file has no partner.
+    """
     problems = [entry.lost] if entry.lost else []
     clean = degraded = None
     try:

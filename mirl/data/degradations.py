@@ -1,4 +1,4 @@
-"""What restoration tasks undo, as objects: degraded = degradation(clean, rng, depth).
+"""Degradations that restoration tasks undo, as callable objects: degraded = degradation(clean, rng, depth).
 
 Every degradation takes a float32 picture in [0, 1], height x width x 3, and a generator, and returns a new
 float32 picture of the same shape; the same generator state gives the same picture.
@@ -14,7 +14,7 @@ from scipy.ndimage import zoom
 
 
 class Degradation(Protocol):
-    """Degrades one picture."""
+    """Degradation of one picture."""
 
     def __call__(
         self, clean_HWC: np.ndarray, rng: np.random.Generator, depth_HW: np.ndarray | None = None
@@ -23,7 +23,7 @@ class Degradation(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Noise:
-    """Adds white Gaussian noise."""
+    """Degradation that adds white Gaussian noise."""
 
     sigma_255: float
     """Standard deviation on the scale of 0 to 255."""
@@ -31,7 +31,7 @@ class Noise:
     def __call__(
         self, clean_HWC: np.ndarray, rng: np.random.Generator, depth_HW: np.ndarray | None = None
     ) -> np.ndarray:
-        """Noisy picture, float32, NOT clipped, not quantised: the form for training."""
+        """Return the noisy picture, float32, NOT clipped and not quantised: the form for training."""
         noise_HWC = rng.standard_normal(clean_HWC.shape, dtype=np.float32)
         noise_HWC *= np.float32(self.sigma_255 / 255)
         noise_HWC += clean_HWC
@@ -40,7 +40,7 @@ class Noise:
 
 @dataclass(frozen=True, kw_only=True)
 class Haze:
-    """The scattering model I = J t + A (1 - t), t = exp(-beta d) (He et al., CVPR 2009, eq. 1 and 3).
+    """Haze by the scattering model I = J t + A (1 - t), t = exp(-beta d) (He et al., CVPR 2009, eq. 1 and 3).
 
     RESIDE's outdoor part has A in [0.8, 1] and beta in [0.04, 0.2] on estimated depths of up to some tens of
     metres (arXiv 1712.04143); here depth is relative, so the range is of beta times the farthest depth.
@@ -48,12 +48,15 @@ class Haze:
 
     airlight: tuple[float, float] = (0.7, 1.0)
     optical_depth: tuple[float, float] = (0.4, 2.6)
-    """beta d where d is 1."""
+    """Range of beta d at the farthest point, where d is 1."""
 
     def __call__(
         self, clean_HWC: np.ndarray, rng: np.random.Generator, depth_HW: np.ndarray | None = None
     ) -> np.ndarray:
-        """Hazy picture, float32 in [0, 1]; `depth_HW` in (0, 1], 1 where it is farthest; None: made up."""
+        """Return the hazy picture, float32 in [0, 1].
+
+        `depth_HW` is in (0, 1], 1 at the farthest point; if it is None, a depth is made up.
+        """
         if depth_HW is None:
             depth_HW = procedural_depth(clean_HWC.shape[:2], rng)
         airlight = np.float32(rng.uniform(*self.airlight))
@@ -63,7 +66,7 @@ class Haze:
 
 
 def procedural_depth(size: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
-    """A made-up depth (ours): a plane that rises to the top, plus smooth noise; float32 in (0, 1], H x W."""
+    """Make up a depth (ours): a plane that rises to the top, plus smooth noise; float32 in (0, 1], H x W."""
     height, width = size
     rise, drift = rng.uniform(0.0, 0.8), rng.uniform(-0.2, 0.2)
     coarse = rng.random((4, 4), np.float32) * np.float32(rng.uniform(0.1, 0.5))

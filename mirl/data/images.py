@@ -1,4 +1,4 @@
-"""Reads image files; whatever is not a whole 8-bit picture is refused in words."""
+"""Reader of image files; files that are not whole 8-bit pictures are refused with an explanation."""
 
 import warnings
 from pathlib import Path
@@ -11,18 +11,19 @@ from mirl.config import UserError
 from mirl.files import open_file
 
 SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
-"""What counts as an image in a folder; anything else lies there unnoticed."""
+"""Suffixes of files that count as images in a folder; other files are ignored."""
 
 FORMATS = ("BMP", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
-"""Pillow's decoders that may read one: it has others for any file, some of which start programs."""
+"""Pillow's decoders that may read an image; Pillow has other decoders, some of which start programs."""
 
 _MODES = frozenset({"1", "CMYK", "L", "LA", "P", "PA", "RGB", "RGBA", "YCbCr"})
 
 
 def read_image(path: Path) -> np.ndarray:
-    """The picture in `path`, decoded to its last row: uint8 height x width x 3, RGB, upright by its EXIF tag.
+    """Read the picture in `path`, decoded to its last row: uint8 height x width x 3, RGB, upright by its EXIF tag.
 
-    Raises UserError where the file is missing, cut off, not an image, of more than 8 bits or see-through.
+    Raises UserError if the file is missing, cut off, not an image, too large, of more than 8 bits a channel or partly
+    transparent.
     """
     try:
         with open_file(path) as file, _opened(file) as picture:
@@ -42,14 +43,17 @@ def read_image(path: Path) -> np.ndarray:
 
 
 def _opened(file: BinaryIO) -> Image.Image:
-    """The picture, not yet decoded; of more pixels than Pillow finds safe (89 million) it raises its warning."""
+    """Open the picture without decoding it; more pixels than Pillow finds safe (89 million) raise Pillow's warning."""
     with warnings.catch_warnings():
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         return Image.open(file, formats=FORMATS)
 
 
 def image_files(folder: Path) -> list[Path]:
-    """The image files that lie directly in `folder`, by name; UserError where there are none."""
+    """List the image files that lie directly in `folder`, by name.
+
+    Raises UserError if `folder` is not a folder or has no image files.
+    """
     if not folder.is_dir():
         raise UserError(f"{folder} is not a folder; expected the place of the images")
     files = sorted(
@@ -63,7 +67,7 @@ def image_files(folder: Path) -> list[Path]:
 
 
 def is_deep(picture: Image.Image) -> bool:
-    """Whether an opened, not yet decoded picture has more than 8 bits a channel.
+    """Return whether an opened, not yet decoded picture has more than 8 bits a channel.
 
     Pillow shortens 16-bit colour to 8 bits without a word: the mode says RGB, only the raw mode tells.
     """

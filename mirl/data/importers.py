@@ -1,4 +1,4 @@
-"""Importers: each turns one source of params.yaml into entries; pixels are read later, one at a time."""
+"""Importers, each of which turns one source of params.yaml into entries; pixels are read later, picture by picture."""
 
 import csv
 import hashlib
@@ -23,7 +23,7 @@ class ImageSource:
 
     where: str
     read: Callable[[], np.ndarray]
-    """uint8 height x width x 3; UserError where it is broken."""
+    """Returns the pixels, uint8 height x width x 3; raises UserError if the picture is broken."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,20 +31,23 @@ class Entry:
     """One picture of the data set, or one pair."""
 
     name: str
-    """Unique in its split and task; no path separators."""
+    """Name, unique in its split and task, without path separators."""
     split: str
     task: str = ""
-    """Empty for a clean photograph, that serves every task."""
+    """Name of the restoration task; empty for a clean photograph, which serves every task."""
     clean: ImageSource
     degraded: ImageSource | None = None
     depth: Callable[[], np.ndarray] | None = None
-    """float32 height x width in (0, 1]: 1 is the farthest of the scene."""
+    """Returns the depth, float32 height x width in (0, 1]; 1 is the farthest point of the scene."""
     lost: str = ""
-    """What is wrong with a file that has no partner; such an entry cannot be used."""
+    """Problem of a file that has no partner; such an entry cannot be used."""
 
 
 def skimage_photographs(source: SkimageSource, root: Path, tasks: Table) -> list[Entry]:
-    """The parts of scikit-image's photographs that a table names, checked by the sha256 of their pixels."""
+    """Return the parts of scikit-image's photographs that a table names, checked by the digest of their pixels.
+
+    Raises UserError if the table does not exist.
+    """
     table = root / source.photographs
     if not table.is_file():
         raise UserError(
@@ -55,7 +58,7 @@ def skimage_photographs(source: SkimageSource, root: Path, tasks: Table) -> list
 
 
 def folder(source: FolderSource, root: Path, tasks: Table) -> list[Entry]:
-    """Every image that lies directly in the folder, as a clean photograph."""
+    """Return every image that lies directly in the folder, as a clean photograph."""
     place = root / source.path
     return [
         Entry(name=f"{place.resolve().name}-{path.stem}", split=source.split, clean=_file(path))
@@ -64,7 +67,7 @@ def folder(source: FolderSource, root: Path, tasks: Table) -> list[Entry]:
 
 
 def pairs(source: PairsSource, root: Path, tasks: Table) -> list[Entry]:
-    """Each picture of the input folder with its partner in the target folder; one without is `lost`."""
+    """Return each picture of the input folder with its partner in the target folder; one without is `lost`."""
     inputs, targets = root / source.input, root / source.target
     partners, spare = _match(image_files(inputs), image_files(targets), tasks[source.task])
     prefix = inputs.parent.name if inputs.parent == targets.parent else inputs.name
@@ -82,13 +85,16 @@ def pairs(source: PairsSource, root: Path, tasks: Table) -> list[Entry]:
 
 
 def mirl_layout(source: MirlSource, root: Path, tasks: Table) -> list[Entry]:
-    """The MIR-L authors' layout: SPLIT/denoise/SET/*, SPLIT/TASK/SET/{input,target}/* for every paired task."""
+    """Return the entries of the MIR-L authors' layout.
+
+    The layout is SPLIT/denoise/SET/*, and SPLIT/TASK/SET/{input,target}/* for every paired task.
+    """
     parts = mirl_parts(source, root, tasks)
     return [entry for part in parts for entry in IMPORTERS[part.kind](part, root, tasks)]
 
 
 def mirl_parts(source: MirlSource, root: Path, tasks: Table) -> list[FolderSource | PairsSource]:
-    """The folders and paired folders that the layout has; UserError where there is none for training."""
+    """Return the folders and paired folders of the layout. Raises UserError if none is for training."""
     parts: list[FolderSource | PairsSource] = []
     paired = [name for name, task in tasks.items() if task.paired]
     for split in ("train", "val", "test"):
@@ -129,7 +135,7 @@ def _key(path: Path) -> str:
 def _match(
     inputs: Sequence[Path], targets: Sequence[Path], task: Task
 ) -> tuple[list[tuple[Path, Path]], list[Path]]:
-    """(degraded, clean) partners, and the files of either side that have none."""
+    """Return the (degraded, clean) partners, and the files of either side that have none."""
     by_key = {_key(path): path for path in targets}
     partners, spare = [], []
     for path in inputs:
@@ -188,7 +194,7 @@ def _wheel_file(name: str) -> Path:
 
 
 def _depth(disparity: np.ndarray) -> np.ndarray:
-    """Relative depth in (0, 1] from disparity in pixels; unmeasured pixels take the nearest measured one."""
+    """Convert disparity in pixels to relative depth in (0, 1]; unmeasured pixels take the nearest measured one."""
     measured = np.isfinite(disparity) & (disparity > 0)
     rows, columns = distance_transform_edt(~measured, return_distances=False, return_indices=True)
     inverse = 1 / disparity[rows, columns]

@@ -1,8 +1,9 @@
-"""Finds the same photograph in training and test, also encoded anew, cropped a little or resized.
+"""Search for photographs that are in both training and test, also if encoded anew, cropped a little or resized.
 
-Two steps: a 16 x 16 grey thumbnail of each picture names the candidates, then the pictures themselves are
-compared at 96 x 96 in colour. Ours. On the benchmark pack the same photographs are at 0 in both; the nearest
-different ones are 12.5 and 26 grey levels apart (tests/data/test_check.py looks at it again).
+The search has two steps: a 16 x 16 grey thumbnail of each picture names the candidates, then the pictures themselves
+are compared at 96 x 96 in colour. The method is ours. On the benchmark pack the same photographs have a distance of 0
+in both steps; the nearest different ones are 12.5 and 26 grey levels apart (tests/data/test_check.py checks this
+again).
 """
 
 from collections.abc import Callable, Sequence
@@ -13,7 +14,7 @@ from PIL import Image
 
 _SIDE, _CLOSE_SIDE = 16, 96
 _CANDIDATE_RMS, _SAME_RMS = 8.0, 8.0
-"""Grey levels of 255: thumbnails that are nearer are looked at; pictures that are nearer are the same."""
+"""Distances in grey levels of 255: thumbnails that are nearer are candidates; pictures that are nearer are the same."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,19 +32,19 @@ class _Seen:
 
 
 class HeldOut:
-    """The clean pictures of the test split; tells which of them a training picture shows."""
+    """Clean pictures of the test split, to find which of them a training picture shows."""
 
     def __init__(self) -> None:
         self._seen: list[_Seen] = []
         self._thumbnails: list[np.ndarray] = []
 
     def add(self, where: str, pixels: np.ndarray, read: Callable[[], np.ndarray]) -> None:
-        """Takes a test picture, uint8 H x W x 3; `read` gets it again when a close look is needed."""
+        """Add a test picture, uint8 H x W x 3; `read` returns the same picture when a close comparison needs it."""
         self._seen.append(_Seen(where=where, read=read))
         self._thumbnails.append(_small(pixels, _SIDE, "L"))
 
     def shown_by(self, where: str, pixels: np.ndarray) -> list[Leak]:
-        """One leak for each test picture that is the same photograph as this training picture."""
+        """Return one leak for each test picture that is the same photograph as this training picture."""
         if not self._seen:
             return []
         difference = np.stack(self._thumbnails) - _small(pixels, _SIDE, "L")
@@ -56,7 +57,7 @@ class HeldOut:
 
 
 def in_words(leaks: Sequence[Leak]) -> str:
-    """How many training pictures leak, and the first three by name."""
+    """Return a sentence with the number of training pictures that leak and the names of the first three."""
     first: dict[str, str] = {}
     for leak in leaks:
         first.setdefault(leak.train, leak.test)

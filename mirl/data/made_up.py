@@ -1,4 +1,4 @@
-"""Made-up photographs and pairs, for a rehearsal of a study whose data is not there."""
+"""Made-up photographs and pairs for the rehearsal of a study whose data is missing."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ PICTURES = {"train": ("one", "two"), "test": ("three",)}
 
 
 def section(tasks: dict[str, TaskSection]) -> DataSection:
-    """The data of a study of these tasks: photographs, and pairs for the tasks that cannot do with photographs."""
+    """Return the data of a study of these tasks: photographs, and pairs for tasks that photographs cannot train."""
     sources: dict[str, Source] = {}
     for split in ("train", "test"):
         sources[split] = FolderSource(kind="folder", path=split, split=split)
@@ -27,7 +27,7 @@ def section(tasks: dict[str, TaskSection]) -> DataSection:
 
 
 def write(made_up: DataSection, place: Path, side: int) -> None:
-    """Writes the pictures of such a section below `place`, of `side` pixels: colours that run into each other."""
+    """Write the pictures of the section below `place`: `side` x `side` pixels of colours that run into each other."""
     seed = 0
     for source in made_up.sources.values():
         assert isinstance(source, FolderSource | PairsSource)

@@ -15,7 +15,7 @@ from mirl.config import UserError
 
 FORMAT = "mirl-data 1"
 FORMAT_WITH_TASKS = "mirl-data 2"
-"""The format of a manifest that names tasks, which it does only for a study that has others than the default ones."""
+"""Format of a manifest that names tasks, used only for a study whose tasks differ from the default ones."""
 _TYPES = {str: pa.string(), int: pa.int64()}
 
 
@@ -30,15 +30,15 @@ class Row:
     split: str
     """train, val or test."""
     task: str
-    """The pair's restoration task; empty for a clean photograph, that serves every task."""
+    """The pair's restoration task; empty for a clean photograph, which serves every task."""
     role: str
     """clean, degraded or depth."""
     pair: str
-    """The same for all roles of one pair; empty for a photograph that stands alone."""
+    """Name of the pair, the same for all of its roles; empty for a photograph that stands alone."""
     height: int
     width: int
     sha256: str
-    """Over the pixels."""
+    """SHA-256 digest of the pixels."""
     row: int
     """Place of the pixels in `pixels.arrow`; pictures with the same pixels share it."""
 
@@ -47,13 +47,13 @@ COLUMNS = tuple(field.name for field in fields(Row))
 
 
 def digest(rows: Sequence[Row], tasks: Mapping[str, Any] = {}) -> str:
-    """sha256 (64 hex digits) over all that the rows and the tasks say, pixels included through their sha256."""
+    """Return the SHA-256 digest (64 hex digits) of the rows and the tasks; it covers the pixels by their digests."""
     said = [_format(tasks), [list(asdict(row).values()) for row in rows], *([tasks] if tasks else [])]
     return hashlib.sha256(_json(said).encode()).hexdigest()
 
 
 def write(rows: Sequence[Row], path: Path, tasks: Mapping[str, Any] = {}) -> str:
-    """Writes the rows as Parquet, the same bytes for the same rows, and returns their digest.
+    """Write the rows as Parquet, the same bytes for the same rows, and return their digest.
 
     `tasks`: the study's tasks as JSON data; empty for the default ones.
     """
@@ -68,9 +68,9 @@ def write(rows: Sequence[Row], path: Path, tasks: Mapping[str, Any] = {}) -> str
 
 
 def read(path: Path) -> tuple[pd.DataFrame, str, dict[str, Any]]:
-    """The manifest as a table, its digest, and the tasks that it was written with, as JSON data.
+    """Read the manifest as a table, its digest, and the tasks that it was written with, as JSON data.
 
-    Raises UserError if it is missing, altered or no manifest.
+    Raises UserError if the file is missing, altered or not a manifest.
     """
     try:
         table = pq.read_table(path)
@@ -91,7 +91,7 @@ def read(path: Path) -> tuple[pd.DataFrame, str, dict[str, Any]]:
 
 
 def rows(table: pd.DataFrame) -> list[Row]:
-    """The table's rows as values."""
+    """Return the rows of the table as values."""
     return [Row(**{str(key): value for key, value in row.items()}) for row in table.to_dict("records")]
 
 
@@ -104,7 +104,7 @@ def _json(value: Any) -> str:
 
 
 def _tasks(header: Mapping[str, str]) -> dict[str, Any]:
-    """The tasks of a manifest; none if what it says of them is damaged, which the digest then tells."""
+    """Return the tasks of a manifest; empty if they are damaged, which the digest then reveals."""
     try:
         found = json.loads(header.get("mirl.tasks", "{}"))
     except (json.JSONDecodeError, RecursionError):

@@ -30,14 +30,14 @@ _SHAPES = {"uint8": (3,), "float32": ()}
 
 
 def pixel_sha256(pixels: np.ndarray) -> str:
-    """sha256 (64 hex digits) over shape, type and values."""
+    """Return the SHA-256 digest (64 hex digits) of the shape, type and values of `pixels`."""
     found = hashlib.sha256(f"{pixels.dtype} {pixels.shape}".encode())
     found.update(np.ascontiguousarray(pixels).data)
     return found.hexdigest()
 
 
 class PixelWriter:
-    """Appends pictures to a new file one at a time; identical pixels are stored once."""
+    """Writer that appends pictures to a new file one at a time; identical pixels are stored once."""
 
     def __init__(self, path: Path) -> None:
         self._file = pa.OSFile(str(path), "wb")
@@ -54,7 +54,7 @@ class PixelWriter:
         self._file.close()
 
     def add(self, pixels: np.ndarray) -> tuple[int, str]:
-        """(row, sha256) of the picture: uint8 H x W x 3, or float32 H x W."""
+        """Add a picture, uint8 H x W x 3 or float32 H x W, and return its row and SHA-256 digest."""
         named = pixel_sha256(pixels)
         if named not in self._rows:
             self._rows[named] = len(self._rows)
@@ -73,15 +73,15 @@ class Item:
     image: str
     clean: int
     degraded: int | None
-    """None: the degradation is added when it is used."""
+    """Row of the degraded picture; None if the degradation is added when the item is used."""
     depth: int | None
 
 
 class PackedImages:
-    """A prepared data set, memory-mapped: what is not looked at is not read."""
+    """Prepared data set, memory-mapped: only pixels that are used are read."""
 
     def __init__(self, folder: Path) -> None:
-        """Opens `folder`; UserError where it is not a whole prepared data set."""
+        """Open the data set in `folder`. Raises UserError if it is not a whole prepared data set."""
         self.folder = folder
         self.manifest, self.digest, tasks = manifest.read(folder / MANIFEST)
         self.tasks = from_plain(tasks, str(folder / MANIFEST))
@@ -100,19 +100,19 @@ class PackedImages:
         self._views: dict[int, np.ndarray] = {}
 
     def __reduce__(self) -> tuple[type[Self], tuple[Path]]:
-        """Another process opens the same folder."""
+        """Pickle the data set as its folder, which another process opens again."""
         return type(self), (self.folder,)
 
     def image(self, row: int) -> np.ndarray:
-        """The pixels at `row`, read-only, without a copy: uint8 H x W x 3, or a depth, float32 H x W."""
+        """Return the pixels at `row`, read-only and without a copy: uint8 H x W x 3, or a depth, float32 H x W."""
         if row not in self._views:
             self._views[row] = self._view(row)
         return self._views[row]
 
     def items(self, split: str, task: str) -> list[Item]:
-        """What there is in `split` for `task`, by name: its pairs; for noise the clean photographs.
+        """List the items of `split` for `task`, by name: its pairs, or the clean photographs for a task without pairs.
 
-        Nothing if a paired task has no pairs.
+        The list is empty if a paired task has no pairs.
         """
         rows = self.manifest[self.manifest["split"] == split]
         chosen = rows[rows["task"] == task]
@@ -126,11 +126,14 @@ class PackedImages:
         ]
 
     def photographs(self, split: str) -> list[Item]:
-        """The clean photographs of `split` that belong to no pair, by name."""
+        """List the clean photographs of `split` that belong to no pair, by name."""
         return self.items(split, "")
 
     def verify(self) -> None:
-        """Reads everything once; UserError naming the first picture that is not what the manifest says."""
+        """Read all pixels once and compare them with the manifest.
+
+        Raises UserError, which names the first picture that differs.
+        """
         for row in manifest.rows(self.manifest):
             pixels = self.image(row.row)
             if pixels.shape[:2] != (row.height, row.width) or pixel_sha256(pixels) != row.sha256:

@@ -1,4 +1,4 @@
-"""The stage `prepare`: sources -> manifest.parquet + pixels.arrow. Same input, same bytes."""
+"""The stage `prepare`, which turns sources into manifest.parquet and pixels.arrow; same input, same bytes."""
 
 import warnings
 from collections.abc import Callable
@@ -16,13 +16,13 @@ from mirl.data.sections import DataSection
 from mirl.data.tasks import Task, to_plain
 
 Progress = Callable[[int, int], None]
-"""Told (entries done, entries in all) after each entry."""
+"""Callback that takes (entries done, entries in all) after each entry."""
 
 
 def prepare(
     section: DataSection, root: Path, dest: Path, progress: Progress = lambda done, total: None
 ) -> None:
-    """Writes the prepared data set into `dest`, an existing empty folder.
+    """Write the prepared data set into `dest`, an existing empty folder.
 
     `root` is the folder that the sources' paths are relative to: `section.root`, resolved by the caller.
 
@@ -47,7 +47,11 @@ def prepare(
 
 
 def collect(section: DataSection, root: Path) -> list[tuple[str, Entry]]:
-    """(source, entry) of all that the sources name, test first, with the test pairs that are made."""
+    """List (source, entry) for all that the sources name, test first, with the test pairs that are made.
+
+    Raises UserError if `root` is not a folder, a file has no partner, two images have one name, or no image is in
+    train.
+    """
     if not root.is_dir():
         raise UserError(f"{root} is not a folder; expected the data folder that `data.root` names")
     tasks = section.table
@@ -85,7 +89,7 @@ def _synthetic(entry: Entry, task: Task) -> Entry:
 
 
 def _read(entry: Entry) -> dict[str, np.ndarray]:
-    """Role -> pixels, checked to be of one size."""
+    """Return role -> pixels of an entry. Raises UserError if a pair's pictures differ in size."""
     pictures = {"clean": entry.clean.read()}
     if entry.degraded:
         pictures["degraded"] = entry.degraded.read()
@@ -97,7 +101,7 @@ def _read(entry: Entry) -> dict[str, np.ndarray]:
 
 
 def unequal(entry: Entry, degraded: np.ndarray, clean: np.ndarray) -> str:
-    """The sentence about a pair whose sides differ in size."""
+    """Return the sentence about a pair whose pictures differ in size."""
     assert entry.degraded
     return (
         f"{entry.degraded.where} is {degraded.shape[1]} x {degraded.shape[0]} but its partner "
@@ -107,7 +111,7 @@ def unequal(entry: Entry, degraded: np.ndarray, clean: np.ndarray) -> str:
 
 
 def _shown(entry: Entry, clean: np.ndarray, held_out: HeldOut) -> list[Leak]:
-    """What this entry shows of the test split to the training; test entries come first and are remembered."""
+    """Return the leaks of a training entry; add a test entry, which comes first, to `held_out`."""
     if entry.split == "test":
         held_out.add(entry.clean.where, clean, entry.clean.read)
     return held_out.shown_by(entry.clean.where, clean) if entry.split == "train" else []

@@ -1,4 +1,4 @@
-"""The data of the paper (MIR-L, arXiv 2510.14463): which sets, how large, and where their authors give them."""
+"""Data sets of the paper (MIR-L, arXiv 2510.14463): their places, sizes and the pages of their authors."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,18 +12,18 @@ RESIDE = "https://sites.google.com/view/reside-dehaze-datasets/reside-v0"
 
 @dataclass(frozen=True)
 class PublishedSet:
-    """One set, in its place in the authors' layout."""
+    """One data set of the paper and its place in the authors' layout."""
 
     place: str
     count: int
-    """Pictures, or pairs where the task has pairs."""
+    """Number of pictures, or of pairs if the task has pairs."""
     page: str
-    """Of the people who made the set."""
+    """Web page of the people who made the set."""
     other_names: tuple[str, ...] = ()
-    """What its folder is called as well."""
+    """Other names that the folder of the set may have."""
 
     def holds(self, place: str) -> bool:
-        """Whether a folder of the layout, such as train/denoise/WED, is this set's."""
+        """Return whether a folder of the layout, such as train/denoise/WED, belongs to this set."""
         group, _, own = self.place.rpartition("/")
         return place.casefold() in {f"{group}/{name}".casefold() for name in (own, *self.other_names)}
 
@@ -41,9 +41,10 @@ PAPER = (
 
 
 def beside_the_paper(found: Mapping[str, int]) -> list[str]:
-    """A line a set: how much of it there is, and its page where there is none; then what the paper does not have.
+    """Return a line for each set of the paper, then a line for each set that is not in the paper.
 
-    `found`: folder of the layout -> usable pictures or pairs in it. A study may have other data: nothing here is wrong.
+    A line has the count found and, if it differs, the paper's count and the set's page. `found`: folder of the layout
+    -> usable pictures or pairs in it. A study may have other data, so a difference is no error.
     """
     lines = []
     for item in PAPER:

@@ -1,4 +1,4 @@
-"""Rain streaks of many kinds: what a camera sees of drops that move during the exposure.
+"""Synthetic rain of several kinds: the streaks that a camera records of drops moving during the exposure.
 
 A streak is a spindle: bright in the middle, tapering to both ends, Gaussian across (on the look of drops in
 motion: Garg and Nayar, "Vision and Rain", IJCV 2007). A layer is a set of streaks of nearly one direction,
@@ -22,24 +22,24 @@ Range = tuple[float, float]
 
 @dataclass(frozen=True, kw_only=True)
 class RainKind:
-    """Ranges that one rain is drawn from, uniformly unless said otherwise."""
+    """Ranges from which one rain is drawn, uniformly unless stated otherwise."""
 
     weight: float
-    """How often this kind falls, relative to the others."""
+    """Relative frequency of this kind."""
     layers: tuple[int, ...]
-    """Numbers of layers, drawn evenly."""
+    """Possible numbers of layers; each entry is equally likely."""
     slant: Range
-    """Direction against the vertical, degrees; either side."""
+    """Angle to the vertical in degrees; the side is drawn at random."""
     spread: float
     """Standard deviation of the direction between layers, degrees."""
     coverage: Range
-    """Streak area over picture area of all layers together, drawn by its logarithm."""
+    """Area of the streaks of all layers divided by the area of the picture; drawn log-uniformly."""
     length: Range
-    """Pixels, drawn by its logarithm."""
+    """Length of a streak in pixels; drawn log-uniformly."""
     width: Range
-    """Standard deviation across the streak, pixels, drawn by its logarithm."""
+    """Standard deviation across the streak in pixels; drawn log-uniformly."""
     brightness: Range
-    """Mean peak of the streaks, of full scale, drawn by its logarithm."""
+    """Mean peak brightness of the streaks as a fraction of full scale; drawn log-uniformly."""
     clumps: Range = (0.0, 0.6)
     """Share of the streaks that fall beside another one."""
     screen: float = 0.2
@@ -74,16 +74,16 @@ KINDS: dict[str, RainKind] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Rain:
-    """Adds rain of one of its kinds, drawn anew at every call."""
+    """Degradation that adds rain of one of the given kinds, drawn anew at every call."""
 
     kinds: tuple[str, ...] = tuple(KINDS)
     amount: float = 1.0
-    """Streaks there are, over those that its kinds have."""
+    """Factor on the coverage of each kind."""
 
     def __call__(
         self, clean_HWC: np.ndarray, rng: np.random.Generator, depth_HW: np.ndarray | None = None
     ) -> np.ndarray:
-        """Rainy picture, float32 in [0, 1], clipped as the files of the data sets are; depth is not used."""
+        """Return the rainy picture, float32, clipped to [0, 1] like files of the data sets; `depth_HW` is unused."""
         kind = _draw_kind(self.kinds, rng)
         few, many = kind.coverage
         as_much = replace(kind, coverage=(few * self.amount, many * self.amount))
@@ -99,7 +99,7 @@ class Rain:
 
 
 def streaks(size: tuple[int, int], kind: RainKind, rng: np.random.Generator) -> np.ndarray:
-    """The light that rain of this kind adds: float32 H x W, 0 where there is none, without an upper bound."""
+    """Return the light that rain of this kind adds: float32 H x W, 0 where no streak falls, without an upper bound."""
     layers = int(rng.choice(kind.layers))
     slant = rng.uniform(*kind.slant) * rng.choice((-1, 1))
     coverage = _log_uniform(kind.coverage, rng) / layers
@@ -118,7 +118,7 @@ def streaks(size: tuple[int, int], kind: RainKind, rng: np.random.Generator) -> 
 
 @dataclass(frozen=True, kw_only=True)
 class _Shape:
-    """A layer's typical streak: radians, pixels, pixels, fraction of full scale."""
+    """Typical streak of a layer: slant in radians, length and width in pixels, brightness as a share of full scale."""
 
     slant: float
     length: float
@@ -153,11 +153,11 @@ def _layer(
 
 
 _AT_ONCE = 2_000
-"""Streaks drawn in one go, so that a large picture does not need gigabytes."""
+"""Number of streaks drawn at once, so that a large picture does not need gigabytes."""
 
 
 def _splat(size: tuple[int, int], streaks_N: Sequence[np.ndarray]) -> np.ndarray:
-    """Draws the streaks row by row: in each row a Gaussian around the place where the streak crosses it."""
+    """Draw the streaks row by row, in each row a Gaussian around the place where the streak crosses the row."""
     flat = np.zeros(size[0] * size[1])
     columns_N = [np.asarray(values, np.float32) for values in streaks_N]
     for start in range(0, len(columns_N[0]), _AT_ONCE):
@@ -167,7 +167,7 @@ def _splat(size: tuple[int, int], streaks_N: Sequence[np.ndarray]) -> np.ndarray
 
 
 def _pixels(size: tuple[int, int], streaks_N: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """Flat pixel indices that the streaks touch, and the light each touch adds."""
+    """Return the flat indices of the pixels that the streaks touch, and the light that each touch adds."""
     y_N, x_N, length_N, width_N, peak_N, slant_N = streaks_N
     rise_N = length_N * np.cos(slant_N) / 2  # half the rows that a streak crosses
     across_N = width_N / np.cos(slant_N)

@@ -19,7 +19,7 @@ class SkimageSource(Section):
 
     kind: Literal["skimage"]
     photographs: str = "photographs.csv"
-    """Which photograph, which part of it, in which split, and the sha256 that its pixels must have."""
+    """Table of the photographs: file, part, split, and the SHA-256 digest that the pixels must have."""
 
 
 class FolderSource(Section):
@@ -42,7 +42,7 @@ class PairsSource(Section):
     target: str
     split: Split
     task: str
-    """Which of the study's paired tasks they are of."""
+    """Name of the paired task of the study that the pairs belong to."""
 
 
 class MirlSource(Section):
@@ -56,17 +56,17 @@ Source = Annotated[SkimageSource | FolderSource | PairsSource | MirlSource, Fiel
 
 
 class DataSection(Section):
-    """Where the photographs come from. Paths of the sources are relative to `root`."""
+    """Sources of the photographs; the paths of the sources are relative to `root`."""
 
     root: str
     sources: dict[str, Source] = Field(min_length=1)
     leaks: Literal["refuse", "leave_out", "allow"] = "refuse"
-    """Where a picture stands in both train and test: stop; or, with a warning, leave it out of training; or
-    train on it as the usual published split does."""
+    """Handling of a picture that is in both train and test: stop; or warn and leave it out of training; or warn and
+    train on it, as the usual published split does."""
     tasks: TaskSections = DEFAULT_SECTIONS
     """All tasks of the study, by name; by default the five of the MIR-L paper."""
     synthesise: list[str] | None = None
-    """Tasks whose test pairs are made, seeded, from clean test photographs where no source brings any; by default all
+    """Tasks whose test pairs are made, seeded, from clean test photographs if no source brings any; by default all
     that can be made."""
 
     @property
@@ -76,7 +76,7 @@ class DataSection(Section):
 
     @property
     def made(self) -> list[Task]:
-        """The tasks of `synthesise`."""
+        """The tasks whose test pairs are made: those of `synthesise`, by default all that can be made."""
         table = self.table
         able = [name for name, task in table.items() if task.testing]
         return [table[name] for name in (able if self.synthesise is None else self.synthesise)]
@@ -107,19 +107,20 @@ class DataSection(Section):
 
 
 class BatchSection(Section):
-    """How training batches are drawn."""
+    """Settings for drawing training batches."""
 
     batch: int = Field(default=8, ge=1)
     patch: int = Field(default=64, ge=8)
     """Side of the square patches, pixels."""
     balance: dict[str, float] = Field(default={})
-    """Share of each task in the samples, in any unit; empty: all alike; one left out is not trained."""
+    """Share of each task in the samples, in any unit; if empty, all shares are equal; a task left out is not
+    trained."""
     synthetic: dict[str, float] = Field(default={})
-    """Share, in [0, 1], of a task's samples that is degraded on the fly from clean photographs instead of
-    read from pairs; 0 for a task that is not named, always 1 where a task has no pairs."""
+    """Share, in [0, 1], of a task's samples that is degraded on the fly from clean photographs instead of read from
+    pairs; 0 for a task that is not named, always 1 for a task without pairs."""
 
     def only(self, tasks: Sequence[str]) -> Self:
-        """The same draw of these tasks alone, in the shares that they have among themselves; of none: of all."""
+        """Return the same draw of `tasks` alone, in the shares they have among themselves; if empty, of all tasks."""
         if not tasks:
             return self
         shares = self.balance or dict.fromkeys(tasks, 1.0)
@@ -149,7 +150,10 @@ class BatchSection(Section):
         return shares
 
     def refuse_unknown(self, table: Table) -> None:
-        """Raises UserError if a share is of no task of `table`, or of one whose pictures cannot be made."""
+        """Raises UserError if a share names a task that is not in `table`.
+
+        Also raises UserError if a synthetic share is above 0 for a task whose pictures cannot be made.
+        """
         for key, shares in (("balance", self.balance), ("synthetic", self.synthetic)):
             for task in shares:
                 if task not in table:

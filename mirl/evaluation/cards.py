@@ -1,4 +1,4 @@
-"""The pictures of the report's page, before and after."""
+"""Before-and-after pictures of the report's page."""
 
 import base64
 import io
@@ -17,7 +17,10 @@ from mirl.evaluation.winning import RuleSection
 def pictures(
     assessments: Sequence[Assessment], decision: Mapping[str, Any], rule: RuleSection
 ) -> dict[str, Any]:
-    """Each picture's input, dense, ticket and clean as data URIs; of the promoted ticket, or the best one."""
+    """Return each picture's input, dense, ticket and clean versions as data URIs.
+
+    The ticket is the promoted one, or the best one if none is promoted.
+    """
     references = {entry.candidate.name: entry for entry in references_of(assessments, rule)}
     first = next(iter(references.values()))
     shown = next((entry for entry in assessments if entry.candidate.name == decision["ticket"]), None)

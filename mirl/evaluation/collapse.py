@@ -1,7 +1,7 @@
-"""Collapse: a layer or a path that is gone, or a network that has quietly become the identity.
+"""Detection of collapse: a layer or a path that is gone, or a network that has quietly become the identity.
 
-Seen with one global threshold over layers that start at different scales: those with small initial weights go
-first, then the path through them is cut and the output is the input.
+Collapse was seen with one global threshold over layers that start at different scales: those with small initial
+weights go first, then the path through them is cut and the output is the input.
 """
 
 from collections.abc import Sequence
@@ -32,14 +32,14 @@ class Finding:
     detail: str
 
     def plain(self) -> dict[str, str]:
-        """As findings.json holds it."""
+        """Return the finding as plain data, as findings.json holds it."""
         return asdict(self)
 
 
 def findings(
     network: nn.Module, mask: Mask, probe_BCHW: Tensor, scores: pd.DataFrame, protocol: str
 ) -> list[Finding]:
-    """Everything that is wrong with a ticket; empty where nothing is.
+    """Return everything that is wrong with a ticket; empty if nothing is.
 
     `network` carries the masked weights. `probe_BCHW` is a small degraded batch on the network's device, its
     sides multiples of what the network declares. `scores` is the table of `score`.
@@ -48,7 +48,7 @@ def findings(
 
 
 def lost_layers(mask: Mask) -> list[Finding]:
-    """Prunable parameters of which nothing is kept."""
+    """Find the prunable parameters of which nothing is kept."""
     return [
         Finding(kind="layer gone", layer=name, detail=f"none of its {keep.numel()} weights is kept")
         for name, keep in mask.items()
@@ -57,7 +57,7 @@ def lost_layers(mask: Mask) -> list[Finding]:
 
 
 def cut_paths(network: nn.Module, mask: Mask, probe_BCHW: Tensor, seed: int = 0) -> list[Finding]:
-    """Prunable parameters that keep weights through which nothing flows any more.
+    """Find the prunable parameters that keep weights through which nothing flows any more.
 
     Their gradient is exactly zero for the sum of the outputs, each weighed with a random number so that no
     two contributions cancel. Weights that are zero by value do not matter, only the flow does. The network's
@@ -76,7 +76,7 @@ def cut_paths(network: nn.Module, mask: Mask, probe_BCHW: Tensor, seed: int = 0)
 
 
 def unlearned(scores: pd.DataFrame, protocol: str) -> list[Finding]:
-    """Tasks whose output is the input, or no better than it, by the means over that task's images."""
+    """Find the tasks whose output is the input, or no better than it, by the means over a task's images."""
     rows = scores[scores["protocol"] == protocol]
     found = []
     for task, group in rows.groupby("task"):

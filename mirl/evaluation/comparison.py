@@ -1,4 +1,4 @@
-"""Every ticket of a study beside its dense parent and its controls."""
+"""Comparison of every ticket of a study with its dense parent and its controls."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -26,28 +26,28 @@ from mirl.methods import Role
 
 @dataclass(frozen=True, kw_only=True)
 class Candidate:
-    """What is known of one ticket: its place in the study, its numbers, and what the report shows of it."""
+    """Data on one ticket: its place in the study, its numbers, and the material for the report."""
 
     name: str
     arm: str
     method: str
     role: Role
-    """What the method's tickets are for."""
+    """Purpose of the method's tickets."""
     round: int
     parent: str = ""
-    """Name of the ticket it was made from."""
+    """Name of the ticket from which this one was made."""
     device: str = ""
-    """What trained it, in words."""
+    """Device that trained the ticket, in words."""
     sha256: str = ""
-    """Of the ticket file."""
+    """SHA-256 digest of the ticket file."""
     metrics: Mapping[str, float]
-    """Of the ticket's metrics.json: density/prunable, density/all, params/kept, macs_g, ticket_mb ..."""
+    """Content of the ticket's metrics.json: density/prunable, density/all, params/kept, macs_g, ticket_mb ..."""
     scores: pd.DataFrame
     """The table of `score`."""
     weight_steps: int | None = None
-    """Optimiser steps that its weights have gone through since their initialisation; None: it is not known."""
+    """Optimiser steps that the weights have gone through since their initialisation; None if not known."""
     told: bool = False
-    """Whether it is told which task an image has; the others restore blindly."""
+    """True if the ticket is told which task an image has; the others restore blindly."""
     findings: Sequence[Finding] = ()
     layer_density: Mapping[str, float] = field(default_factory=dict)
     """Kept fraction of each prunable parameter."""
@@ -61,7 +61,10 @@ class Candidate:
         return self.metrics["density/prunable"]
 
     def cost(self, rule: RuleSection) -> float:
-        """Share, in 0..1, that it has left of what the rule wants saved. Raises UserError if that is not known."""
+        """Return the share, in [0, 1], that the ticket has left of the cost that `rule` wants saved.
+
+        Raises UserError if that is not known.
+        """
         share = self.density if rule.cost == "weights" else work_share(self.metrics)
         if share is None:
             raise UserError(
@@ -72,9 +75,9 @@ class Candidate:
 
 
 def work_share(metrics: Mapping[str, float]) -> float | None:
-    """Share of the dense network's multiply-accumulates that really run; None: the metrics do not say.
+    """Return the share of the dense network's multiply-accumulates that really run; None if the metrics lack it.
 
-    `work/share` is measured where it depends on the image; else it follows from the mask.
+    `work/share` is a measured value, for work that depends on the image; otherwise the share follows from the mask.
     """
     if "work/share" in metrics:
         return metrics["work/share"]
@@ -84,36 +87,37 @@ def work_share(metrics: Mapping[str, float]) -> float | None:
 
 
 class Ground(StrEnum):
-    """What a ticket does beside a control."""
+    """Result of a ticket beside a control: whether the ticket holds its ground."""
 
     HELD = "yes"
     LOST = "no"
     UNKNOWN = "unknown"
-    """It would lose its ground, if it has to hold it: how long one of the two was trained is not known."""
+    """The ticket would lose its ground, if it has to hold it: how long one of the two was trained is not known."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Assessment:
-    """A ticket and what the winning rule says of it."""
+    """Ticket with the results of the winning rule."""
 
     candidate: Candidate
     quality: Mapping[str, float]
-    """The summary of its scores under the deciding protocol: of the tasks that it serves."""
+    """Summary of the ticket's scores under the deciding protocol, over the tasks that it serves."""
     partial: bool
-    """Whether it serves only some of the study's tasks."""
+    """True if the ticket serves only some of the study's tasks."""
     difference: Difference
-    """To the references of those tasks."""
+    """Difference to the references of those tasks."""
     verdict: Verdict
     cost: float
-    """Share that it has left of what the rule wants saved."""
+    """Share that the ticket has left of the cost that the rule wants saved."""
     controls: Mapping[str, Ground]
-    """Name of each control that stands beside it, or may -> whether it holds its ground, see `_ground`."""
+    """Name of each control that stands beside the ticket, or may -> whether the ticket holds its ground, see
+    `_ground`."""
     search: Mapping[str, float]
-    """What the whole search up to it has cost, see `search_costs`."""
+    """Cost of the whole search up to the ticket, see `search_costs`."""
 
     @property
     def beats_controls(self) -> Ground | None:
-        """Whether it holds its ground against every control; None: none stands beside it."""
+        """Worst result of the ticket beside its controls; None if no control stands beside it."""
         found = self.controls.values()
         return next(
             (ground for ground in (Ground.LOST, Ground.UNKNOWN, Ground.HELD) if ground in found), None
@@ -121,7 +125,7 @@ class Assessment:
 
     @property
     def tasks(self) -> list[str]:
-        """The restoration tasks that it serves."""
+        """The restoration tasks that the ticket serves."""
         return list(self.difference.tasks)
 
     @property
@@ -130,14 +134,14 @@ class Assessment:
 
 
 def assess(candidates: Sequence[Candidate], rule: RuleSection) -> list[Assessment]:
-    """The winning rule applied to every ticket, in the order given. Raises UserError if a task has no reference."""
+    """Apply the winning rule to every ticket, in the order given. Raises UserError if a task has no reference."""
     study = _Study.of(candidates, rule)
     costs = search_costs({c.name: (c.parent, c.metrics) for c in candidates}, rule.references[0])
     return [_assess_one(candidate, study, rule, costs[candidate.name]) for candidate in candidates]
 
 
 def compare(assessments: Sequence[Assessment], rule: RuleSection) -> pd.DataFrame:
-    """The table of a study, one row a ticket, in the order given."""
+    """Return the table of a study, one row for each ticket, in the order given."""
     table = pd.DataFrame([_row(entry) for entry in assessments])
     if not any(entry.partial for entry in assessments):
         del table["tasks"]
@@ -150,12 +154,12 @@ def compare(assessments: Sequence[Assessment], rule: RuleSection) -> pd.DataFram
 
 @dataclass(frozen=True, kw_only=True)
 class _Study:
-    """What every ticket is compared with."""
+    """References, scores and controls with which every ticket of a study is compared."""
 
     references: Mapping[str, Candidate]
     """Every task of the study -> its reference."""
     scores: pd.DataFrame
-    """The references' scores, each of its tasks."""
+    """Scores of the references, each on its own tasks."""
     controls: Sequence[Candidate]
 
     @classmethod
@@ -169,7 +173,7 @@ class _Study:
         )
 
     def beside(self, tasks: Iterable[str]) -> list[Candidate]:
-        """The references of these tasks, each once."""
+        """Return the references of these tasks, each once."""
         return list({self.references[task].name: self.references[task] for task in tasks}.values())
 
 
@@ -202,12 +206,13 @@ def _assess_one(
 def _ground(
     ticket: Candidate, control: Candidate, beside: Sequence[Candidate], rule: RuleSection
 ) -> Ground | None:
-    """Whether a ticket beats a control of its cost, or matches one of a reference's that was trained no longer.
+    """Judge a ticket beside a control of its own cost, or one of a reference's cost that was trained no longer.
 
-    The second is the reference trained on: a ticket whose weights were not rewound has had more training than the
+    Beside a control of its cost, the ticket has to beat the control; beside the other, it has to match it. The second
+    control is the reference trained on: a ticket whose weights were not rewound has had more training than the
     reference, which alone may be why it is better. A ticket that matches it holds its ground, however long either was
-    trained. `beside`: the references of its tasks. None: the control does not stand beside the ticket, or serves no task
-    that it serves.
+    trained. `beside`: the references of the ticket's tasks. Returns None if the control does not stand beside the
+    ticket, or serves no task that the ticket serves.
     """
     if not set(scored_tasks(ticket.scores, rule.protocol)) & set(scored_tasks(control.scores, rule.protocol)):
         return None
@@ -228,7 +233,10 @@ def _low_db(ticket: Candidate, control: Candidate, rule: RuleSection) -> float:
 
 
 def _difference(ticket: Candidate, other: tuple[str, pd.DataFrame], rule: RuleSection) -> Difference:
-    """To another's scores, with its name. Raises UserError if the two hold other images of a task."""
+    """Return the difference of a ticket to `other`, a name with scores.
+
+    Raises UserError if the two hold different images of a task.
+    """
     name, scores = other
     try:
         return difference(ticket.scores, scores, rule)

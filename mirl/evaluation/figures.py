@@ -1,4 +1,4 @@
-"""The drawings of the report: matplotlib to inline SVG, in the colours of the page's light or dark theme."""
+"""Drawings of the report: matplotlib figures as inline SVG, in the colours of the page's light or dark theme."""
 
 import html
 import io
@@ -16,7 +16,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from mirl.records import TERM
 
 PALETTE = 6
-"""Colours of arms that the page defines; more arms start again."""
+"""Number of arm colours that the page defines; further arms start again from the first."""
 
 # matplotlib only knows fixed colours: these stand for the page's CSS variables, which are put in afterwards.
 _INK, _MUTED, _GRID, _DENSE = "#0a0b01", "#0a0b02", "#0a0b03", "#0a0b04"
@@ -61,21 +61,21 @@ class Line:
     """Index of the ticket's colour."""
     psnr_db: Sequence[float]
     useless: Sequence[bool]
-    """Where it gains so little that a cross stands there."""
+    """True for each value at which the ticket gains so little that the point is drawn as a cross."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SeverityAxis:
-    """What the lines of a panel are drawn against."""
+    """Axis of a panel: the values of the severity that its lines are drawn against."""
 
     label: str
     values: Sequence[float]
     trained: tuple[float, float] | None
-    """Ends of what was trained, if they are known."""
+    """Ends of the trained range; None if they are not known."""
 
 
 def against_density(title: str, curves: Sequence[Curve], dense: float, degraded: float) -> str:
-    """PSNR in dB against density (log axis, sparser to the right): one panel with dense and input lines."""
+    """Draw PSNR in dB against density (log axis, sparser to the right): one panel with dense and input lines."""
     with mpl.rc_context(_STYLE):
         figure = Figure(figsize=(4.0, 2.9), layout="constrained")
         axes = figure.add_subplot()
@@ -100,9 +100,9 @@ def against_density(title: str, curves: Sequence[Curve], dense: float, degraded:
 
 
 def training(title: str, curves: Sequence[tuple[str, pd.DataFrame]], colour: int | None) -> str:
-    """Training loss (log axis) against steps of one arm's tickets; later rounds in stronger colour.
+    """Draw training loss (log axis) against steps of one arm's tickets; later rounds in stronger colour.
 
-    The terms of a loss that has several are dashed, the first in dots, as far as they are above 0.
+    The terms of a loss with several terms are dashed, the first in dots, as far as their values are above 0.
     """
     with mpl.rc_context(_STYLE):
         figure = Figure(figsize=(4.0, 2.5), layout="constrained")
@@ -129,7 +129,7 @@ def training(title: str, curves: Sequence[tuple[str, pd.DataFrame]], colour: int
 
 
 def against_severity(title: str, axis: SeverityAxis, inputs: Sequence[float], lines: Sequence[Line]) -> str:
-    """PSNR in dB of the input and of tickets against how strong the damage is: one panel."""
+    """Draw PSNR in dB of the input and of tickets against the strength of the damage: one panel."""
     with mpl.rc_context(_STYLE):
         figure = Figure(figsize=(4.0, 2.9), layout="constrained")
         axes = figure.add_subplot()
@@ -157,7 +157,7 @@ def _panel(axes: Axes, title: str) -> None:
 
 
 def _draw(axes: Axes, curve: Curve, low: float) -> None:
-    """A point below the panel stands on its lower edge, with its value."""
+    """Draw a curve; a point below the panel stands on the panel's lower edge, with its value."""
     colour = _ARMS[curve.colour]
     style = (0, (4, 2)) if curve.control else "solid"
     width = 1.1 if curve.control else 1.8
@@ -177,7 +177,7 @@ def _draw(axes: Axes, curve: Curve, low: float) -> None:
 
 
 def _range(dense: float, curves: Sequence[Curve]) -> tuple[float, float]:
-    """Limits around everything that did not collapse; controls are followed down by the others' span."""
+    """Return limits around everything that did not collapse; controls lower them at most by the others' span."""
     points = [
         (curve, value) for curve in curves for value, gone in zip(curve.values, curve.collapsed) if not gone
     ]

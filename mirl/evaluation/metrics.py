@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 PSNR_CEILING_DB = 100.0
-"""What identical pictures score, instead of infinity: means and JSON stay finite (ours)."""
+"""PSNR of identical pictures, instead of infinity, so that means and JSON stay finite (ours)."""
 
 _Y_WEIGHTS = (65.481 / 255, 128.553 / 255, 24.966 / 255)
 _Y_OFFSET = 16 / 255
@@ -44,7 +44,7 @@ GAUSSIAN_11 = Window(taps=_gaussian(11, 1.5), unbiased=False)
 
 @dataclass(frozen=True, kw_only=True)
 class Quality:
-    """How close a picture is to the clean one, in RGB and in Y."""
+    """PSNR and SSIM of a picture against the clean one, in RGB and in Y."""
 
     psnr_db: float
     ssim: float
@@ -53,28 +53,31 @@ class Quality:
 
 
 def luma(rgb_HWC: Tensor) -> Tensor:
-    """BT.601 luma, studio swing, as MATLAB's rgb2ycbcr, unrounded: [0, 1] RGB to HW in [16/255, 235/255]."""
+    """Compute BT.601 luma, studio swing, as MATLAB's rgb2ycbcr, unrounded: [0, 1] RGB to HW in [16/255, 235/255]."""
     red, green, blue = _Y_WEIGHTS
     return _Y_OFFSET + red * rgb_HWC[..., 0] + green * rgb_HWC[..., 1] + blue * rgb_HWC[..., 2]
 
 
 def psnr_db(image_HWC: np.ndarray, clean_HWC: np.ndarray) -> float:
-    """PSNR over all elements, peak 1, in dB; at most `PSNR_CEILING_DB`."""
+    """Compute PSNR over all elements, peak 1, in dB; at most `PSNR_CEILING_DB`."""
     difference = np.asarray(image_HWC, np.float64) - np.asarray(clean_HWC, np.float64)
     return _decibels(float(np.mean(difference**2)))
 
 
 def ssim(image_HWC: np.ndarray, clean_HWC: np.ndarray, window: Window) -> float:
-    """SSIM, mean over channels and over the pixels whose window lies inside (Wang et al. 2004, eq. 13).
+    """Compute SSIM, mean over channels and over the pixels whose window lies inside (Wang et al. 2004, eq. 13).
 
-    K1 = 0.01, K2 = 0.03, peak 1. Both sides must be at least as long as the window.
+    K1 = 0.01, K2 = 0.03, peak 1. Raises ValueError if a side is shorter than the window.
     """
     planes = _ssim_by_plane(_tensor(image_HWC), _tensor(clean_HWC), window)
     return sum(planes) / len(planes)
 
 
 def measure(image_HWC: np.ndarray, clean_HWC: np.ndarray, window: Window) -> Quality:
-    """PSNR and SSIM of float RGB in [0, 1], HxWx3, in RGB and in Y at once."""
+    """Measure PSNR and SSIM of float RGB in [0, 1], HxWx3, in RGB and in Y at once.
+
+    Raises ValueError if a side is shorter than the window.
+    """
     image_HWP, clean_HWP = _with_luma(_tensor(image_HWC)), _with_luma(_tensor(clean_HWC))
     errors = (image_HWP - clean_HWP).square_().mean(dim=(0, 1), dtype=torch.float64).tolist()
     planes = _ssim_by_plane(image_HWP, clean_HWP, window)
@@ -106,7 +109,10 @@ def _ssim_by_plane(image_HWP: Tensor, clean_HWP: Tensor, window: Window) -> Sequ
 
 
 def _filter(planes_HWP: Tensor, taps: tuple[float, ...]) -> Tensor:
-    """Separable window over each plane, only where it lies inside: 1xPxH'xW'."""
+    """Apply a separable window to each plane, only where the window lies inside: 1xPxH'xW'.
+
+    Raises ValueError if a side is shorter than the window.
+    """
     planes, size = planes_HWP.shape[2], len(taps)
     if min(planes_HWP.shape[:2]) < size:
         raise ValueError(f"SSIM needs at least {size}x{size} pixels, got {tuple(planes_HWP.shape[:2])}")

@@ -1,4 +1,4 @@
-"""How an image becomes a network's input, and what of its output is measured: the published ways, by name.
+"""Published protocols by name: how an image becomes a network's input, and how the output is measured.
 
 Legend: H height, W width, C colour channels (R, G, B).
 """
@@ -13,12 +13,12 @@ from mirl.data.tasks import Task
 from mirl.evaluation.metrics import GAUSSIAN_11, UNIFORM_7, Quality, Window, measure
 
 SMALLEST = 16
-"""Pixels a side must have: the crop of `paper` leaves nothing of a smaller one."""
+"""Smallest side of an image in pixels; the crop of `paper` leaves nothing of a smaller one."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Protocol:
-    """One published way to measure; always named beside its numbers."""
+    """Published way to measure, always named beside its numbers."""
 
     name: str
     multiple: int
@@ -30,7 +30,7 @@ class Protocol:
     window: Window
 
     def crop(self, image_HWC: np.ndarray) -> np.ndarray:
-        """The centre of `image_HWC` whose sides are multiples of `multiple` (a view)."""
+        """Return the centre of `image_HWC` whose sides are multiples of `multiple` (a view)."""
         top, left = (side % self.multiple // 2 for side in image_HWC.shape[:2])
         height, width = (side - side % self.multiple for side in image_HWC.shape[:2])
         return image_HWC[top : top + height, left : left + width]
@@ -38,19 +38,19 @@ class Protocol:
     def add_noise(
         self, clean_HWC: np.ndarray, sigma_255: float, generator: np.random.Generator
     ) -> np.ndarray:
-        """uint8 `clean_HWC` with Gaussian noise, as float32 on the scale [0, 1]."""
+        """Add Gaussian noise to uint8 `clean_HWC`; return float32 on the scale [0, 1]."""
         noisy = clean_HWC + sigma_255 * generator.standard_normal(clean_HWC.shape)
         if self.noise_8bit:
             noisy = np.clip(noisy, 0, 255).astype(np.uint8)
         return (noisy / 255).astype(np.float32)
 
     def finish(self, output_HWC: np.ndarray) -> np.ndarray:
-        """What is measured of a float picture: clipped to [0, 1], and in 8 bit where the protocol says."""
+        """Clip a float picture to [0, 1] for measuring, and round it to 8 bits if the protocol says so."""
         clipped: np.ndarray = np.clip(output_HWC, 0, 1)
         return np.rint(clipped * 255) / np.float32(255) if self.output_8bit else clipped
 
     def measure(self, output_HWC: np.ndarray, clean_HWC: np.ndarray) -> Quality:
-        """Quality of a picture that `finish` returned."""
+        """Measure the quality of a picture that `finish` returned."""
         return measure(output_HWC, clean_HWC, self.window)
 
 
@@ -61,7 +61,7 @@ PROTOCOLS: dict[str, Protocol] = {
 
 
 def noise_generator(image: str, task: str) -> np.random.Generator:
-    """The generator of this image's noise: made of its name and task, so no order or worker count matters."""
+    """Return the generator of an image's noise, seeded by image and task, so no order or worker count matters."""
     digest = hashlib.sha256(f"{image}\n{task}".encode()).digest()
     return np.random.default_rng(np.frombuffer(digest, dtype="<u4"))
 
@@ -69,9 +69,9 @@ def noise_generator(image: str, task: str) -> np.random.Generator:
 def prepare(
     protocol: Protocol, image: str, task: Task, clean_HWC: np.ndarray, degraded_HWC: np.ndarray | None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(input, clean) of one test image as float32 HWC; inputs of `strict` denoising leave [0, 1].
+    """Return (input, clean) of one test image as float32 HWC; inputs of `strict` denoising leave [0, 1].
 
-    Both images are uint8 of one size; no `degraded_HWC` for a task without pairs: the protocol adds its noise.
+    Both images are uint8 of one size; `degraded_HWC` is None for a task without pairs: the protocol adds its noise.
     Raises UserError if the image is too small, its pair has another size, or a task that needs a pair has none.
     """
     height, width = clean_HWC.shape[:2]

@@ -1,4 +1,4 @@
-"""What tickets are compared with: every task that a study scores has one reference."""
+"""References of a study, the tickets that others are compared with: one for every task that is scored."""
 
 from collections.abc import Mapping
 
@@ -9,12 +9,12 @@ from mirl.evaluation.winning import RuleSection
 
 
 def scored_tasks(scores: pd.DataFrame, protocol: str) -> list[str]:
-    """The restoration tasks that a ticket serves: those it was scored on, in the order of their names."""
+    """Return the restoration tasks that a ticket was scored on, and so serves, in the order of their names."""
     return sorted(map(str, scores.loc[scores["protocol"] == protocol, "task"].unique()))
 
 
 def references(tables: Mapping[str, pd.DataFrame], rule: RuleSection) -> dict[str, str]:
-    """Each task that one of the tickets was scored on -> the name of its reference.
+    """Return the name of the reference of each task that one of the tickets was scored on.
 
     `tables`: name of each ticket -> its scores. Raises UserError if a reference was not scored, or a task has none.
     """
@@ -38,6 +38,6 @@ def references(tables: Mapping[str, pd.DataFrame], rule: RuleSection) -> dict[st
 
 
 def reference_scores(tables: Mapping[str, pd.DataFrame], of_task: Mapping[str, str]) -> pd.DataFrame:
-    """The scores that the others' are compared with: for each task those of its reference."""
+    """Return the scores that the other tickets are compared with: for each task those of its reference."""
     parts = [tables[name].loc[tables[name]["task"] == task] for task, name in of_task.items()]
     return pd.concat(parts, ignore_index=True)

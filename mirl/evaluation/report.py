@@ -1,4 +1,4 @@
-"""Writes what a study found: one self-contained page, and the same as tables for other tools."""
+"""Report of a study: one self-contained page, and the same results as tables for other tools."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -25,9 +25,9 @@ def write_report(
     rule: RuleSection,
     title: str,
 ) -> None:
-    """Everything that the compare stage leaves in the existing `folder`.
+    """Write everything that the compare stage leaves in the existing `folder`.
 
-    `decision` is plain: ticket (name or None), reasons, sha256. Writes index.html, comparison.csv,
+    `decision` is plain data: ticket (name or None), reasons, sha256. Writes index.html, comparison.csv,
     comparison.parquet, decision.json and plots/<arm>.csv; the same input makes the same bytes.
     """
     table = compare(assessments, rule)
@@ -41,9 +41,9 @@ def write_report(
 
 
 def curves(assessments: Sequence[Assessment], rule: RuleSection) -> dict[str, pd.DataFrame]:
-    """Of each arm: density and every PSNR and SSIM of its tickets, from dense to sparse, for `dvc plots`.
+    """Return for each arm the density and every PSNR and SSIM of its tickets, dense to sparse, for `dvc plots`.
 
-    Tickets that serve only some of the tasks are left out, as their means are of others.
+    Tickets that serve only some of the tasks are left out, as their means are over other tasks.
     """
     tables = {}
     for arm in views.arms(assessments, rule):
@@ -60,7 +60,7 @@ def curves(assessments: Sequence[Assessment], rule: RuleSection) -> dict[str, pd
 def page(
     assessments: Sequence[Assessment], decision: Mapping[str, Any], rule: RuleSection, title: str
 ) -> str:
-    """The report as one HTML document that needs nothing else, with or without scripts."""
+    """Return the report as one HTML document that needs no other file and works with or without scripts."""
     return render(
         "report.html.j2",
         title=title,
@@ -86,7 +86,7 @@ def page(
 
 
 def render(template: str, **values: Any) -> str:
-    """A page of this package from its template, in the style that all pages share."""
+    """Render a page of this package from its template, in the style that all pages share."""
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )

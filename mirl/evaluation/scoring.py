@@ -1,4 +1,4 @@
-"""Scores a restorer on test images: one row an image, task and protocol.
+"""Scoring of a restorer on test images: one row for each image, task and protocol.
 
 Legend: B batch (1), H height, W width, C colour channels (R, G, B).
 """
@@ -19,24 +19,24 @@ from mirl.data.tasks import Task
 from mirl.evaluation.protocols import PROTOCOLS, Protocol, prepare
 
 Restore = Callable[[Tensor, str], Tensor]
-"""Float BCHW in about [0, 1], any height and width, and the restoration task, which a blind restorer ignores, to the same
-shape; it pads and picks its device itself."""
+"""Takes float BCHW in about [0, 1], of any height and width, and the restoration task, which a blind restorer
+ignores; returns the same shape. The restorer pads and picks its device itself."""
 
 Progress = Callable[[int, int], None]
-"""Takes (rows done, rows in all)."""
+"""Callback that takes (rows done, rows in all)."""
 
 METRICS = ("psnr_db", "ssim", "psnr_y_db", "ssim_y", "input_psnr_db", "input_ssim")
 
 
 class EvaluateSection(Section):
-    """What is measured, and on how many images."""
+    """Settings of the evaluation: the protocols, and the numbers of test images and pictures."""
 
     protocols: list[str] = Field(default=["paper"], min_length=1)
     """Names in PROTOCOLS; the first is the one that decides."""
     limit: int | None = Field(default=None, ge=1)
-    """Test images a task: the first by name. None: all."""
+    """Number of test images of each task, the first by name; None for all."""
     pictures: int = Field(default=2, ge=0)
-    """Before/after pictures a task, for the report."""
+    """Number of before/after pictures of each task, for the report."""
     picture_size: int = Field(default=320, ge=32)
     """Longest side of those pictures in pixels; larger ones are centre-cropped."""
 
@@ -53,7 +53,7 @@ class EvaluateSection(Section):
 
 @dataclass(frozen=True, kw_only=True)
 class TestImage:
-    """One test image of one task. Views of memory-mapped pixels are welcome: nothing is written."""
+    """One test image of one task; views of memory-mapped pixels are welcome, as nothing is written."""
 
     __test__ = False  # no test class, whatever pytest thinks of the name
 
@@ -76,17 +76,17 @@ class ExamplePicture(NamedTuple):
 
 
 def silent(done: int, total: int) -> None:
-    """The progress that shows nothing."""
+    """Show no progress."""
 
 
 def score(
     restore: Restore, items: Iterable[TestImage], section: EvaluateSection, progress: Progress = silent
 ) -> pd.DataFrame:
-    """The long table, ordered by protocol, task and image, of everything `section` asks for.
+    """Return the long table of everything that `section` asks for, ordered by protocol, task and image.
 
     Columns: image, task, protocol, those of METRICS, change, seconds. `change` is rms(output - input) /
-    rms(clean - input): 0 where the restorer does nothing. `seconds` is inference alone. The input is measured
-    as the output is (clipped, and rounded where the protocol does), so a restorer that does nothing gains 0.
+    rms(clean - input): 0 if the restorer does nothing. `seconds` is inference alone. The input is measured
+    as the output is (clipped, and rounded if the protocol does so), so a restorer that does nothing gains 0.
     Output values that are not finite count as 0.
     """
     chosen = _chosen(items, section.limit)
@@ -101,7 +101,7 @@ def score(
 
 
 def pictures(restore: Restore, items: Iterable[TestImage], section: EvaluateSection) -> list[ExamplePicture]:
-    """The first `section.pictures` images of each task under the first protocol, cropped for the eye."""
+    """Restore the first `section.pictures` images of each task under the first protocol and crop them for viewing."""
     protocol = PROTOCOLS[section.protocols[0]]
     found = []
     with torch.inference_mode():
@@ -119,7 +119,7 @@ def pictures(restore: Restore, items: Iterable[TestImage], section: EvaluateSect
 
 
 def summary(frame: pd.DataFrame, protocol: str) -> dict[str, float]:
-    """`psnr_db/mean`, `psnr_db/<task>` and so on for every metric; the mean is that of the tasks' means."""
+    """Return `psnr_db/mean`, `psnr_db/<task>` and so on for every metric; the mean is that of the tasks' means."""
     by_task = frame[frame["protocol"] == protocol].groupby("task")[list(METRICS)].mean()
     found = {}
     for metric in METRICS:
@@ -158,7 +158,7 @@ def _restored(restore: Restore, degraded_HWC: np.ndarray, task: str) -> np.ndarr
 
 
 def _chosen(items: Iterable[TestImage], limit: int | None) -> list[TestImage]:
-    """Ordered by task and name; the first `limit` of each task."""
+    """Sort the items by task and name, and return the first `limit` of each task."""
     taken: dict[str, int] = {}
     chosen = []
     for item in sorted(items, key=lambda item: (item.task.name, item.image)):

@@ -1,15 +1,15 @@
-"""What a search has cost: of each ticket's lineage, every training once."""
+"""Cost of a search: the trainings of a ticket's whole lineage, each counted once."""
 
 from collections.abc import Mapping
 
 SUMMED = ("steps", "samples", "train_flops", "train_flops_dense", "train_seconds", "train_joules")
-"""Of the metrics of a ticket; where one ticket of a lineage lacks one, its sum is not known."""
+"""Metrics of a ticket that are summed; if one ticket of a lineage lacks a metric, its sum is not known."""
 
 
 def search_costs(
     tickets: Mapping[str, tuple[str, Mapping[str, float]]], reference: str
 ) -> dict[str, dict[str, float]]:
-    """Name of each ticket -> `search/<what>`, summed over the tickets it was made from and itself.
+    """Return for each ticket `search/<metric>`, summed over the ticket and those that it was made from.
 
     `tickets`: name -> (parent's name, metrics), parents first; a parent that is no ticket here (the untrained
     network) costs nothing. `search/dense_trainings` is the sum of steps in trainings as long as the reference's.

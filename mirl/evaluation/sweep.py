@@ -1,4 +1,4 @@
-"""A ticket's quality against the severity of its tasks: how strong a damage may become before the ticket is of no use.
+"""Sweep of a ticket over the severity of its tasks, to find how strong a damage makes the ticket useless.
 
 Legend: H height, W width, C colour channels (R, G, B).
 """
@@ -15,18 +15,18 @@ from mirl.evaluation.collapse import LEARNED_GAIN_DB
 from mirl.evaluation.scoring import METRICS, EvaluateSection, Progress, Restore, TestImage, score, silent
 
 COLUMNS = ["ticket", "sha256", "task", "severity", "value", "image", "protocol", *METRICS, "change"]
-"""The columns of a sweep: a row a ticket, task, severity, value and image."""
+"""Columns of a sweep, which has a row for each ticket, task, severity, value and image."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SweptTicket:
-    """What is swept."""
+    """Ticket of a sweep, with its restorer."""
 
     name: str
     sha256: str
     restore: Restore
     serves: Callable[[str], bool]
-    """Whether it restores that task."""
+    """Returns True if the ticket restores that task."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +37,7 @@ class Photograph:
     clean_HWC: np.ndarray
     """uint8 RGB."""
     depth_HW: np.ndarray | None = None
-    """float32 in (0, 1], where it is known."""
+    """Depth, float32 in (0, 1]; None if it is not known."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,22 +46,22 @@ class Curve:
 
     ticket: str
     values: Sequence[float]
-    """In order."""
+    """Values of the severity, in ascending order."""
     psnr_db: Sequence[float]
     input_psnr_db: Sequence[float]
 
     @property
     def gains_db(self) -> list[float]:
-        """What restoring adds to the PSNR of the input, at each value."""
+        """Gain in dB over the PSNR of the input, at each value."""
         return [after - before for after, before in zip(self.psnr_db, self.input_psnr_db)]
 
     @property
     def useless(self) -> list[bool]:
-        """Whether the gain at each value is under LEARNED_GAIN_DB."""
+        """True for each value at which the gain is under LEARNED_GAIN_DB."""
         return [gain < LEARNED_GAIN_DB for gain in self.gains_db]
 
     def in_words(self) -> str:
-        """Where the gain is under LEARNED_GAIN_DB, as the end of a sentence."""
+        """Describe where the gain is under LEARNED_GAIN_DB, as the end of a sentence."""
         gains, limit = self.gains_db, f"{LEARNED_GAIN_DB:g} dB"
         least, most = (
             f"{gain:+.2f} dB at {self.values[gains.index(gain)]:g}" for gain in (min(gains), max(gains))
@@ -74,7 +74,7 @@ class Curve:
         return f"gains less than {limit} {runs}; least {least}"
 
     def _runs(self) -> list[tuple[float, float]]:
-        """First and last value of each stretch without a gain."""
+        """Return the first and last value of each stretch of useless values."""
         runs: list[tuple[float, float]] = []
         before = False
         for value, useless in zip(self.values, self.useless):
@@ -87,9 +87,9 @@ class Curve:
 def chosen(
     tasks: Mapping[str, Task], names: Sequence[str] = (), severity: str = ""
 ) -> list[tuple[Task, Severity]]:
-    """Each severity of each of the tasks `names` (none: all that have one), or only those called `severity`.
+    """Return each severity of the tasks `names` (if empty, of all that have one), or only those called `severity`.
 
-    Raises UserError if a name is not known, or nothing is left.
+    Raises UserError if a name is not known, a named task has no severity, or nothing is left.
     """
     able = [name for name, task in tasks.items() if task.severities]
     for name in names:
@@ -117,10 +117,11 @@ def sweep(
     section: EvaluateSection,
     progress: Progress = silent,
 ) -> pd.DataFrame:
-    """The table of COLUMNS: every ticket on every photograph at every value, under the first protocol of `section`.
+    """Score every ticket on every photograph at every value, under the first protocol of `section`.
 
-    A ticket is left out where it does not serve the task; raises UserError if it serves none. Chance is seeded by the names
-    of photograph and task alone, and so the same at every value. `section.limit` counts photographs a task.
+    Returns a table with COLUMNS. A ticket is left out for a task that it does not serve; raises UserError if it serves
+    none. Chance is seeded by the names of photograph and task alone, and so is the same at every value. `section.limit`
+    is the number of photographs of each task.
     """
     for ticket in tickets:
         if not any(ticket.serves(task.name) for task, _, _ in grid):
@@ -151,7 +152,10 @@ def sweep(
 
 
 def curves(frame: pd.DataFrame) -> dict[tuple[str, str], list[Curve]]:
-    """(task, severity) -> a curve of each ticket, all in the order of the table; each value is a mean over images."""
+    """Return the curves of the tickets by (task, severity), all in the order of the table.
+
+    Each value is a mean over images.
+    """
     found: dict[tuple[str, str], list[Curve]] = {}
     for (task, severity, ticket), rows in frame.groupby(["task", "severity", "ticket"], sort=False):
         means = rows.groupby("value")[["psnr_db", "input_psnr_db"]].mean()
@@ -166,7 +170,7 @@ def curves(frame: pd.DataFrame) -> dict[tuple[str, str], list[Curve]]:
 
 
 def _degraded(photograph: Photograph, task: Task) -> TestImage:
-    """The photograph with the task's damage; noise is left to the protocol."""
+    """Apply the task's damage to the photograph; noise is left to the protocol."""
     degraded = None
     if task.testing:
         degraded = task.test_input(photograph.image, photograph.clean_HWC, photograph.depth_HW)
@@ -174,7 +178,7 @@ def _degraded(photograph: Photograph, task: Task) -> TestImage:
 
 
 def _shifted(progress: Progress, before: int, total: int) -> Progress:
-    """The progress of a part that `before` images come before, of `total` in all."""
+    """Return the progress of a part that comes after `before` images, of `total` in all."""
     return lambda done, _: progress(before + done, total)
 
 

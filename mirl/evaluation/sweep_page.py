@@ -1,4 +1,4 @@
-"""What a sweep found, as one self-contained page."""
+"""Page of a sweep's results, self-contained."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -13,7 +13,7 @@ from mirl.evaluation.sweep import Curve, curves
 
 
 def page(frame: pd.DataFrame, severities: Sequence[tuple[Task, Severity]], title: str) -> str:
-    """The page of a table of `sweep`, as HTML that needs nothing else; the same table gives the same bytes."""
+    """Return the page of a table of `sweep` as HTML that needs no other file; the same table gives the same bytes."""
     tickets = frame[["ticket", "sha256"]].drop_duplicates().to_dict("records")
     colours = {row["ticket"]: index % figures.PALETTE for index, row in enumerate(tickets)}
     found = curves(frame)
@@ -30,7 +30,7 @@ def page(frame: pd.DataFrame, severities: Sequence[tuple[Task, Severity]], title
 
 
 def heading(task: Task, severity: Severity) -> str:
-    """What is swept, in words."""
+    """Return in words which severity of which task is swept."""
     return f"{task.name}: {severity.name}, {severity.unit}"
 
 

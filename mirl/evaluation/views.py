@@ -1,4 +1,4 @@
-"""What the report's page shows, as plain values ready to print: no HTML here but the inline drawings."""
+"""Contents of the report's page as plain values ready to print; the only HTML is that of the inline drawings."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ class Arm:
 
 
 def arms(assessments: Sequence[Assessment], rule: RuleSection) -> list[Arm]:
-    """The arms besides the references': those that may be promoted first, then the controls."""
+    """Return the arms other than those of the references: first those that may be promoted, then the controls."""
     of_references = {entry.candidate.arm for entry in references_of(assessments, rule)}
     found: dict[str, tuple[bool, str]] = {}
     for entry in assessments:
@@ -42,19 +42,19 @@ def arms(assessments: Sequence[Assessment], rule: RuleSection) -> list[Arm]:
 
 
 def tickets(assessments: Sequence[Assessment], arm: Arm, rule: RuleSection) -> list[Assessment]:
-    """The tickets of an arm from dense to sparse; an arm that may be promoted starts at the references."""
+    """Return the tickets of an arm from dense to sparse; an arm that may be promoted starts at the references."""
     own = [entry for entry in assessments if entry.candidate.arm == arm.name]
     start = [] if arm.control else references_of(assessments, rule)
     return start + sorted(own, key=lambda entry: -entry.candidate.density)
 
 
 def tasks(assessments: Sequence[Assessment]) -> list[str]:
-    """The restoration tasks that were scored."""
+    """Return the restoration tasks that were scored, in the order of their names."""
     return sorted({task for entry in assessments for task in entry.tasks})
 
 
 def image_counts(assessments: Sequence[Assessment], rule: RuleSection) -> dict[str, int]:
-    """Test images of each task."""
+    """Count the test images of each task."""
     tables = [entry.candidate.scores for entry in assessments]
     scores = pd.concat(tables).drop_duplicates(["image", "task", "protocol"])
     counts = scores[scores["protocol"] == rule.protocol].groupby("task").size()
@@ -64,7 +64,7 @@ def image_counts(assessments: Sequence[Assessment], rule: RuleSection) -> dict[s
 def headline(
     assessments: Sequence[Assessment], decision: Mapping[str, Any], rule: RuleSection
 ) -> list[tuple[str, str, str]]:
-    """The promoted ticket's figures as (what, value, beside the reference); empty where none is promoted."""
+    """Return the promoted ticket's figures as (name, value, beside the reference); empty if none is promoted."""
     chosen = next((entry for entry in assessments if entry.candidate.name == decision["ticket"]), None)
     if chosen is None:
         return []
@@ -92,7 +92,7 @@ def headline(
 
 
 def rows(assessments: Sequence[Assessment], rule: RuleSection) -> list[dict[str, Any]]:
-    """The lines of the table."""
+    """Return the rows of the table."""
     colours = {arm.name: arm for arm in arms(assessments, rule)}
     best = max((e.quality["psnr_db/mean"] for e in assessments if not e.partial), default=None)
     return [
@@ -111,13 +111,13 @@ def rows(assessments: Sequence[Assessment], rule: RuleSection) -> list[dict[str,
 
 
 def _notes(entry: Assessment) -> list[str]:
-    """What stands beneath a ticket's name, because it makes its numbers others than they look."""
+    """Return the notes beneath a ticket's name that qualify its numbers."""
     notes = [", ".join(entry.tasks)] if entry.partial else []
     return [*notes, "told its task"] if entry.candidate.told else notes
 
 
 def devices(assessments: Sequence[Assessment]) -> list[tuple[str, list[str]]]:
-    """What the tickets were trained on, as far as it is known, and which on what."""
+    """Return each known device that tickets were trained on, with the names of those tickets."""
     found: dict[str, list[str]] = {}
     for entry in assessments:
         if entry.candidate.device:
@@ -126,13 +126,13 @@ def devices(assessments: Sequence[Assessment]) -> list[tuple[str, list[str]]]:
 
 
 def interval_bar(interval: Interval) -> dict[str, float]:
-    """Where low, mean and high stand in a bar from -1.5 to +1.5 dB, in percent of its width."""
+    """Place low, mean and high in a bar from -1.5 to +1.5 dB, in percent of the bar's width."""
     places = {"low": interval.low_db, "mean": interval.mean_db, "high": interval.high_db}
     return {name: 50 + 50 * max(-1.0, min(1.0, value / _SPAN_DB)) for name, value in places.items()}
 
 
 def panels(assessments: Sequence[Assessment], rule: RuleSection) -> list[Markup]:
-    """PSNR against density: the mean of the tickets that serve every task, then each task."""
+    """Draw PSNR against density: the mean for the tickets that serve every task, then each task."""
     drawn = []
     for task in ("mean", *tasks(assessments)):
         shown = [
@@ -157,7 +157,7 @@ def panels(assessments: Sequence[Assessment], rule: RuleSection) -> list[Markup]
 
 
 def reference_quality(assessments: Sequence[Assessment], rule: RuleSection, metric: str, task: str) -> float:
-    """What the reference of `task` reaches; of `mean`, the mean over the tasks of what theirs reach."""
+    """Return `metric` of the reference of `task`; for `mean`, the mean over the tasks, each with its own reference."""
     references = references_of(assessments, rule)
     if len(references) == 1:
         return references[0].quality[f"{metric}/{task}"]
@@ -167,7 +167,7 @@ def reference_quality(assessments: Sequence[Assessment], rule: RuleSection, metr
 
 
 def heat(assessments: Sequence[Assessment], rule: RuleSection) -> dict[str, Any]:
-    """Density of each layer in each round: columns by arm, and per layer a line of (density, shade)."""
+    """Return the density of each layer in each round: columns by arm, and for each layer a line of (density, shade)."""
     columns = []
     for arm in arms(assessments, rule):
         own = [
@@ -186,7 +186,7 @@ def heat(assessments: Sequence[Assessment], rule: RuleSection) -> dict[str, Any]
 
 
 def training(assessments: Sequence[Assessment], rule: RuleSection) -> list[Markup]:
-    """The training curves: the references, then one panel an arm."""
+    """Draw the training curves: those of the references, then one panel for each arm."""
     references = references_of(assessments, rule)
     groups: list[tuple[str, int | None, list[Assessment]]] = [
         (reference.candidate.name, None, [reference]) for reference in references
@@ -213,13 +213,13 @@ def training(assessments: Sequence[Assessment], rule: RuleSection) -> list[Marku
 
 
 def references_of(assessments: Sequence[Assessment], rule: RuleSection) -> list[Assessment]:
-    """In the order in which the rule names them."""
+    """Return the references in the order in which the rule names them."""
     named = {entry.candidate.name: entry for entry in assessments}
     return [named[name] for name in rule.references]
 
 
 def _on(task: str, points: Sequence[Assessment], rule: RuleSection) -> list[Assessment]:
-    """Those of an arm's points that a panel shows: of `mean`, those whose mean is over every task."""
+    """Select the points of an arm that a panel shows; for `mean`, those whose mean is over every task."""
     if task == "mean":
         return [
             e
@@ -231,5 +231,5 @@ def _on(task: str, points: Sequence[Assessment], rule: RuleSection) -> list[Asse
 
 
 def _shade(density: float | None) -> float:
-    """In 0..100: 0 for a density of 1/1000 and less, 100 for a dense layer, logarithmic between."""
+    """Return a shade in 0..100: 0 for a density of 1/1000 and less, 100 for a dense layer, logarithmic between."""
     return 0.0 if not density else float(np.clip(100 + 100 * np.log10(density) / 3, 0, 100))

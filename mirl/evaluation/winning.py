@@ -1,4 +1,4 @@
-"""The winning rule: a paired bootstrap of a ticket against its dense parent, and the word it earns."""
+"""The winning rule: a paired bootstrap of a ticket against its dense parent, and the verdict that follows."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,11 +14,11 @@ from mirl.evaluation.protocols import PROTOCOLS
 from mirl.names import Name
 
 WORDS = ("reference", "wins", "matches", "loses", "partial", "collapsed")
-"""Every verdict there is."""
+"""All possible verdicts."""
 
 
 class RuleSection(Section):
-    """When a ticket wins: what it is compared with, by which protocol and how strictly."""
+    """Settings of the winning rule: the reference, the protocol and the tolerances."""
 
     reference: str | Annotated[dict[Name, str], Field(min_length=1)] = "dense"
     """Name of the ticket that the others are compared with; or restoration task -> name of the ticket for that task."""
@@ -33,9 +33,9 @@ class RuleSection(Section):
     resamples: int = Field(default=2000, ge=100)
     seed: int = Field(default=0, ge=0)
     cost: Literal["weights", "work"] = "weights"
-    """What a ticket is to save: stored weights, by its density, or the multiply-accumulates that really run."""
+    """Cost that a ticket is to save: stored weights, by its density, or the multiply-accumulates that really run."""
     control_share: float = Field(default=0.005, ge=0, lt=1)
-    """A control stands beside a ticket when their costs differ by at most this share."""
+    """Largest difference in cost, as a share of the ticket's, at which a control stands beside a ticket."""
 
     @model_validator(mode="before")
     @classmethod
@@ -61,12 +61,12 @@ class RuleSection(Section):
         return list(dict.fromkeys(named.values()))
 
     def reference_of(self, task: str) -> str | None:
-        """Name of the ticket that the others are compared with on `task`; None: there is none."""
+        """Return the name of the ticket that the others are compared with on `task`, or None if there is none."""
         return self.reference.get(task) if isinstance(self.reference, dict) else self.reference
 
     @property
     def reference_in_words(self) -> str:
-        """What a sentence calls the ticket that the others are compared with."""
+        """Words for the ticket that the others are compared with, to use in a sentence."""
         return self.references[0] if len(self.references) == 1 else "the reference"
 
 
@@ -87,24 +87,25 @@ class Difference:
     """PSNR of one ticket minus that of another on the same images of the tasks that both serve."""
 
     mean: Interval
-    """Of the mean of those tasks' means."""
+    """Difference of the mean of those tasks' means."""
     tasks: Mapping[str, Interval]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """One of WORDS, and why, as a sentence."""
+    """Verdict on a ticket: one of WORDS, and the reason as a sentence."""
 
     word: str
     reason: str
 
 
 def difference(scores: pd.DataFrame, reference: pd.DataFrame, rule: RuleSection) -> Difference:
-    """Paired bootstrap over images, stratified by task, in RGB PSNR; percentile bounds (Efron 1993).
+    """Bootstrap the paired difference in RGB PSNR over images, stratified by task; percentile bounds (Efron 1993).
 
     Each resample draws as many images of every task as there are, with replacement, the same ones for both;
     the mean is over the tasks of both tables. Noisy versions of one photograph are drawn as if independent. A task with
-    a single image has no width. Raises UserError if the two tables hold other images of a task, or have none in common.
+    a single image has an interval of no width. Raises UserError if the tables hold different images of a task, or no
+    task in common.
     """
     pairs = _paired(scores, reference, rule.protocol)
     generator = np.random.default_rng(rule.seed)
@@ -122,7 +123,7 @@ def difference(scores: pd.DataFrame, reference: pd.DataFrame, rule: RuleSection)
 def verdict(
     found: Difference, findings: Sequence[Finding], of_reference: Sequence[Finding], rule: RuleSection
 ) -> Verdict:
-    """The word that a ticket earns against the reference.
+    """Return the verdict that a ticket earns against the reference.
 
     collapsed: a finding of collapse, except a task that the reference did not learn either. wins: the lower
     bound of the mean is above 0. matches: it is at least -tolerance_db. Both need every task's lower bound to
@@ -145,13 +146,16 @@ def verdict(
 
 
 def own_findings(name: str, findings: Sequence[Finding], rule: RuleSection) -> list[Finding]:
-    """The findings of reference `name` that count: not those on tasks that have another reference."""
+    """Return the findings of reference `name` that count: not those on tasks that have another reference."""
     on_tasks = ("identity", "did not learn")
     return [f for f in findings if f.kind not in on_tasks or rule.reference_of(f.layer) == name]
 
 
 def narrowed(earned: Verdict, tasks: Sequence[str]) -> Verdict:
-    """The verdict on a ticket that serves only these of its study's tasks, and earns that on them: partial, or collapsed."""
+    """Return the verdict on a ticket that serves only `tasks` of its study and earned `earned` on them.
+
+    The verdict is partial, or stays collapsed.
+    """
     if earned.word == "collapsed":
         return earned
     return Verdict(
@@ -160,7 +164,10 @@ def narrowed(earned: Verdict, tasks: Sequence[str]) -> Verdict:
 
 
 def _paired(scores: pd.DataFrame, reference: pd.DataFrame, protocol: str) -> dict[str, np.ndarray]:
-    """Differences in dB of the images of each task in both tables, in the order of their names."""
+    """Return the differences in dB of the images of each task in both tables, in the order of their names.
+
+    Raises UserError if the images of the two tables do not pair.
+    """
     common = set(scores["task"]) & set(reference["task"])
     left, right = (
         table[(table["protocol"] == protocol) & table["task"].isin(common)]

@@ -1,4 +1,4 @@
-"""The methods: planners of rounds, all equals. The training loop knows none of them by name."""
+"""Registry of the methods, each a planner of rounds. The training loop knows none of them by name."""
 
 from typing import Annotated, Any
 
@@ -29,32 +29,32 @@ METHODS: dict[str, type[Method]] = {
     "replay": Replay,
     "oneshot": Oneshot,
 }
-"""`method:` of an arm -> what plans by it."""
+"""`method:` of an arm -> the class that plans its rounds."""
 
 Arm = Annotated[
     DenseArm | RewindArm | RandomArm | ReinitArm | ReplayArm | OneshotArm, Field(discriminator="method")
 ]
-"""One entry of `arms:` in params.yaml."""
+"""Entry of `arms:` in params.yaml."""
 
 
 def remembered(values: dict[str, Any]) -> Arm:
-    """The arm of a ticket's settings, which hold what was not at its default."""
+    """Return the arm of a ticket's settings, which hold only the values that were not at their defaults."""
     arm: Arm = TypeAdapter(Arm).validate_python(values, context=REMEMBERED)
     return arm
 
 
 def planner(arm: Arm) -> Method:
-    """The method that `arm` asks for, with its settings."""
+    """Make the method that `arm` asks for, with the settings of `arm`."""
     return METHODS[arm.method](arm)
 
 
 def role_of(method: str) -> Role:
-    """What tickets by that method are for. Raises UserError if there is no such method; it lists the known ones."""
+    """Return the role of a method's tickets. Raises UserError, which lists the known methods, if it is unknown."""
     if method not in METHODS:
         raise UserError(f"there is no method {method!r}; the known ones are {', '.join(METHODS)}")
     return METHODS[method].role
 
 
 def with_role(role: Role) -> list[str]:
-    """The names of the methods that have this role."""
+    """Return the names of the methods that have this role."""
     return [name for name, method in METHODS.items() if method.role == role]

@@ -1,7 +1,7 @@
-"""What a winning ticket must beat: each method here lacks something that prune-and-rewind claims to need.
+"""Controls that a winning ticket must beat: each lacks something that prune-and-rewind claims to need.
 
-All but `replay` train one schedule from the origin. Beside a ticket whose weights were not rewound they also lack its longer
-training, which `replay` has.
+All but `replay` train one schedule from the origin. Compared with a ticket whose weights were not rewound they also
+lack its longer training, which `replay` has.
 """
 
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ from mirl.sparsity.structure import AnyStructure, Unstructured
 
 
 class RandomArm(Section):
-    """A random mask as large as that of the ticket it comes after."""
+    """Settings of the control that trains a random mask as large as the mask of the parent ticket."""
 
     method: Literal["random"]
     scope: Literal["global", "layerwise", "shuffled"] = "global"
@@ -31,36 +31,36 @@ class RandomArm(Section):
 
 
 class ReinitArm(Section):
-    """The mask of the ticket it comes after, on a network that was initialised anew."""
+    """Settings of the control that trains the parent ticket's mask on a newly initialised network."""
 
     method: Literal["reinit"]
     seed: int = Field(default=1000, ge=0, lt=2**63)
-    """Of the new initialisation; not the network's own."""
+    """Seed of the new initialisation; not the network's own seed."""
 
 
 class ReplayArm(Section):
-    """No settings. The network of the ticket it comes after, unpruned, goes through the schedule again."""
+    """Control without settings: the network of the parent ticket goes through the schedule again, unpruned."""
 
     method: Literal["replay"]
 
 
 class OneshotArm(Section):
-    """One pruning of the ticket it comes after, the dense one as a rule, straight to the density."""
+    """Settings of the control that prunes the parent ticket, usually the dense one, straight to the density."""
 
     method: Literal["oneshot"]
     density: float = Field(gt=0, lt=1)
-    """Over the prunable weights."""
+    """Density over the prunable weights, in (0, 1)."""
     scope: ScopeName = "global"
     score: ScoreName = "magnitude"
     floor: float = Field(default=0.0, ge=0, lt=1)
-    """Share of its weights that every layer keeps, come what may."""
+    """Share of its weights that every layer keeps in any case."""
     structure: AnyStructure = Unstructured()
-    """Which weights come and go together."""
+    """Structure of the mask: the groups of weights that are kept or removed together."""
 
 
 @dataclass(frozen=True)
 class Random(Method):
-    """Chance in place of the ranking."""
+    """Control that replaces the ranking of the weights by chance."""
 
     role: ClassVar[Role] = "control"
     arm: RandomArm
@@ -81,7 +81,7 @@ class Random(Method):
 
 @dataclass(frozen=True)
 class Reinit(Method):
-    """Another initialisation in place of the origin."""
+    """Control that replaces the origin by another initialisation."""
 
     role: ClassVar[Role] = "control"
     arm: ReinitArm
@@ -97,7 +97,7 @@ class Reinit(Method):
 
 @dataclass(frozen=True)
 class Replay(Method):
-    """More training in place of pruning: a ticket whose weights were not rewound has had more than its parent."""
+    """Control that trains for longer instead of pruning, as a ticket whose weights were not rewound has done."""
 
     role: ClassVar[Role] = "control"
     arm: ReplayArm
@@ -112,7 +112,7 @@ class Replay(Method):
 
 @dataclass(frozen=True)
 class Oneshot(Method):
-    """One cut in place of rounds."""
+    """Control that prunes once instead of in rounds."""
 
     role: ClassVar[Role] = "control"
     arm: OneshotArm

@@ -1,4 +1,4 @@
-"""Dense training: the round that prunes nothing, after the untrained network."""
+"""Dense training: the round after the untrained network, which prunes nothing."""
 
 from dataclasses import dataclass
 from typing import ClassVar, Literal
@@ -8,14 +8,14 @@ from mirl.methods.plan import Initialise, Method, Parent, Plan, Role, copied
 
 
 class DenseArm(Section):
-    """No settings: the network and its training say it all."""
+    """Arm of dense training. It has no settings beyond those of the network and of training."""
 
     method: Literal["dense"]
 
 
 @dataclass(frozen=True)
 class Dense(Method):
-    """Train the parent's weights, all of them; the training records the origin."""
+    """Method that trains all of the parent's weights; the training records the origin."""
 
     role: ClassVar[Role] = "reference"
     arm: DenseArm

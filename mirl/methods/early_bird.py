@@ -1,4 +1,4 @@
-"""Ends a round when its ranking has settled: early-bird tickets (1909.11957), on single weights.
+"""Stopping rule of early-bird tickets (1909.11957), on single weights: a round ends when its ranking has settled.
 
 Legend: L checks, N bytes of a packed mask.
 """
@@ -16,23 +16,23 @@ from mirl.sparsity.mask import Mask, State
 
 
 class EarlyBirdSection(Section):
-    """How often to check, and how little the mask may still change. The paper checks once an epoch."""
+    """Settings of the checks: how often, and how much the mask may still change. The paper checks once an epoch."""
 
     every_steps: int = Field(ge=1)
     """Optimiser steps from one check to the next."""
     looks: int = Field(default=5, ge=1)
-    """Earlier checks whose masks must agree with the present one."""
+    """Number of earlier checks whose masks must agree with the present one."""
     distance: float = Field(default=0.1, gt=0, lt=1)
-    """Largest share of the survivors, in (0, 1), in which two of those masks may differ (the paper: of all channels)."""
+    """Largest share of the survivors, in (0, 1), in which two such masks may differ (the paper: of all channels)."""
 
 
 @dataclass(frozen=True)
 class EarlyBird(StoppingRule):
-    """Remembers the masks that the next round would have been cut to at the last checks."""
+    """Stopping rule that remembers the masks that the next round would have had at the last checks."""
 
     section: EarlyBirdSection
     mask: Mask
-    """The mask that is being trained under."""
+    """Mask of the present training."""
     cut: Callable[[State], Mask]
     """Weights -> the mask that would be cut from them next."""
 

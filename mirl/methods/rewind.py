@@ -1,4 +1,4 @@
-"""Iterative pruning with rewinding, one round of it: MIR-L's (2510.14463), and what is known to make its search short."""
+"""One round of iterative pruning with rewinding: that of MIR-L (2510.14463), and known ways to shorten its search."""
 
 from dataclasses import dataclass, replace
 from functools import partial
@@ -30,12 +30,12 @@ ScoreName = Literal["magnitude", "relative", "lamp"]
 
 
 class DecayingFraction(Section):
-    """A fraction that falls with the density: pruning is nearly free while much is left."""
+    """Pruning fraction that falls with the density: pruning costs little quality while many weights are left."""
 
     first: float = Field(gt=0, lt=1)
-    """Share that is removed from a whole network."""
+    """Share of the weights that is removed from the dense network, in (0, 1)."""
     last: float = Field(gt=0, lt=1)
-    """Share that is removed where the arm's target is near."""
+    """Share of the weights that is removed near the arm's target, in (0, 1)."""
 
     @model_validator(mode="after")
     def _falls(self) -> Self:
@@ -53,34 +53,34 @@ SCHEDULES: dict[str, dict[str, Any]] = {
     },
     "authors": {},
 }  # fmt: skip
-"""`schedule:` of an arm -> its keys where they are not the defaults of RewindArm, which are the authors'."""
+"""`schedule:` of an arm -> the values that differ from the defaults of RewindArm, which are the authors'."""
 
 REMEMBERED = "remembered"
-"""Context of validation that takes values as a ticket remembers them: what is not there is at its default."""
+"""Validation context for values from a ticket: a value that is not there is at its default."""
 
 
 class RewindArm(Section):
-    """A schedule, `short` where none is named, and what is said otherwise."""
+    """Settings of iterative pruning: a schedule, `short` if none is named, and the values that override it."""
 
     method: Literal["imp"]
     schedule: Literal["short", "authors"] = Field(default="short", exclude=True)
-    """Where the keys come from that are not given: SCHEDULES. Tickets remember those, not this."""
+    """Entry of SCHEDULES from which missing keys are taken. Tickets store those keys, not the name of the schedule."""
     fraction: Annotated[float, Field(gt=0, lt=1)] | DecayingFraction = 0.2
     """Share of the surviving weights that a round removes."""
     target: float | None = Field(default=None, gt=0, lt=1)
-    """Density over the prunable weights at which the search ends: the last round removes only what is left to remove."""
+    """Density over the prunable weights at which the search ends; the last round prunes no further than that."""
     scope: ScopeName = "global"
     score: ScoreName = "magnitude"
     floor: float = Field(default=0.0, ge=0, lt=1)
-    """Share of its weights that every layer keeps, come what may: prevents collapse. Ours."""
+    """Share of its weights that every layer keeps in any case, which prevents collapse. Our own addition."""
     structure: AnyStructure = Unstructured()
-    """Which weights come and go together."""
+    """Structure of the mask: the groups of weights that are kept or removed together."""
     rewind: Literal["weights", "learning_rate"] = "weights"
-    """What goes back before training: the weights to their origin, or only the learning rate (2003.02389)."""
+    """Values that are rewound before training: the weights to their origin, or only the learning rate (2003.02389)."""
     length: float = Field(default=1.0, gt=0, le=1)
-    """Share of the schedule that a round before the target trains: it ranks the weights sooner."""
+    """Share of the schedule, in (0, 1], for which a round before the target trains: such a round only ranks weights."""
     settled: EarlyBirdSection | None = None
-    """When to end a round before the target, because its ranking has settled; none: train to the end."""
+    """Rule that ends a round before the target once its ranking has settled; None: train to the end."""
 
     @model_validator(mode="before")
     @classmethod
@@ -105,7 +105,7 @@ class RewindArm(Section):
 
 @dataclass(frozen=True)
 class Rewind(Method):
-    """Remove the least of the survivors, put everything else back."""
+    """Method that removes the lowest-scored of the surviving weights and rewinds the rest."""
 
     role: ClassVar[Role] = "candidate"
     arm: RewindArm
@@ -131,7 +131,7 @@ class Rewind(Method):
         return EarlyBird(self.arm.settled, mask, partial(self._cut, origin=origin, mask=mask))
 
     def _cut(self, weights: State, origin: State, mask: Mask) -> Mask:
-        """What a round after these weights keeps of `mask`."""
+        """Return the part of `mask` that a round after these weights keeps."""
         scores = SCORES[self.arm.score](weights, origin, mask)
         scope = SCOPES[self.arm.scope]
         return self.arm.structure.select(scores, mask, self._keep(mask), scope, self.arm.floor)
@@ -149,5 +149,5 @@ class Rewind(Method):
         return max(keep_after(mask.kept, pace), least)
 
     def _least(self, mask: Mask) -> int:
-        """Weights that the target keeps; 0 where there is none."""
+        """Return the number of weights that the target keeps; 0 if there is no target."""
         return 0 if self.arm.target is None else keep_at(mask.total, self.arm.target)

@@ -1,4 +1,4 @@
-"""What a network promises, tried out once: a network of a user's own has no tests in mirl.
+"""Trial of a network's contract, for a network of a user's own, which has no tests in mirl.
 
 Dims: B batch, C channels, H height, W width.
 """
@@ -12,9 +12,10 @@ from mirl.networks.network import Network
 
 
 def refuse_unfit(network: Network, prunable: Collection[str], side: int) -> None:
-    """Raises UserError if a picture of `side` pixels comes back in another shape, or a prunable weight has no part in it.
+    """Raises UserError if a picture of `side` pixels changes its shape, or a prunable weight has no part in the output.
 
-    Leaves gradients and the statistics of batches behind: give it a network that is not needed any more.
+    Also raises UserError if there is no prunable weight, or a parameter has two names. Leaves gradients and the
+    statistics of batches behind: pass a network that is not needed any more.
     """
     title = type(network).__name__
     if not prunable:

@@ -1,4 +1,4 @@
-"""Statistics that a network takes of its whole image: modules of their own, so that running it in tiles can replace them.
+"""Statistics of a network's whole image, as modules of their own, so that running in tiles can replace the statistics.
 
 Dims: B batch, C channels, H height, W width, P channels of a prompt, S its side.
 """
@@ -13,7 +13,7 @@ Summary = Callable[[Tensor], Tensor]
 
 
 class GlobalStatistic(nn.Module):
-    """A summary of all pixels of the image. A forward hook may supply it for tiles, which hold a part of them."""
+    """Summary of all pixels of the image; a forward hook may supply it for tiles, which hold a part of the pixels."""
 
     def forward(self, summary: Summary, x_BCHW: Tensor) -> Tensor:
         return summary(x_BCHW)
@@ -23,10 +23,10 @@ class StretchedPlane(nn.Module):
     """Planes stretched over the image, bilinear. A forward hook may cut out the part that a tile covers."""
 
     def forward(self, plane_BPSS: Tensor, x_BCHW: Tensor) -> Tensor:
-        """`plane_BPSS` in the height and width of `x_BCHW`."""
+        """Stretch `plane_BPSS` to the height and width of `x_BCHW`."""
         return F.interpolate(plane_BPSS, x_BCHW.shape[-2:], mode="bilinear", align_corners=False)
 
 
 def mean(x_BCHW: Tensor) -> Tensor:
-    """Of every channel: (B, C)."""
+    """Compute the mean of every channel: (B, C)."""
     return x_BCHW.mean((2, 3))

@@ -1,7 +1,7 @@
-"""Networks of a user's own: classes named as `module:Class`, imported from the study's folder if they were allowed by name.
+"""Networks of a user's own: classes named `module:Class`, imported from the study's folder if allowed by name.
 
-Whoever writes a ticket chooses the name of the network in it. So a name imports nothing by itself: the process has to be
-told before that its user wants that network.
+Whoever writes a ticket chooses the name of the network in it. So a name imports nothing by itself: the process has to
+be told before that its user wants that network.
 """
 
 import ast
@@ -21,7 +21,7 @@ from mirl.networks.network import Network
 
 NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", re.ASCII)
 LONGEST = 200
-"""Characters of a name."""
+"""Largest number of characters of a name."""
 NOT_OWN = ("mirl", "flows")
 """Packages that a study's folder may hold because it is a clone of mirl."""
 
@@ -31,22 +31,23 @@ _loaded: dict[str, "ImportedNetwork"] = {}
 
 @dataclass(frozen=True, kw_only=True)
 class ImportedNetwork:
-    """A class of a network that was imported, and what it was read from."""
+    """Imported class of a network, and the files that it was read from."""
 
     kind: type[Network]
     files: list[str]
     """Paths below the study's folder: the module's own, and those of that folder which it imports."""
     source: str
-    """The SHA-256 digest of that file; if there are several, the digest of what `sha256sum` prints of them in this order."""
+    """SHA-256 digest of that file; if there are several, the digest of what `sha256sum` prints of them in this
+    order."""
 
 
 def is_own(name: str) -> bool:
-    """Whether it has the form `module:Class`."""
+    """Return whether `name` has the form `module:Class`."""
     return len(name) <= LONGEST and bool(NAME.fullmatch(name))
 
 
 def allow(name: str, folder: Path) -> None:
-    """Let this process import the network called `name` from below `folder`, once it is needed.
+    """Let this process import the network called `name` from below `folder`, once the network is needed.
 
     Raises UserError if the name does not have the form `module:Class`.
     """
@@ -58,12 +59,15 @@ def allow(name: str, folder: Path) -> None:
 
 
 def allowed() -> dict[str, Path]:
-    """The names that were allowed, each with its folder: what another process has to be told."""
+    """Return the names that were allowed, each with its folder, so that another process can be told."""
     return dict(_allowed)
 
 
 def loaded(name: str) -> ImportedNetwork:
-    """The network called `name`, imported at the first call. Raises UserError if it was not allowed or is not to be had."""
+    """Return the network called `name`, imported at the first call.
+
+    Raises UserError if the network was not allowed or cannot be imported.
+    """
     if name not in _allowed:
         raise UserError(
             f"the network {name} is none of mirl's: to build it runs code of the module {name.partition(':')[0]}, which "
@@ -109,9 +113,9 @@ def _module(name: str, folder: Path) -> ModuleType:
 
 
 def _texts(folder: Path, module: str) -> dict[str, str]:
-    """Place below `folder` -> text, of the files that `module` is made of, in the order of their places.
+    """Return place below `folder` -> text of the files that `module` is made of, in the order of their places.
 
-    Imports are read, not run; a file without code, as an empty `__init__.py`, is none of them.
+    Imports are read, not run; files without code, such as an empty `__init__.py`, are left out.
     """
     found: dict[Path, str] = {}
     waiting = [module]
@@ -127,7 +131,7 @@ def _texts(folder: Path, module: str) -> dict[str, str]:
 
 
 def _file(folder: Path, module: str) -> Path | None:
-    """The file of a module below `folder`; None if there is none."""
+    """Return the file of a module below `folder`, or None if there is none."""
     parts = module.split(".")
     place = folder.joinpath(*parts)
     candidates = [] if parts[0] in NOT_OWN else [place / "__init__.py", place.with_suffix(".py")]
@@ -135,7 +139,7 @@ def _file(folder: Path, module: str) -> Path | None:
 
 
 def _imports(code: str, module: str, is_package: bool) -> Iterator[str]:
-    """Every module that the code of `module` imports anywhere, and what may be one."""
+    """Yield every module that the code of `module` imports anywhere, and every name that may be a module."""
     for node in ast.walk(ast.parse(code)):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)

@@ -53,14 +53,14 @@ class ChannelAttention(nn.Module):
         return y_BCHW
 
     def products(self, qkv_BCHW: Tensor) -> Tensor:
-        """Means over all pixels, for `cosine`: of each query times each key, and of their squares (B, h, D, D + 2)."""
+        """Compute means over all pixels for `cosine`: each query times each key, and their squares (B, h, D, D + 2)."""
         q_BhDN, k_BhDN, _ = self._heads(qkv_BCHW)
         squares_BhD1 = [torch.linalg.vector_norm(x, dim=-1, keepdim=True) ** 2 for x in (q_BhDN, k_BhDN)]
         means_BhDE: Tensor = torch.cat([q_BhDN @ k_BhDN.mT, *squares_BhD1], dim=-1) / q_BhDN.shape[-1]
         return means_BhDE
 
     def _heads(self, qkv_BCHW: Tensor) -> Tensor:
-        """Queries, keys, values: (3, B, h, D, N)."""
+        """Split into queries, keys and values: (3, B, h, D, N)."""
         B, C, H, W = qkv_BCHW.shape
         split = B, H * W, 3, self.heads, C // 3 // self.heads
         return qkv_BCHW.permute(0, 2, 3, 1).reshape(split).permute(2, 0, 3, 4, 1)
@@ -102,26 +102,26 @@ class TransformerBlock(nn.Module):
 
 
 def transformer_blocks(count: int, channels: int, heads: int, expansion: float) -> nn.Sequential:
-    """`count` blocks in a row; none is the identity."""
+    """Return `count` blocks in a row; without any, the identity."""
     return nn.Sequential(*(TransformerBlock(channels, heads, expansion) for _ in range(count)))
 
 
 def halve(channels: int) -> nn.Sequential:
-    """Half the height and width, twice the channels: a 3x3 convolution, then 2x2 pixels into channels."""
+    """Return layers that halve the sides and double the channels: a 3x3 convolution, then 2x2 pixels into channels."""
     return nn.Sequential(nn.Conv2d(channels, channels // 2, 3, padding=1, bias=False), nn.PixelUnshuffle(2))
 
 
 def double(channels: int) -> nn.Sequential:
-    """Twice the height and width, half the channels: a 3x3 convolution, then channels into 2x2 pixels."""
+    """Return layers that double the sides and halve the channels: a 3x3 convolution, then channels into 2x2 pixels."""
     return nn.Sequential(nn.Conv2d(channels, channels * 2, 3, padding=1, bias=False), nn.PixelShuffle(2))
 
 
 def cosine(products_BhDE: Tensor) -> Tensor:
-    """Of each query with each key, from their `products` (E = D + 2): (B, h, D, D); 0 where one of them is 0.
+    """Compute the cosine of each query with each key from their `products` (E = D + 2): (B, h, D, D); 0 if either is 0.
 
     The norms divide the small D x D product instead of two large D x N factors. Pruning leaves channels that are zero
-    everywhere. Their cosine is 0 either way, but the usual floor under the norm (1e-12) would send gradients of 1e12 back
-    into them, and so into the clipping of all others.
+    everywhere. Their cosine is 0 either way, but the usual floor under the norm (1e-12) would send gradients of 1e12
+    back into them, and so into the clipping of all others.
     """
     dots_BhDD, squares_BhD2 = products_BhDE[..., :-2], products_BhDE[..., -2:]
     q_BhD, k_BhD = torch.where(squares_BhD2 > 0, squares_BhD2, torch.inf).rsqrt().unbind(-1)

@@ -43,7 +43,7 @@ class NafnetOptions(Section):
 
 
 class Nafnet(Network):
-    """U-shaped network of gated blocks; the input plus a learned residual.
+    """U-shaped network of gated blocks; the output is the input plus a learned residual.
 
     Levels are joined by addition. `multiple` is shuffle * 2 ** levels.
     """
@@ -68,7 +68,7 @@ class Nafnet(Network):
         self.tail = nn.Conv2d(width, pixels, 3, padding=1)
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
-        """Restored image of the shape of `x_BCHW`; nominal range [0, 1], not clamped."""
+        """Return the restored image in the shape of `x_BCHW`; nominal range [0, 1], not clamped."""
         y_BCHW = self.head(F.pixel_unshuffle(x_BCHW, self.shuffle))
         skips = []
         for blocks, down in zip(self.encoder, self.down, strict=True):
@@ -113,6 +113,6 @@ def _blocks(count: int, channels: int) -> nn.Sequential:
 
 
 def _gate(x_BCHW: Tensor) -> Tensor:
-    """SimpleGate: the product of the two halves of the channels."""
+    """Apply SimpleGate: the product of the two halves of the channels."""
     left_BCHW, right_BCHW = x_BCHW.chunk(2, dim=1)
     return left_BCHW * right_BCHW

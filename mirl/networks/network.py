@@ -1,4 +1,4 @@
-"""What every restoration network promises to the code that trains, prunes and runs it."""
+"""Contract of every restoration network with the code that trains, prunes and runs it."""
 
 from typing import Annotated, ClassVar
 
@@ -8,13 +8,14 @@ from torch import nn
 from mirl.config import Section
 
 LEVELS = 6
-"""Of a network at most: the smallest picture that it takes doubles with each, and so do its channels."""
+"""Largest number of levels of a network; with each level the smallest picture that it takes doubles, and so do its
+channels."""
 Blocks = Annotated[int, Field(ge=0, le=256)]
-"""How many there are of a level."""
+"""Number of blocks of a level."""
 Channels = Annotated[int, Field(ge=1, le=4096)]
-"""At the finest level, or of a prompt."""
+"""Number of channels at the finest level, or of a prompt."""
 Side = Annotated[int, Field(ge=1, le=256)]
-"""Height and width of a prompt, or how many there are."""
+"""Height and width of a prompt, or the number of prompt components."""
 
 
 class Network(nn.Module):

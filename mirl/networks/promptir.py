@@ -20,7 +20,7 @@ class PromptIROptions(TransformerOptions):
 
     prompt_components: Side = 5
     prompt_channels: list[Channels] = Field(default=[64, 128, 320], validate_default=True)
-    """One for each step up: one fewer than `blocks`."""
+    """Channels of the prompt at each step up: one entry fewer than `blocks`."""
     prompt_sizes: list[Side] = Field(default=[64, 32, 16], validate_default=True)
     """Height and width of the stored prompts; they are resized to the features."""
 
@@ -63,7 +63,7 @@ class PromptIR(TransformerU):
 
 
 class PromptBlock(nn.Module):
-    """The prompt for these features: components mixed by what the features contain (section 3.1)."""
+    """Prompt for given features: components mixed by what the features contain (section 3.1)."""
 
     def __init__(self, channels: int, components: int, prompt_channels: int, size: int) -> None:
         super().__init__()
@@ -73,7 +73,7 @@ class PromptBlock(nn.Module):
         self.smooth = nn.Conv2d(prompt_channels, prompt_channels, 3, padding=1, bias=False)
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
-        """Prompt for the features `x_BCHW`: (B, P, H, W)."""
+        """Return the prompt for the features `x_BCHW`: (B, P, H, W)."""
         weight_BK = torch.softmax(self.mixer(self.statistic(mean, x_BCHW)), dim=1)
         prompt_BPSS = torch.einsum("bk,kpst->bpst", weight_BK, self.prompts)
         prompt_BPSS = prompt_BPSS.contiguous(memory_format=torch.channels_last)
@@ -84,7 +84,7 @@ class PromptBlock(nn.Module):
 class PromptGuide(nn.Module):
     """Features and their prompt, mixed by a transformer block and brought to `out` channels (section 3.2).
 
-    By a 1x1 convolution as in the published code and its count of parameters, where the paper writes 3x3.
+    The last step is a 1x1 convolution, as in the published code and its count of parameters; the paper writes 3x3.
     """
 
     def __init__(self, options: PromptIROptions, prompt: PromptBlock, channels: int, out: int) -> None:

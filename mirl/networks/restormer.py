@@ -45,7 +45,7 @@ class TransformerOptions(Section):
 
 
 class TransformerU(Network):
-    """Encoder, bottom and decoder of transformer blocks, skips by concatenation; the input plus a residual.
+    """Transformer-block encoder, bottom and decoder with concatenated skips; the output is the input plus a residual.
 
     `guides` holds one module for each step up, coarsest first; it sees the features before they are enlarged
     and makes `guided` channels of them. `multiple` is 2 ** steps.
@@ -78,7 +78,7 @@ class TransformerU(Network):
         self.tail = nn.Conv2d(inside[0], 3, 3, padding=1, bias=False)
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
-        """Restored image of the shape of `x_BCHW`; nominal range [0, 1], not clamped."""
+        """Return the restored image in the shape of `x_BCHW`; nominal range [0, 1], not clamped."""
         y_BCHW = self.head(x_BCHW)
         skips = []
         for blocks, down in zip(self.encoder, self.down, strict=True):
@@ -104,11 +104,11 @@ class Restormer(TransformerU):
 
 
 def arriving_channels(options: TransformerOptions) -> list[int]:
-    """Channels that arrive at each step up, coarsest first."""
+    """Return the number of channels that arrive at each step up, coarsest first."""
     steps = len(options.blocks) - 1
     return [options.width * 2**level for level in range(steps, 0, -1)]
 
 
 def _join(channels: int, wanted: int) -> nn.Module:
-    """From the concatenated channels to those wanted; nothing where they are the same."""
+    """Return a 1x1 convolution from the concatenated channels to those wanted; the identity if they are the same."""
     return nn.Identity() if channels == wanted else nn.Conv2d(channels, wanted, 1, bias=False)

@@ -1,4 +1,4 @@
-"""How far a restored image is from the clean one."""
+"""Reconstruction loss: the distance between a restored image and the clean one."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from mirl.objectives.objective import Objective, Subnetworks
 
 @dataclass(frozen=True)
 class Reconstruction(Objective):
-    """The mean absolute error of the only sub-network (L1, as PromptIR and MIR-L train)."""
+    """Mean absolute error of the only sub-network (L1, as PromptIR and MIR-L train)."""
 
     def terms(
         self, subnetworks: Subnetworks, piece: Batch, sums: Mapping[str, Tensor]

@@ -1,1 +1,1 @@
-"""Ticket in, photographs of any size restored: pad, tile, run, blend, crop."""
+"""Restoration of photographs of any size with a ticket: pad, tile, run, blend, crop."""

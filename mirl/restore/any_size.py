@@ -1,4 +1,4 @@
-"""A network as one module that takes pictures of any size: what an export holds.
+"""Network as one module that takes images of any size: the module that an export holds.
 
 Dims: B batch, C channels, H height, W width.
 """
@@ -11,7 +11,7 @@ from mirl.restore.pad import pad
 
 
 class AnySize(nn.Module):
-    """float32 BCHW in [0, 1] in, the same shape and range out; padded, run, cropped and clamped as `Restorer` does."""
+    """Module that pads, runs, crops and clamps as `Restorer` does; float32 BCHW in [0, 1] in, the same shape out."""
 
     def __init__(self, network: Network) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Image files as bytes, by libvips: which there are, what each can hold, and what of it is restored.
+"""Decoding and encoding of image files by libvips: the known formats and what each can hold.
 
 Dims: H height, W width, C channels.
 """
@@ -19,7 +19,7 @@ FORMATS = {
     ".tif": "TIFF",
     ".tiff": "TIFF",
 }
-"""Suffix, in small letters -> name of the format."""
+"""Suffix, in lower case -> name of the format."""
 KNOWN = "PNG, JPEG, WebP and TIFF"
 DEEP = frozenset({"PNG", "TIFF"})
 """Formats that hold 16 bits; the others get 8."""
@@ -29,7 +29,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "WEBP": {"lossless": True, "exact": True},
     "TIFF": {"compression": "deflate", "predictor": "horizontal"},
 }
-"""Little of what was restored is lost again; `exact` keeps the colours below full transparency."""
+"""Options for saving that lose little of the restored image; `exact` keeps the colours of transparent pixels."""
 
 _BEGINNINGS = {
     b"\x89PNG\r\n\x1a\n": "PNG",
@@ -47,10 +47,10 @@ pyvips.cache_set_max(0)  # it would keep whole pictures for a second use that ne
 
 
 def decode(data: bytes, name: str, memory: int = MEMORY) -> Photograph:
-    """The photograph that `data` encodes, decoded to its last row and turned upright; errors speak of `name`.
+    """Decode the photograph in `data` to its last row and turn it upright; messages call the photograph `name`.
 
-    UserError where it is not a whole PNG, JPEG, WebP or TIFF, too large for `memory` bytes (known before it is
-    decoded), of other levels than 8 or 16 bits, of other colours than grey or RGB, or of several pictures.
+    Raises UserError if `data` is not a whole PNG, JPEG, WebP or TIFF, is too large for `memory` bytes (known before it
+    is decoded), has levels other than 8 or 16 bits or colours other than grey or RGB, or holds several pictures.
     """
     format = format_of(data, name)
     try:
@@ -67,7 +67,7 @@ def decode(data: bytes, name: str, memory: int = MEMORY) -> Photograph:
 
 
 def size_of(data: bytes, name: str) -> tuple[int, int]:
-    """Height and width of a picture, by its header; nothing is decoded. UserError where it has none that can be read."""
+    """Return (height, width) of a picture from its header, without decoding. Raises UserError if it cannot be read."""
     try:
         image = _opened(data, format_of(data, name))
     except pyvips.Error as error:
@@ -76,7 +76,7 @@ def size_of(data: bytes, name: str) -> tuple[int, int]:
 
 
 def format_of(data: bytes, name: str) -> str:
-    """The format that a picture begins like; UserError where that is none of FORMATS."""
+    """Return the format of a picture from its first bytes. Raises UserError if it is none of FORMATS."""
     if not data:
         raise UserError(f"{name} is empty; get a whole copy of it")
     found = next((format for start, format in _BEGINNINGS.items() if data.startswith(start)), None)
@@ -86,7 +86,10 @@ def format_of(data: bytes, name: str) -> str:
 
 
 def encode(photograph: Photograph, format: str, name: str) -> bytes:
-    """A whole file in one of the FORMATS; errors speak of `name`. UserError where that cannot hold the photograph."""
+    """Encode a photograph as a whole file in one of FORMATS; messages call the photograph `name`.
+
+    Raises UserError if the format cannot hold the photograph.
+    """
     if format == "JPEG" and photograph.alpha_HW is not None:
         raise UserError(f"{name}: JPEG cannot hold transparency; write a .png, .webp or .tif")
     if format == "WEBP" and photograph.grey and "icc-profile-data" in photograph.extras:
@@ -180,7 +183,7 @@ def _image(samples_HWC: np.ndarray, photograph: Photograph) -> pyvips.Image:
 
 
 def _to_8_bits(samples: np.ndarray) -> np.ndarray:
-    """65535 is 255: the nearest of 256 levels. Row by row, as it takes more memory between."""
+    """Round uint16 levels to the nearest of 256, where 65535 becomes 255; row by row, to save memory."""
     levels = np.empty(samples.shape, np.uint8)
     for row, level in zip(samples, levels, strict=True):
         level[:] = (row.astype(np.uint32) + 128) // 257

@@ -1,7 +1,7 @@
-"""The global context of a tile: statistics of the image that it is cut from, so that it is restored as a part of that.
+"""Global context of a tile: statistics of the whole image, with which each tile is restored as a part of that image.
 
-A network that takes statistics of its whole image (`mirl.networks.global_statistics`) would take those of a tile. So before
-the tiles, pieces from all over the image go through the network, many at a time; their statistics are used in the tiles.
+A network that takes statistics of its whole input (`mirl.networks.global_statistics`) would take the statistics of a
+tile. So pieces from all over the image go through the network first, many at a time; the tiles use their statistics.
 
 Dims: B batch, C channels, H height, W width, P channels of a prompt, S its side, N pixels; h and w those of a tile.
 """
@@ -25,22 +25,22 @@ from mirl.restore.tile import SMALLEST, TilePosition, Tiles, cut, grid, smallest
 Statistics = dict[int, Tensor]
 """Number of a `GlobalStatistic` of the network -> its value for one image."""
 Show = Callable[[Sequence[TilePosition], Statistics, Statistics], Any]
-"""Passes tiles through the network at once: given the known statistics, it writes down those that it finds."""
+"""(tiles, known statistics, found statistics) -> runs the tiles through the network as a batch, and fills the last."""
 
 SIDE = 64
-"""Of the pieces of the first pass, pixels: small, so that many together stand for the whole image."""
+"""Side of the pieces of the first pass in pixels: small, so that many together represent the whole image."""
 PASSES = 3
-"""Further passes over the image in tiles, at most. What is found with little known is not yet what the whole is."""
+"""Largest number of further passes, in tiles: statistics found by the first pass are not yet those of the whole."""
 STEADY = 0.005
-"""The passes end when the statistics have changed by less, as a share of them."""
+"""Relative change of the statistics below which the passes end."""
 ROOM = 0.6
-"""Share of the pixels that fit at once that a pass uses: taking statistics over several tiles copies their features."""
+"""Share of the pixels that fit at once that a pass uses: statistics over several tiles take a copy of the features."""
 MOST_PIXELS = 4 * 10**6
-"""Of one pass; of a larger image a part stands for the whole."""
+"""Largest number of pixels in one pass; a larger image is represented by a part."""
 
 
 def passes(tiles: Tiles, multiple: int, pixels: int) -> list[list[list[TilePosition]]]:
-    """For each pass the batches of tiles that it takes, where the network takes `pixels` at once."""
+    """List the batches of tiles of each pass, for a network that takes `pixels` at once."""
     pixels = max(int(ROOM * pixels), smallest(*tiles.size, multiple))
     side = max(min(SIDE, math.isqrt(pixels)) // multiple, SMALLEST) * multiple
     small = sample(grid(*tiles.size, multiple, (side, side), even=True))
@@ -51,26 +51,26 @@ def passes(tiles: Tiles, multiple: int, pixels: int) -> list[list[list[TilePosit
 
 
 def sample(tiles: Tiles) -> list[TilePosition]:
-    """As many of the tiles as a pass takes, from all over the image, shuffled."""
+    """Choose as many tiles as a pass takes, from all over the image, shuffled."""
     positions = tiles.positions()
     most = max(1, MOST_PIXELS // area(positions[0]))
     return [positions[i] for i in np.random.default_rng(0).permutation(len(positions))[:most]]
 
 
 def area(position: TilePosition) -> int:
-    """Pixels of a tile."""
+    """Return the number of pixels of a tile."""
     row, column = position
     return (row.stop - row.start) * (column.stop - column.start)
 
 
 def own_area(position: TilePosition) -> int:
-    """Pixels that count as this tile's alone."""
+    """Return the number of pixels in the core of a tile, which no other tile counts."""
     row, column = position
     return (row.core[1] - row.core[0]) * (column.core[1] - column.core[0])
 
 
 def gather_statistics(all_passes: Sequence[Sequence[Sequence[TilePosition]]], show: Show) -> Statistics:
-    """The network's statistics of the image, after the `passes` over it."""
+    """Compute the network's statistics of an image by `passes` over it."""
     known: Statistics = {}
     for batches in all_passes:
         total: dict[int, Tensor] = {}
@@ -93,25 +93,25 @@ def _change(before: Tensor, after: Tensor) -> float:
 
 @dataclass(frozen=True, kw_only=True)
 class TileContext:
-    """What the network is working on: a batch of tiles, and what is known of the image they are from."""
+    """Batch of tiles that the network works on, and the known statistics of the image that they are cut from."""
 
     size: tuple[int, int]
-    """Of the image as it is padded, pixels."""
+    """Height and width of the padded image in pixels."""
     positions: Sequence[TilePosition]
-    """One for each tile of the batch."""
+    """Positions of the tiles of the batch."""
     known: Statistics
     found: Statistics | None = None
-    """Takes the statistics that are found: of all tiles together as if they were one image, each pixel counted once."""
+    """Filled with the statistics of all tiles together as if they were one image, each pixel counted once; or None."""
 
     def answer(self, number: int, summary: Summary, x_BChw: Tensor) -> Tensor:
-        """What is known of the image, else what is found in these tiles."""
+        """Return the statistic of the whole image if it is known, else that of these tiles."""
         if self.found is not None:
             self.found[number] = summary(self._together(x_BChw))
         value = self.known[number] if number in self.known else (self.found or {})[number]
         return value.expand(len(x_BChw), *value.shape[1:])
 
     def stretched(self, plane_BPSS: Tensor, x_BChw: Tensor) -> Tensor:
-        """The parts of a plane stretched over the whole image that the tiles cover."""
+        """Return the parts, covered by the tiles, of a plane that is stretched over the whole image."""
         grids_Bhw2 = []
         for position in self.positions:
             axes = [
@@ -124,7 +124,7 @@ class TileContext:
         return F.grid_sample(plane_BPSS, grid_Bhw2, padding_mode="border", align_corners=False)
 
     def _together(self, x_BChw: Tensor) -> Tensor:
-        """The cores of all tiles side by side: 1 x C x 1 x N."""
+        """Join the cores of all tiles side by side: 1 x C x 1 x N."""
         pieces = []
         for x_Chw, position in zip(x_BChw, self.positions):
             cores = []
@@ -135,7 +135,7 @@ class TileContext:
         return torch.cat(pieces, dim=1)[None, :, None]
 
     def _scaled(self, x_BChw: Tensor) -> list[float]:
-        """Height and width of the whole image where a tile has those of `x_BChw`."""
+        """Return the height and width of the whole image at the scale of the features `x_BChw`."""
         return [
             whole * length / (span.stop - span.start)
             for whole, span, length in zip(self.size, self.positions[0], x_BChw.shape[2:])
@@ -143,12 +143,12 @@ class TileContext:
 
 
 class GlobalContext:
-    """Gives a network the statistics of the whole image while it restores tiles; each thread has its own image."""
+    """Hooks that give a network the statistics of the whole image while it restores tiles; one image per thread."""
 
     def __init__(self, network: nn.Module) -> None:
         self._own = threading.local()
         self.count = 0
-        """How many global statistics the network takes."""
+        """Number of global statistics that the network takes."""
         for module in network.modules():
             if isinstance(module, GlobalStatistic):
                 module.register_forward_pre_hook(partial(self._answer, self.count))
@@ -158,7 +158,7 @@ class GlobalContext:
 
     @contextmanager
     def showing(self, context: TileContext) -> Iterator[None]:
-        """Inside, the network works on the tiles of `context`."""
+        """Let the network work on the tiles of `context` within the block."""
         self._own.context = context
         try:
             yield

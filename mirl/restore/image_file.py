@@ -1,4 +1,4 @@
-"""Photographs as people have them: read with what they carry, written whole or not at all."""
+"""Files of photographs: read with their profile and metadata, written whole or not at all."""
 
 import os
 from pathlib import Path
@@ -26,7 +26,10 @@ THROUGH_PIPE = "a picture that a pipe gives is named -, as in `mirl restore - -o
 
 
 def read(path: Path, memory: int = MEMORY) -> Photograph:
-    """The photograph in `path`, as `decode` has it; UserError also where it is missing, special or larger than `memory`."""
+    """Read and decode the photograph in `path`.
+
+    Raises UserError as `decode` does, and if the file is missing, special or larger than `memory` bytes.
+    """
     try:
         with open_file(path, THROUGH_PIPE) as file:
             if os.fstat(file.fileno()).st_size > memory:
@@ -37,9 +40,10 @@ def read(path: Path, memory: int = MEMORY) -> Photograph:
 
 
 def read_stream(stream: BinaryIO, name: str, memory: int = MEMORY) -> Photograph:
-    """The photograph that `stream` gives, as `decode` has it; UserError also where it goes on behind `memory` bytes.
+    """Read and decode a photograph from `stream`; messages call the photograph `name`.
 
-    What does not begin like a picture is not read on.
+    Reading stops at once if the first bytes are not those of a picture. Raises UserError as `decode` does, and if the
+    stream has more than `memory` bytes.
     """
     parts, size = list[bytes](), 0
     while part := stream.read(MIB):
@@ -53,10 +57,10 @@ def read_stream(stream: BinaryIO, name: str, memory: int = MEMORY) -> Photograph
 
 
 def write(photograph: Photograph, path: Path, force: bool = False) -> None:
-    """Write `path` whole or not at all, in the format of its suffix; over an existing file only by `force`.
+    """Write a photograph to `path` whole or not at all, in the format of the suffix; `force` replaces an existing file.
 
-    UserError where the format is not known, cannot hold the photograph, or the file is there; OSError where
-    the disk does not take it.
+    Raises UserError if the format is not known, the format cannot hold the photograph, or the file exists, and OSError
+    if the disk cannot take the file.
     """
     check_target(path, force)
     encoded = encode(photograph, FORMATS[path.suffix.lower()], str(path))
@@ -64,7 +68,7 @@ def write(photograph: Photograph, path: Path, force: bool = False) -> None:
 
 
 def check_target(path: Path, force: bool = False) -> None:
-    """UserError where nothing may be written to `path`: known before hours are spent on it."""
+    """Raise UserError if `path` may not be written; called before hours are spent on the result."""
     if path.suffix.lower() not in FORMATS:
         raise UserError(f"{path} has none of the endings {', '.join(FORMATS)}; they choose the format")
     if path.is_dir():

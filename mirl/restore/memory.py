@@ -1,4 +1,4 @@
-"""How much memory a network needs for each pixel, found without running it.
+"""Memory that a network needs for each pixel, found without running the network.
 
 Dims: B batch, C channels, H height, W width.
 """
@@ -16,25 +16,24 @@ from mirl.restore.pad import round_up
 from mirl.restore.photograph import bytes_held
 
 PROBE = 128
-"""Side of the imaginary picture that is measured, pixels: what is needed in all grows with the area."""
+"""Side in pixels of the image for which memory is measured: the memory grows in proportion to the area."""
 ALLOWANCE = 2.1
-"""What the kernels take for themselves (reordered inputs, buffers of products), as a factor of the tensors, and what
-lies unused between them.
+"""Factor on the memory of the tensors for the kernels' own buffers (reordered inputs, products) and for fragmentation.
 
-Seen as the growth of the resident set on a CPU: 1.15 to 1.26 for the small net on one image, 1.47 to 1.61 for PromptIR; with
-many tiles one after the other up to 2.
+Measured as the growth of the resident set on a CPU: 1.15 to 1.26 for the small net on one image, 1.47 to 1.61 for
+PromptIR; with many tiles one after the other up to 2.
 """
 ONCE = 64 * 2**20
-"""Bytes for what is loaded with the first photograph, and for what the allocator does not give back; seen: up to 55 MiB."""
+"""Bytes for libraries loaded with the first photograph, and for memory the allocator keeps; measured: up to 55 MiB."""
 BAND = 16
-"""Bytes for each pixel of a row of tiles while it is put together: three float32 and their levels."""
+"""Bytes for each pixel of a row of tiles while the row is assembled: three float32 and their levels."""
 
 
 def pixels_in(memory: int, per_pixel: float, size: tuple[int, int], itemsize: int) -> int:
-    """Pixels that a network which takes `per_pixel` bytes for each can work on at a time, within `memory` bytes.
+    """Compute the pixels that a network taking `per_pixel` bytes for each can work on at a time, within `memory` bytes.
 
-    All of an image of `size` (height, width) if that fits, else those of an about square tile, beside a row of such
-    tiles. `itemsize`: bytes of a level.
+    The result is all pixels of an image of `size` (height, width) if the image fits, else those of an about square
+    tile, with memory left for a row of such tiles. `itemsize` is the number of bytes of a level.
     """
     height, width = size
     rest = memory - ONCE - bytes_held(height, width, itemsize)
@@ -46,16 +45,16 @@ def pixels_in(memory: int, per_pixel: float, size: tuple[int, int], itemsize: in
 
 
 def least_memory(pixels: int, per_pixel: float, size: tuple[int, int], itemsize: int) -> float:
-    """Bytes with which `pixels_in` gives at least `pixels`."""
+    """Compute the memory in bytes for which `pixels_in` returns at least `pixels`."""
     height, width = size
     side = math.sqrt(pixels + 1)
     return ONCE + bytes_held(height, width, itemsize) + side**2 * (per_pixel + BAND) + side * width * BAND
 
 
 def bytes_per_pixel(network: nn.Module, multiple: int) -> float:
-    """Peak memory of `network` while it restores, bytes for each pixel, without the weights.
+    """Compute the peak memory of `network` during a forward pass, in bytes per pixel, without the weights.
 
-    The forward pass is done on torch's meta device: every tensor has a size and a life, and no content.
+    The forward pass runs on torch's meta device, where a tensor has a size and a lifetime but no content.
     """
     side = round_up(PROBE, multiple)
     weights = {name: tensor.detach().to("meta") for name, tensor in network.state_dict().items()}
@@ -67,7 +66,7 @@ def bytes_per_pixel(network: nn.Module, multiple: int) -> float:
 
 
 class _Live(TorchDispatchMode):
-    """Counts the bytes of the tensors that are alive, and the most there ever were."""
+    """Counter of the bytes of live tensors, and of their peak."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # torch's is untyped

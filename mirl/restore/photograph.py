@@ -1,4 +1,4 @@
-"""A photograph between two files: its pixels, and what came with them."""
+"""Photograph in memory: its pixels and metadata."""
 
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -6,36 +6,36 @@ from typing import Any
 import numpy as np
 
 SAMPLES = 8
-"""That are held for a pixel while it is restored: three in, three out, its alpha, and one to spare."""
+"""Samples held for each pixel during restoration: three in, three out, its alpha, and one to spare."""
 MEMORY = 2**30
-"""Bytes that restoring may take beside the loaded ticket, unless told otherwise: a file of some KB can claim any size."""
+"""Default limit in bytes on the memory of restoring, besides the ticket: a file of some KB can claim any size."""
 
 
 def bytes_held(height: int, width: int, itemsize: int) -> int:
-    """Memory that the pixels of a photograph take without a network; `itemsize`: bytes of a level."""
+    """Compute the bytes that the pixels of a photograph take without a network; `itemsize` is the bytes of a level."""
     return height * width * SAMPLES * itemsize
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Photograph:
-    """Upright pixels of 8 or 16 bits, and what came with them."""
+    """Upright pixels of 8 or 16 bits, with the metadata of their file."""
 
     rgb_HWC: np.ndarray
-    """uint8 or uint16; of a grey photograph three equal channels."""
+    """Pixels, uint8 or uint16; a grey photograph has three equal channels."""
     grey: bool = False
     alpha_HW: np.ndarray | None = None
-    """Of the type of the pixels; None where nothing is see-through."""
+    """Alpha channel, of the same dtype as the pixels; None if the photograph is opaque."""
     extras: dict[str, Any] = field(default_factory=dict)
-    """What libvips knows of it, by its names: colour profile, EXIF, XMP, IPTC, pixels per mm."""
+    """Metadata by libvips' names: colour profile, EXIF, XMP, IPTC, pixels per mm."""
     format: str = "PNG"
-    """Of the file that it came from."""
+    """Format of the source file."""
 
     def with_pixels(self, rgb_HWC: np.ndarray) -> "Photograph":
-        """The same photograph of other pixels; what came with them stays."""
+        """Return a copy of the photograph with other pixels and the same metadata."""
         return replace(self, rgb_HWC=rgb_HWC)
 
     def samples_HWC(self) -> np.ndarray:
-        """As a file has them: 1 to 4 channels. The grey level is the mean of the three channels."""
+        """Return the samples as a file stores them, 1 to 4 channels; a grey level is the mean of the three channels."""
         colour_HWC = self._grey_HW1() if self.grey else self.rgb_HWC
         if self.alpha_HW is None:
             return np.ascontiguousarray(colour_HWC)

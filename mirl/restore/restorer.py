@@ -1,4 +1,4 @@
-"""A model as something that restores images of any size.
+"""Restorer: runs a model on images of any size.
 
 Dims: B batch, C channels, H height, W width; h and w those of a tile.
 """
@@ -26,19 +26,20 @@ from mirl.tickets.model import SparseModel
 MIB = 2**20
 
 Advance = Callable[[float], object]
-"""Is told which share of the work has been done since it was told last; it raises an exception to end the work."""
+"""Callback that takes the share of the work done since its last call; an exception that it raises ends the work."""
 
 
 class Restorer:
-    """uint8 or uint16 HWC RGB in, the same out, for every network and every size from 1x1 up.
+    """Model that restores uint8 or uint16 HWC RGB images to the same dtype and shape, at every size from 1x1 up.
 
-    `threads`: of the CPU while it restores; None is torch's number. `memory`: bytes that restoring may take, the
-    image's own included; a larger image is restored in tiles. `device`: where the network runs; images come from and go
-    back to where they were. `skip_zeros`: whether on a CPU the layers run in `mirl.runtime`, without their zeros;
-    the same result to 1e-4 of 1. Raises UserError if the model's weights do not fit the network that it names.
+    `threads` is the number of CPU threads during restoration; None is torch's number. `memory` is the limit in bytes on
+    the memory of restoring, the image's own included; a larger image is restored in tiles. `device` is where the
+    network runs; results return to the device of the images. With `skip_zeros`, the layers run in `mirl.runtime` on a
+    CPU, which skips zero weights and gives the same result to 1e-4 of 1. Raises UserError if the model's weights do not
+    fit its network.
 
-    A network that is not mirl's always runs in torch: what its layers are replaced by may not be what its code expects.
-    A model of several sub-networks has each made ready when it is first needed.
+    A network that is not mirl's always runs in torch, as its code may not work with replaced layers. Each sub-network
+    of a model is made ready when it is first needed.
     """
 
     def __init__(
@@ -59,12 +60,12 @@ class Restorer:
 
     @property
     def _first(self) -> Subnetwork:
-        """The one that is ready from the beginning."""
+        """Sub-network that is ready from the beginning."""
         return next(iter(self._ready.values()))
 
     @property
     def network(self) -> Network:
-        """The network of the only sub-network, or the first."""
+        """Network of the only sub-network, or of the first."""
         return self._first.network
 
     @property
@@ -75,11 +76,11 @@ class Restorer:
     def __call__(
         self, image_HWC: np.ndarray, advance: Advance = lambda share: None, task: str = ""
     ) -> np.ndarray:
-        """The restored image: clamped, rounded to the nearest of its levels; tiled where it is large.
+        """Restore an image, in tiles if it is large; the result is clamped and rounded to the nearest level.
 
-        `task`: the restoration task, for a model whose routing asks for it. `advance` is called after each tile; what it
-        raises ends the work. Raises UserError if it is no uint8 or uint16 RGB image, the memory does not hold the smallest
-        tile, or the model has no sub-network for the task.
+        `task` is the restoration task, for a model whose routing asks for it. `advance` is called after each tile; an
+        exception that it raises ends the work. Raises UserError if the image is not a uint8 or uint16 RGB image, the
+        memory does not hold the smallest tile, or the model has no sub-network for the task.
         """
         subnetwork = self._chosen(task)
         picture = TiledImage(image_HWC)
@@ -95,22 +96,23 @@ class Restorer:
         return picture.restored_HWC
 
     def run(self, image_BCHW: Tensor, task: str = "") -> Tensor:
-        """What the network says, not clamped: float32 in [0, 1] of any size to the same shape.
+        """Run the network on float32 images in [0, 1] of any size; the result has the same shape and is not clamped.
 
-        Never tiled, whatever the memory: published figures are measured on whole images. `task` and errors as above.
+        The images are never tiled, whatever the memory: published figures are measured on whole images. `task` is as in
+        `__call__`; raises UserError if the model has no sub-network for the task.
         """
         subnetwork = self._chosen(task)
         with torch.no_grad(), subnetwork.at_work():
             return subnetwork.run_any_size(image_BCHW)
 
     def refuse(self, task: str) -> None:
-        """Raises UserError if there is no sub-network for that restoration task."""
+        """Raise UserError if there is no sub-network for that restoration task."""
         chosen(self._model.routing, list(self._model.masks), task)
 
     def pixels(self, height: int, width: int, itemsize: int) -> int:
-        """How many pixels of a picture with levels of `itemsize` bytes fit into the memory at a time.
+        """Compute how many pixels of a picture with levels of `itemsize` bytes fit into the memory at a time.
 
-        Raises UserError if that is not even one tile.
+        Raises UserError if the memory does not hold the smallest tile.
         """
         size = self._padded(height, width)
         least = smallest(*size, self._first.multiple)
@@ -123,13 +125,13 @@ class Restorer:
         return found
 
     def memory_for(self, pixels: int, size: tuple[int, int], itemsize: int) -> int:
-        """Bytes with which at least `pixels` of a picture of (height, width) fit at a time."""
+        """Compute the memory in bytes for which `pixels` of a picture of `size` (height, width) fit at a time."""
         padded = self._padded(*size)
         return self._held + math.ceil(least_memory(pixels, self.bytes_per_pixel, padded, itemsize))
 
     @property
     def _held(self) -> int:
-        """Bytes of the memory that are taken for good: by kernels, and by the weights of all sub-networks but the first."""
+        """Bytes that stay occupied: by kernels, and by the weights of all sub-networks but the first."""
         first, *others = self._ready.values()
         return first.held + sum(each.held + each.weight_bytes for each in others)
 
@@ -138,7 +140,7 @@ class Restorer:
         return self._ready.get(name) or self._subnetwork(name)
 
     def _subnetwork(self, mask: str) -> Subnetwork:
-        """The sub-network of that mask, made ready if it is not yet."""
+        """Return the sub-network of that mask, made ready first if necessary."""
         with self._making:
             if mask not in self._ready:
                 network = self._model.alone(mask).built()
@@ -158,7 +160,7 @@ class Restorer:
 def _restore_tiles(
     subnetwork: Subnetwork, picture: TiledImage, tiles: Tiles, pixels: int, advance: Advance
 ) -> None:
-    """Gathers the statistics of the whole image first, if the network takes any."""
+    """Restore a picture in tiles, after gathering the statistics of the whole image if the network takes any."""
     context = subnetwork.global_context
     all_passes = passes(tiles, subnetwork.multiple, pixels) if context.count else []
     positions = [position for batches in all_passes for batch in batches for position in batch]

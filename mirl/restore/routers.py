@@ -1,4 +1,4 @@
-"""What chooses the sub-network that restores an image, for each kind of routing in a ticket."""
+"""Routers: choice of the sub-network that restores an image, for each kind of routing in a ticket."""
 
 import reprlib
 from collections.abc import Callable, Mapping, Sequence
@@ -8,19 +8,21 @@ from mirl.config import UserError
 from mirl.tickets.routing import ByTask, Routing, Static
 
 MOST_TOLD = 12
-"""Tasks that a message names."""
+"""Largest number of tasks that a message names."""
 Router = Callable[[Any, Sequence[str], str], str]
-"""(routing, names of the masks, restoration task that is asked for or "") -> name of the mask. Raises UserError if there is
-none for that task."""
+"""(routing, names of the masks, requested restoration task or "") -> name of the mask.
+
+Raises UserError if there is no mask for that task.
+"""
 
 
 def static(routing: Static, masks: Sequence[str], task: str) -> str:
-    """The only one, whatever is asked for."""
+    """Return the first mask, whatever the task."""
     return masks[0]
 
 
 def by_task(routing: ByTask, masks: Sequence[str], task: str) -> str:
-    """That of the task; without one there is nothing to choose by."""
+    """Return the mask of the task. Raises UserError if no task is given, or the task is not in the routing."""
     known = _named(list(routing.tasks))
     if not task:
         raise UserError(f"this ticket has to be told what to undo; name a task: {known}")
@@ -30,15 +32,15 @@ def by_task(routing: ByTask, masks: Sequence[str], task: str) -> str:
 
 
 def _named(tasks: list[str]) -> str:
-    """The tasks, as many of them as fit into a sentence: a ticket may name thousands."""
+    """List the tasks in words, at most MOST_TOLD of them: a ticket may name thousands."""
     more = f" and {len(tasks) - MOST_TOLD} more" if len(tasks) > MOST_TOLD else ""
     return ", ".join(tasks[:MOST_TOLD]) + more
 
 
 ROUTERS: Mapping[str, Router] = {"static": static, "task": by_task}
-"""`kind` of a routing -> what chooses by it."""
+"""`kind` of a routing -> its router."""
 
 
 def chosen(routing: Routing, masks: Sequence[str], task: str) -> str:
-    """The name of the mask that restores an image. Raises UserError as the routing's router."""
+    """Return the name of the mask that restores an image. Raises UserError as the routing's router does."""
     return ROUTERS[routing.kind](routing, masks, task)

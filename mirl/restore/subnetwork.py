@@ -1,4 +1,4 @@
-"""One sub-network of a model, ready to run.
+"""Sub-network of a model, ready to run.
 
 Dimensions: B batch, C channels, H height, W width; h and w those of a tile.
 """
@@ -17,18 +17,18 @@ from mirl.restore.tile import spans
 
 
 class Subnetwork:
-    """Runs a network, on a CPU without its zeros if `skip_zeros` says so. The arguments are those of `Restorer`."""
+    """Network that is ready to run, on a CPU with its zeros skipped if `skip_zeros`. Arguments as for `Restorer`."""
 
     def __init__(self, network: Network, threads: int | None, device: str, skip_zeros: bool) -> None:
         self.network = network.to(device).eval()
         self.multiple = network.multiple
-        """What the height and width of a tile are multiples of, in pixels."""
+        """Number of pixels of which the height and width of a tile are multiples."""
         self.global_context = GlobalContext(self.network)
         # Now, while nobody restores: it puts other weights into the network for a moment.
         self.bytes_per_pixel = bytes_per_pixel(self.network, self.multiple)
         """Memory that the network takes for each pixel of the image or tile that it works on."""
         self.held = 0
-        """Bytes that the kernels keep."""
+        """Bytes that the kernels hold."""
         self._threads, self._device = threads, device
         self._forward: nn.Module = self.network
         self.is_accelerated = skip_zeros and device == "cpu"
@@ -42,15 +42,15 @@ class Subnetwork:
 
     @property
     def weight_bytes(self) -> int:
-        """Bytes of its weights."""
+        """Size of the weights in bytes."""
         return sum(tensor.nbytes for tensor in self.network.state_dict().values())
 
     def at_work(self) -> AbstractContextManager[object]:
-        """Within, torch works with the threads that suit this sub-network."""
+        """Return a context manager within which torch uses the number of threads that suits this sub-network."""
         return torch_threads(self._threads)
 
     def warm_up(self) -> None:
-        """What is compiled or loaded once is so now: it is no part of what restoring takes."""
+        """Run once on a black image, so that one-time compilation and loading do not count as restoring."""
         side = self.multiple
         (span,) = spans(side, side, side)
         context = TileContext(size=(side, side), positions=[(span, span)], known={}, found={})
@@ -61,12 +61,12 @@ class Subnetwork:
         )
 
     def run_any_size(self, image_BCHW: Tensor) -> Tensor:
-        """A whole image through the network: padded, run, cropped."""
+        """Run a whole image through the network: pad, run, crop."""
         height, width = image_BCHW.shape[2:]
         return self.run(pad(image_BCHW, self.multiple))[..., :height, :width]
 
     def run(self, x_BCHW: Tensor) -> Tensor:
-        """What the network makes of tiles, float32 and not clamped; they come back to the device that they are on."""
+        """Run the network on tiles; the result is float32, not clamped, and on the device of the tiles."""
         moved_BCHW = x_BCHW.to(self._device).contiguous(memory_format=torch.channels_last)
         restored_BCHW: Tensor = self._forward(moved_BCHW).to(x_BCHW.device)
         return restored_BCHW

@@ -1,4 +1,4 @@
-"""How many CPU threads torch works with: a number of the whole process, which several callers set at the same time."""
+"""Number of CPU threads that torch uses: a setting of the whole process that several callers may set at once."""
 
 import threading
 from collections.abc import Iterator
@@ -13,9 +13,9 @@ _outside = 0
 
 @contextmanager
 def torch_threads(count: int | None) -> Iterator[None]:
-    """Torch works with `count` threads inside (None: as many as before), and with as many as before after the last caller.
+    """Let torch use `count` threads within the block (None: as many as before); the last caller restores the number.
 
-    Of several callers at a time the first one's `count` counts.
+    If several callers are inside at a time, the `count` of the first one applies.
     """
     global _inside, _outside
     with _lock:
@@ -33,6 +33,6 @@ def torch_threads(count: int | None) -> Iterator[None]:
 
 
 def outside() -> int:
-    """Torch's number where nobody is inside."""
+    """Return torch's number of threads outside of every `torch_threads` block."""
     with _lock:
         return _outside if _inside else torch.get_num_threads()

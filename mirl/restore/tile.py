@@ -1,4 +1,4 @@
-"""Running an image in overlapping tiles whose seams are blended, so that memory does not grow with the image.
+"""Tiling of an image into overlapping tiles whose seams are blended, so that memory does not grow with the image.
 
 Dims: B batch, C channels, H height, W width; h and w those of one tile.
 """
@@ -13,25 +13,25 @@ from torch import Tensor
 from mirl.restore.pad import round_up
 
 SMALLEST = 3
-"""Sides of the smallest tile, in the network's multiple: one to fade in, one whole, one to fade out."""
+"""Side of the smallest tile in multiples of the network: one to fade in, one whole, one to fade out."""
 OVERLAP = 64
-"""Pixels that neighbouring tiles share where there is room; over their middle one fades into the other."""
+"""Pixels that neighbouring tiles share if there is room; over the middle of them one tile fades into the other."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Span:
-    """Pixels [start, stop) of one side that one tile covers."""
+    """Pixels [start, stop) that one tile covers along one side of the image."""
 
     start: int
     stop: int
     fade_in: int
-    """Pixels that the tile before covers too, over which this one fades in."""
+    """Number of pixels, shared with the tile before, over which this one fades in."""
     fade_out: int
     core: tuple[int, int]
-    """Pixels [first, last) that count as this tile's alone, counted from `start`; those of all tiles are the image."""
+    """Pixels [first, last), counted from `start`, that count as this tile's alone; the cores partition the image."""
 
     def weight(self) -> Tensor:
-        """Ramps up and down, 1 between: float64, one per pixel."""
+        """Compute the blending weights: a ramp up, 1, a ramp down; float64, one per pixel."""
         weight = torch.ones(self.stop - self.start, dtype=torch.float64)
         weight[: self.fade_in] = _ramp(self.fade_in)
         weight[len(weight) - self.fade_out :] = 1 - _ramp(self.fade_out)
@@ -39,17 +39,17 @@ class Span:
 
 
 TilePosition = tuple[Span, Span]
-"""Rows and columns of a tile."""
+"""(rows, columns) of a tile."""
 Run = Callable[[Span, Span], Tensor]
-"""Restores the tile of these rows and columns: float32 BChw."""
+"""(rows, columns) of a tile -> the restored tile, float32 BChw."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Tiles:
-    """How an image is cut: tiles of one size but for the last ones, each of which starts at a multiple of the network's.
+    """Division of an image into tiles of one size, except for the last; each starts at a multiple of the network's.
 
-    A tile that starts where the network's own grid (its strides and pixel squares) would lie anyway sees the image in the
-    same phase as the whole does.
+    A tile that starts on the network's own grid (its strides and pixel squares) sees the image in the same phase as an
+    untiled run does.
     """
 
     rows: tuple[Span, ...]
@@ -57,18 +57,18 @@ class Tiles:
 
     @property
     def size(self) -> tuple[int, int]:
-        """Height and width of the image, as it is padded to the network's multiple."""
+        """Height and width of the image, padded to the network's multiple, in pixels."""
         row, column = self.rows[-1], self.columns[-1]
         return row.start + row.core[1], column.start + column.core[1]
 
     def positions(self) -> list[TilePosition]:
-        """All tiles, row by row."""
+        """List all tiles, row by row."""
         return [(row, column) for row in self.rows for column in self.columns]
 
     def bands(self, run: Run, size: tuple[int, int]) -> Iterator[tuple[int, Tensor]]:
-        """The restored image of `size` (height, width) from top to bottom: (first row, float32 BCHW of a part).
+        """Yield the restored image of `size` (height, width) from top to bottom as (first row, float32 BCHW of a part).
 
-        A part is overwritten by the next. Over each pixel the weights of its tiles add up to one.
+        A part is overwritten by the next. At each pixel the weights of the tiles add up to one.
         """
         band_BChW = torch.empty(0)
         for row in self.rows:
@@ -87,10 +87,10 @@ class Tiles:
 
 
 def cut(height: int, width: int, multiple: int, pixels: int) -> Tiles:
-    """How an image of this size is restored where the network can take `pixels` at a time.
+    """Divide an image of this size for a network that can take `pixels` at a time.
 
-    In one piece where it fits as it is padded to `multiple`, else in the largest tiles that fit, about square.
-    `pixels` must hold the `smallest` tile.
+    The image stays in one piece if it fits when padded to `multiple`; else it is divided into the largest tiles that
+    fit, about square. `pixels` must hold the `smallest` tile.
     """
     assert pixels >= smallest(height, width, multiple), f"{pixels} pixels do not hold one tile"
     high, wide, least = round_up(height, multiple), round_up(width, multiple), SMALLEST * multiple
@@ -103,7 +103,10 @@ def cut(height: int, width: int, multiple: int, pixels: int) -> Tiles:
 
 
 def grid(height: int, width: int, multiple: int, tile: tuple[int, int], even: bool = False) -> Tiles:
-    """Tiles of at most `tile` = (height, width) pixels, multiples of `multiple`; `even`: as `spans` has it."""
+    """Divide an image into tiles of at most `tile` = (height, width) pixels, multiples of `multiple`.
+
+    `even` is as in `spans`.
+    """
     return Tiles(
         rows=tuple(spans(height, tile[0], multiple, even)),
         columns=tuple(spans(width, tile[1], multiple, even)),
@@ -111,18 +114,18 @@ def grid(height: int, width: int, multiple: int, tile: tuple[int, int], even: bo
 
 
 def smallest(height: int, width: int, multiple: int) -> int:
-    """Pixels of the smallest tile that an image of this size can be cut into."""
+    """Return the pixels of the smallest tile into which an image of this size can be cut."""
     least = SMALLEST * multiple
     return min(round_up(height, multiple), least) * min(round_up(width, multiple), least)
 
 
 def spans(size: int, tile: int, multiple: int, even: bool = False) -> Iterator[Span]:
-    """The tiles of at most `tile` pixels along a side of `size` pixels, of one length but for the last.
+    """Yield the tiles of at most `tile` pixels along a side of `size` pixels, of one length except for the last.
 
-    That one is as long too if they shall be `even`: then it hangs over the end, which is not quite what an untiled run
-    sees there, but the tiles fit into one batch.
+    With `even`, the last tile is as long as the others: it then extends over the end, which is not quite what an
+    untiled run sees there, but the tiles fit into one batch.
 
-    `tile` is a multiple of `multiple`, at least SMALLEST of them where it is below `size`. No pixel lies
+    `tile` is a multiple of `multiple`, and at least SMALLEST times `multiple` if it is below `size`. No pixel lies
     under more than two tiles.
     """
     whole = round_up(size, multiple)
@@ -146,6 +149,6 @@ def spans(size: int, tile: int, multiple: int, even: bool = False) -> Iterator[S
 
 
 def _ramp(length: int) -> Tensor:
-    """0 over the first quarter, where the tile does not see enough of the image; linear; 1 over the last."""
+    """Compute a ramp: 0 over the first quarter, where the tile sees too little of the image; linear; 1 in the last."""
     blind = length // 4
     return ((torch.arange(length, dtype=torch.float64) + 0.5 - blind) / (length - 2 * blind)).clamp(0, 1)

@@ -1,4 +1,4 @@
-"""Levels of a picture as what a network works with: tiles of numbers in [0, 1], and back.
+"""Conversion of a picture's levels into a network's tiles of numbers in [0, 1], and back.
 
 Dims: B batch, C channels, H height, W width; h that of a part.
 """
@@ -13,7 +13,10 @@ from mirl.restore.tile import Span
 
 
 class TiledImage:
-    """uint8 or uint16 RGB pixels, read in tiles, and the restored ones, written in parts. UserError for others."""
+    """Picture of uint8 or uint16 RGB pixels, read in tiles, whose restored pixels are written in parts.
+
+    Raises UserError if the image has another dtype or shape, or is empty.
+    """
 
     def __init__(self, image_HWC: np.ndarray) -> None:
         is_known = image_HWC.dtype in (np.uint8, np.uint16)
@@ -28,13 +31,13 @@ class TiledImage:
         self.restored_HWC = np.empty((self.height, self.width, 3), image_HWC.dtype)
 
     def tile(self, row: Span, column: Span) -> Tensor:
-        """float32 1 x 3 x h x w in channels-last memory; what lies beyond the picture is its reflection."""
+        """Return a tile as float32 1 x 3 x h x w in channels-last memory, filled by reflection beyond the picture."""
         rows = reflected(self.height, row.start, row.stop).numpy()
         columns = reflected(self.width, column.start, column.stop).numpy()
         tile_hwC = self._image_HWC[rows[:, None], columns].astype(np.float32)
         return torch.from_numpy(tile_hwC).div_(self._top).permute(2, 0, 1)[None]
 
     def write(self, top: int, part_BChW: Tensor) -> None:
-        """The restored rows from `top` on: clamped, rounded to the nearest level. Overwrites `part_BChW`."""
+        """Write restored rows from `top` on, clamped and rounded to the nearest level. Overwrites `part_BChW`."""
         levels_hWC = part_BChW.mul_(self._top).round_().clamp_(0, self._top)[0].permute(1, 2, 0).numpy()
         self.restored_HWC[top : top + len(levels_hWC)] = levels_hWC

@@ -1,1 +1,1 @@
-"""What makes a sparse ticket fast on a CPU: kernels that skip what the mask cut away."""
+"""CPU kernels that skip pruned weights, which makes a sparse ticket fast."""

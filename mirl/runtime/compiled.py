@@ -1,8 +1,8 @@
-"""How kernels are compiled, and kept for the next process.
+"""Compilation of kernels, and a cache of their machine code for the next process.
 
-Numba keeps what it compiles beside each source file, and looks only at that file to see whether it is still right. Here
-kernels call each other across files, and a registered model carries a copy of them all: so they are kept in one place of the
-user, under a digest of all sources.
+Numba caches machine code beside each source file, and checks only that file to see whether the code is still valid.
+Here kernels call each other across files, and a registered model carries a copy of all of them: so the code is cached
+in one folder of the user, under a digest of all sources.
 """
 
 import hashlib
@@ -14,11 +14,11 @@ from typing import Any
 import numba
 
 config: Any = numba.config
-"""Its attributes are made when it is imported."""
+"""Numba's settings; untyped, as their attributes are made on import."""
 
 
 def compiled(function: Callable[..., Any]) -> Any:
-    """`function` as machine code that lets go of the interpreter; kept in `FOLDER`, where that can be written."""
+    """Compile `function` to machine code that releases the GIL; the code is cached in FOLDER if that is writable."""
     before = getattr(config, "CACHE_LOCATOR_CLASSES", "")
     config.CACHE_LOCATOR_CLASSES = f"{__name__}.{CacheLocator.__name__}"
     try:
@@ -30,14 +30,14 @@ def compiled(function: Callable[..., Any]) -> Any:
 
 
 class CacheLocator:
-    """Where numba keeps the machine code of one function."""
+    """Location at which numba caches the machine code of one function."""
 
     def __init__(self, line: int) -> None:
         self._line = line
 
     @classmethod
     def from_function(cls, function: Any, file: str) -> "CacheLocator":
-        """Of a function of this package."""
+        """Return the locator of a function of this package."""
         return cls(function.__code__.co_firstlineno)
 
     def ensure_cache_path(self) -> None:
@@ -47,11 +47,11 @@ class CacheLocator:
         return str(FOLDER)
 
     def get_source_stamp(self) -> str:
-        """What must be the same for kept code to be right; the processor and numba's version are looked at besides."""
+        """Return the digest on which cached code depends; numba checks the processor and its own version besides."""
         return SOURCES
 
     def get_disambiguator(self) -> str:
-        """Tells functions of one name apart."""
+        """Return the line number, which tells functions of the same name apart."""
         return str(self._line)
 
 

@@ -1,7 +1,7 @@
-"""A convolution made to skip zeros, and what the layers of both kinds of network share.
+"""Convolution that skips zeros, and helpers that the layers of both kinds of network share.
 
-Memory is planar: BCHW, each channel's rows behind one another. Dims: B batch, C channels, H height, W width; O output and I
-input channels, T taps of a kernel.
+Memory is planar: BCHW, each channel's rows one after the other. Dims: B batch, C channels, H height, W width; O output
+and I input channels, T taps of a kernel.
 """
 
 from collections.abc import Sequence
@@ -20,11 +20,11 @@ from mirl.runtime.thread_pool import ThreadPool
 from mirl.runtime.tiles import Grid, cut
 
 SIZES = 2
-"""Picture sizes for which a layer keeps its rows: 8 bytes for each weight and size."""
+"""Number of picture sizes for which a layer keeps its rows: 8 bytes for each weight and size."""
 
 
 class SparseConv(nn.Module):
-    """A convolution of stride 1, 1x1 or 3x3, with zero padding."""
+    """Convolution of stride 1, 1x1 or 3x3, with zero padding, that skips zeros."""
 
     def __init__(self, conv: nn.Conv2d, pool: ThreadPool) -> None:
         super().__init__()
@@ -55,7 +55,7 @@ def rows_of(
     inputs: Tensor | None = None,
     dense: float = DENSE,
 ) -> Rows:
-    """The rows of a convolution over tiles of `grid`: some of its outputs, from some of its inputs (None: all)."""
+    """Make the rows of a convolution over tiles of `grid`, for the given outputs and inputs (None: all)."""
     weight_OIkk, bias_O = conv.weight, conv.bias
     if outputs is not None:
         weight_OIkk, bias_O = weight_OIkk[outputs], None if bias_O is None else bias_O[outputs]
@@ -64,7 +64,7 @@ def rows_of(
 
 
 def rows_from(weight_OIkk: Tensor, bias_O: Tensor | None, grid: Grid, dense: float = DENSE) -> Rows:
-    """The rows of a convolution with these weights; of a depth-wise one, whose I is 1, over the plane of its row."""
+    """Make the rows of a convolution with these weights; in a depth-wise one, with I = 1, a row reads its own plane."""
     side = weight_OIkk.shape[-1]
     steps = np.arange(side) - side // 2
     taps_T = (steps[:, None] * grid.pitch + steps).reshape(-1)
@@ -74,20 +74,20 @@ def rows_from(weight_OIkk: Tensor, bias_O: Tensor | None, grid: Grid, dense: flo
 
 
 def pairs_of(some: Tensor, conv: nn.Conv2d) -> Tensor:
-    """Outputs j and J + j of a `conv` of 2 J outputs behind one another, for each j of `some`."""
+    """Return outputs j and J + j of a `conv` of 2 J outputs next to each other, for each j of `some`."""
     return torch.stack([some, some + conv.out_channels // 2], 1).flatten()
 
 
 def empty(shape: Sequence[int]) -> Tensor:
-    """An image to be written; numpy asks for large pages, of which fewer have to be made ready."""
+    """Allocate an image to be written, float32; numpy asks for huge pages, which cause fewer page faults."""
     return torch.from_numpy(np.empty(shape, np.float32))
 
 
 def any_of(weight: Tensor) -> Tensor:
-    """Of each row whether it has a weight that is not 0."""
+    """Return, for each row, whether it has a weight that is not 0."""
     return (weight != 0).flatten(1).any(1)
 
 
 def norm_of(norm: ChannelNorm) -> Norm:
-    """What the kernels need of a norm."""
+    """Return the parameters of a norm for the kernels."""
     return Norm(norm.weight.detach().numpy(), norm.bias.detach().numpy(), norm.epsilon)

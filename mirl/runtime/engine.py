@@ -1,4 +1,4 @@
-"""A network accelerated on the CPU: its layers are replaced by ours, which skip zeros and are faster also without any."""
+"""Acceleration of a network on the CPU: its layers are replaced by layers that skip zeros, faster even without any."""
 
 import copy
 from collections.abc import Callable
@@ -20,14 +20,14 @@ ACCELERATED: dict[type[nn.Module], Callable[[Any, ThreadPool], nn.Module]] = {
     NafBlock: SparseNafBlock,
     nn.Conv2d: SparseConv,
 }
-"""Kind of layer -> what makes one of it that skips zeros."""
+"""Type of layer -> type of the layer that replaces it and skips zeros."""
 
 
 def accelerate(network: nn.Module, threads: int) -> nn.Module:
-    """A copy of `network` with the same result to 1e-4 that skips zeros; float32 on the CPU, BCHW in and out.
+    """Copy `network` into one that skips zeros and has the same result to 1e-4; float32 on the CPU, BCHW in and out.
 
-    What has no kernel here stays torch's, and its weights are shared with `network`. Give torch one thread while it runs:
-    torch's others wait busily where those of the kernels work.
+    A layer without a kernel here stays torch's, and shares its weights with `network`. Give torch one thread while the
+    copy runs: more threads of torch would busy-wait on the cores on which the kernels' threads work.
     """
     accelerated = copy.copy(network)
     _replace_layers(accelerated, ThreadPool(threads))
@@ -35,7 +35,7 @@ def accelerate(network: nn.Module, threads: int) -> nn.Module:
 
 
 def bytes_held(network: nn.Module) -> int:
-    """What the kernels' forms of the weights take at most, for the picture sizes that are kept."""
+    """Return the bytes that the kernels' forms of the weights take at most, for SIZES picture sizes."""
     weights = [layer.weight for layer in network.modules() if isinstance(layer, nn.Conv2d)]
     kept = [(int(torch.count_nonzero(weight)), weight.numel()) for weight in weights]
     return SIZES * sum(8 * some if some <= DENSE * whole else 4 * whole for some, whole in kept)
@@ -52,7 +52,7 @@ def _replace_layers(module: nn.Module, pool: ThreadPool) -> None:
 
 
 def _fits(layer: nn.Module) -> bool:
-    """Whether it is a block, or a convolution of a form that `SparseConv` knows."""
+    """Return whether `layer` is a block, or a convolution that `SparseConv` supports."""
     if not isinstance(layer, nn.Conv2d):
         return True
     side = layer.kernel_size[0]

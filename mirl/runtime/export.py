@@ -1,4 +1,4 @@
-"""A module that takes pictures of any size, as a file for other runtimes: ONNX, or PyTorch's own.
+"""Export of a module that takes images of any size to a file for other runtimes: ONNX, or PyTorch's own format.
 
 Dims: B batch, C channels, H height, W width.
 """
@@ -17,28 +17,31 @@ from torch import Tensor, nn
 from mirl.config import UserError
 
 Run = Callable[[Tensor], Tensor]
-"""float32 BCHW to the same shape."""
+"""Function from a float32 BCHW image to one of the same shape."""
 OPSET = 20
-"""Of ONNX: what a runtime must be able to read."""
+"""Version of the ONNX operator set that a runtime must support."""
 DYNAMIC = {0: "batch", 2: "height", 3: "width"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Format:
-    """One kind of file."""
+    """File format of an export."""
 
     packages: tuple[str, ...]
-    """What writing and checking need, beside torch."""
+    """Packages that writing and checking need besides torch."""
     write: Callable[[nn.Module, Tensor, Mapping[str, str]], bytes]
-    """(module, a picture it takes, facts to keep in the file) -> the content of the file."""
+    """(module, example image, metadata for the file) -> content of the file."""
     run: Callable[[bytes], Run]
-    """What the content of a file does."""
+    """Content of a file -> function that runs it."""
     least: Callable[[int], int]
-    """The smallest height and width in pixels that it takes, given the network's multiple."""
+    """Multiple of the network -> smallest height and width in pixels that the exported file takes."""
 
 
 def format_of(ending: str) -> Format:
-    """UserError where the ending is of no format, or the extra that it needs is not installed."""
+    """Return the format of a file name's ending.
+
+    Raises UserError if no format has the ending, or the packages that the format needs are not installed.
+    """
     if ending not in FORMATS:
         raise UserError(
             f"{ending or 'no ending'} is no format to export to; name a file that ends in {ENDINGS}"
@@ -53,7 +56,7 @@ def format_of(ending: str) -> Format:
 
 
 def example(multiple: int) -> Tensor:
-    """A picture that shows torch no special case: several, not square, to be padded on both sides."""
+    """Make a random example that is no special case to torch: a batch of two, not square, padded on both sides."""
     return torch.rand(2, 3, 3 * multiple + 1, 5 * multiple - 1, generator=torch.Generator().manual_seed(0))
 
 
@@ -108,7 +111,7 @@ ENDINGS = " or ".join(FORMATS)
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """torch warns of packages that nobody needs here."""
+    """Silence torch's warnings about packages that are not needed here."""
     log = logging.getLogger("torch.onnx")
     before = log.level
     log.setLevel(logging.ERROR)

@@ -1,4 +1,4 @@
-"""Means over the whole image: of all pixels, or of those that count where pieces of an image are passed through.
+"""Means over the whole image: over all pixels, or, for pieces of an image, over the pixels that count.
 
 Dims: B batch, H height, W width, N pixels.
 """
@@ -13,13 +13,13 @@ from mirl.runtime.planes import Part
 
 NOTHING = Part(0, 0, 0, 0)
 Sums = Callable[[Sequence[Part]], Sequence[Tensor]]
-"""Does the pass over each image of a batch, and adds up what is to be known over a part of each."""
+"""Function that runs a pass over each image of a batch, and returns the sums over the given part of each."""
 
 
 def mean_over(statistic: GlobalStatistic, shape: torch.Size, sums: Sums) -> Tensor:
-    """What `statistic` gives for features of a shape: the means of `sums`, or those known of a larger image.
+    """Compute `statistic` for features of a shape: the means of `sums`, or the known means of a larger image.
 
-    The pass is done once in either case. `statistic` is given positions instead of features, and says which of them count.
+    The pass runs once in either case. `statistic` gets positions instead of features, and selects those that count.
     """
     B, _, H, W = shape
     done = False
@@ -40,7 +40,7 @@ def mean_over(statistic: GlobalStatistic, shape: torch.Size, sums: Sums) -> Tens
 
 
 def _parts(position: Tensor, width: int, area: int) -> dict[int, Part]:
-    """Of each image that is seen the rectangle of the positions; they come in order."""
+    """Return, for each image that occurs, the rectangle of its positions, which are in ascending order."""
     position_N = position.flatten()
     if len(position_N) == area and int(position_N[-1] - position_N[0]) == area - 1:  # most often: all of one
         return {int(position_N[0]) // area: Part(0, area // width, 0, width)}

@@ -1,7 +1,8 @@
-"""The layers of restoration networks, tile by tile: gathered, computed in cache, written back.
+"""Layers of restoration networks, computed tile by tile: each tile is loaded, computed in cache and written back.
 
-`image` and `out` are float32 of (channels, height, width). `memory` is one thread's scratch, in planes of the grid: first
-those of the tile's channels, then those that a layer needs between. Tiles [first, last) are worked on.
+`image` and `out` are float32 of shape (channels, height, width). `memory` is the scratch of one thread, in planes of
+the grid: first the planes of the tile's channels, then those that a layer needs between. Tiles [first, last) are
+computed.
 """
 
 from typing import NamedTuple
@@ -33,7 +34,7 @@ from mirl.runtime.rows import Rows, sum_rows
 
 
 class Mixing(NamedTuple):
-    """Normalisation, a 1x1 convolution, a depth-wise 3x3 one."""
+    """Layer made of a normalisation, a 1x1 convolution and a depth-wise 3x3 convolution."""
 
     norm: Norm
     mix: Rows
@@ -41,7 +42,10 @@ class Mixing(NamedTuple):
 
 
 class FeedForward(NamedTuple):
-    """A `Mixing` whose rows 2 j and 2 j + 1 are gate and value of hidden channel j; GELU gate; a 1x1 convolution."""
+    """Layer made of a `Mixing`, a GELU gate and a 1x1 convolution.
+
+    Rows 2 j and 2 j + 1 of the `Mixing` are gate and value of hidden channel j.
+    """
 
     mixing: Mixing
     project: Rows
@@ -49,47 +53,47 @@ class FeedForward(NamedTuple):
 
 
 class Products(NamedTuple):
-    """What channel attention needs to know of all pixels that count: h heads of D channels each."""
+    """Sums over all pixels that count, for channel attention with h heads of D channels each."""
 
     counted: Part
 
     dots: np.ndarray
-    """(h, D, D): of each query with each key."""
+    """Products of each query with each key, of shape (h, D, D)."""
     squares: np.ndarray
-    """(2, h, D): of each query, and of each key, with itself."""
+    """Squares of each query and of each key, of shape (2, h, D)."""
 
 
 class Total(NamedTuple):
-    """The sum of each channel over all pixels that count."""
+    """Sum of each channel over all pixels that count."""
 
     counted: Part
     sums: np.ndarray
 
 
 class Feeding(NamedTuple):
-    """The second branch of a NAFNet block: normalisation, a 1x1 convolution, the gate, another one."""
+    """Second branch of a NAFNet block: a normalisation, a 1x1 convolution, the gate and another 1x1 convolution."""
 
     norm: Norm
     widen: Rows
-    """Rows 2 j and 2 j + 1 are the two factors of hidden channel j."""
+    """First 1x1 convolution: rows 2 j and 2 j + 1 are the two factors of hidden channel j."""
     project: Rows
     hidden: int
 
 
 class Pointwise(NamedTuple):
-    """The end of a NAFNet block: a 1x1 convolution of what is gated, then the second branch."""
+    """End of a NAFNet block: a 1x1 convolution of the gated channels, then the second branch."""
 
     mix: Rows
     feeding: Feeding
 
 
 BATCH = 8
-"""Rows that are computed in turns."""
+"""Number of rows that are computed together."""
 
 
 @compiled
 def convolve(image: np.ndarray, tiles: Tiles, layer: Rows, out: np.ndarray, memory: np.ndarray) -> None:
-    """A convolution of stride 1 with zero padding. BATCH planes beside those of the image."""
+    """Write a convolution of stride 1 with zero padding. `memory` holds BATCH planes besides those of the image."""
     for number in range(tiles.first, tiles.last):
         tile = load(image, tiles.grid, number, memory)
         project(layer, tile, (0, image.shape[0]), out, out[:0], memory)
@@ -99,9 +103,10 @@ def convolve(image: np.ndarray, tiles: Tiles, layer: Rows, out: np.ndarray, memo
 def compare(
     image: np.ndarray, tiles: Tiles, layer: Mixing, values: np.ndarray, products: Products, memory: np.ndarray
 ) -> None:
-    """Write the values of channel attention, add up the products of its queries and keys; a third of `layer` is each.
+    """Write the values of channel attention, and add up the products of its queries and keys.
 
-    Where nothing counts, no query or key is made. Beside the image's planes one head of queries, and two BATCHes.
+    The rows of `layer` are queries, keys and values, a third each. If no pixel counts, no query or key is computed.
+    `memory` holds the planes of one head of queries and 2 BATCH planes besides those of the image.
     """
     grid, channels = tiles.grid, image.shape[0]
     heads, deep = products.dots.shape[:2]
@@ -144,9 +149,9 @@ def weigh(
     residual: np.ndarray,
     memory: np.ndarray,
 ) -> None:
-    """`residual` plus a dense 1x1 convolution of the values: its matrix as `multiply` takes it.
+    """Write `residual` plus a dense 1x1 convolution of the values; `matrix` is as in `multiply`.
 
-    Beside a plane for each value one for each row of the blocks.
+    `memory` holds a plane for each row of the blocks besides those of the values.
     """
     grid, channels = tiles.grid, values.shape[0]
     write = (channels * grid.plane + grid.start, grid.plane)
@@ -160,9 +165,9 @@ def weigh(
 def feed_forward(
     image: np.ndarray, tiles: Tiles, layer: FeedForward, out: np.ndarray, memory: np.ndarray
 ) -> None:
-    """The image plus the outputs of a `FeedForward`.
+    """Write the image plus the outputs of a `FeedForward`.
 
-    Beside the image's planes one for each hidden channel, and two BATCHes.
+    `memory` holds a plane for each hidden channel and 2 BATCH planes besides those of the image.
     """
     grid, channels = tiles.grid, image.shape[0]
     rows = 2 * layer.hidden
@@ -189,7 +194,7 @@ def gate_neighbours(
 ) -> None:
     """Write the products of rows 2 j and 2 j + 1 of a `Mixing`, and add up the pixels of each that count.
 
-    Two BATCHes beside the image's planes.
+    `memory` holds 2 BATCH planes besides those of the image.
     """
     grid, channels = tiles.grid, image.shape[0]
     rows = 2 * gated.shape[0]
@@ -210,9 +215,9 @@ def gate_neighbours(
 def feed_pixels(
     gated: np.ndarray, tiles: Tiles, layer: Pointwise, image: np.ndarray, out: np.ndarray, memory: np.ndarray
 ) -> None:
-    """The end of a NAFNet block: `image` is its input, `gated` what `gate_neighbours` wrote.
+    """Write the end of a NAFNet block; `image` is the input of the block, `gated` the result of `gate_neighbours`.
 
-    Planes for both and for each hidden channel, and two BATCHes.
+    `memory` holds planes for both and for each hidden channel, and 2 BATCH planes.
     """
     grid, (hidden, channels) = tiles.grid, (gated.shape[0], image.shape[0])
     feeding, rows = layer.feeding, 2 * layer.feeding.hidden
@@ -238,7 +243,10 @@ def feed_pixels(
 def deepen(
     layer: Mixing, some: tuple[int, int], tile: Tile, memory: np.ndarray, free: int, target: int
 ) -> None:
-    """Rows of a `Mixing`, (first, how many), from normalised planes into planes from `target` on; `free` are used."""
+    """Compute rows `some` = (first, count) of a `Mixing` from normalised planes into planes from `target` on.
+
+    `free` is the first of the scratch planes.
+    """
     grid = tile.grid
     whole = origin(grid) + (grid.rows + 2 * grid.border) * grid.pitch
     sum_rows(layer.mix, (some[0], some[0] + some[1]), memory, 0, (free * grid.plane, grid.plane), whole)
@@ -258,7 +266,7 @@ def project(
     residual: np.ndarray,
     memory: np.ndarray,
 ) -> None:
-    """Write all rows of a layer over planes [first, last); the BATCH behind them is used."""
+    """Write all rows of a layer over planes [first, last); the BATCH planes after them are scratch."""
     grid, (first, last) = tile.grid, planes
     write = (last * grid.plane + grid.start, grid.plane)
     for row in range(0, out.shape[0], BATCH):

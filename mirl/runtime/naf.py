@@ -1,4 +1,4 @@
-"""NAFNet's block, made to skip zeros, in two passes over the image: before the mean over its pixels, and after.
+"""NAFNet's block that skips zeros, in two passes over the image: before the mean over its pixels, and after.
 
 Dims: B batch, C channels, H height, W width, J hidden channels; P parts of the image.
 """
@@ -21,7 +21,7 @@ from mirl.runtime.tiles import Grid, cut
 
 
 class SparseNafBlock(nn.Module):
-    """A `NafBlock` that skips zeros, and the hidden channels that the mask has silenced."""
+    """`NafBlock` that skips zeros, and the hidden channels that the mask has silenced."""
 
     def __init__(self, block: NafBlock, pool: ThreadPool) -> None:
         super().__init__()
@@ -44,7 +44,7 @@ class SparseNafBlock(nn.Module):
         return out_BCHW
 
     def _gate(self, x_CHW: np.ndarray, gated_JHW: np.ndarray, counted: Part) -> Tensor:
-        """Writes the gated channels, returns the sums of all channels (C); silent ones, which are not computed, have 0."""
+        """Write the gated channels; return the sums of all channels (C), 0 for silent ones, which are not computed."""
         C, H, W = x_CHW.shape
         planes = C + 2 * BATCH
         grid = cut(H, W, planes, 1)
@@ -59,7 +59,7 @@ class SparseNafBlock(nn.Module):
         return torch.zeros(C).index_put((self._gated,), torch.from_numpy(sums_PJ.sum(0)))
 
     def _weigh(self, mean_C: Tensor) -> Tensor:
-        """The weight of each gated channel, by the means of all."""
+        """Compute the weight of each gated channel from the means of all channels."""
         attention = self._block.mix_attention
         return (attention.weight.flatten(1) @ mean_C + _bias(attention))[self._gated]
 
@@ -97,7 +97,7 @@ class SparseNafBlock(nn.Module):
 
 
 def living_in_mix(block: NafBlock) -> Tensor:
-    """Gated channels that say anything: both factors can differ from 0, and something uses their product or its mean."""
+    """Return the gated channels that matter: both factors can differ from 0, and their product or its mean is used."""
     speaks = _speaks(block.mix_depthwise, any_of(block.mix_in.weight) | (_bias(block.mix_in) != 0))
     left, right = speaks.chunk(2)
     used = any_of(block.mix_out.weight.transpose(0, 1)) | any_of(block.mix_attention.weight.transpose(0, 1))
@@ -105,13 +105,13 @@ def living_in_mix(block: NafBlock) -> Tensor:
 
 
 def living_in_feed(block: NafBlock) -> Tensor:
-    """Hidden channels that say anything: both factors can differ from 0, and something uses their product."""
+    """Return the hidden channels that matter: both factors can differ from 0, and their product is used."""
     left, right = _speaks(block.feed_in).chunk(2)
     return torch.nonzero(left & right & any_of(block.feed_out.weight.transpose(0, 1))).flatten()
 
 
 def _speaks(conv: nn.Conv2d, input_speaks: Tensor | None = None) -> Tensor:
-    """Of each output whether it can differ from 0."""
+    """Return, for each output, whether it can differ from 0."""
     heard = any_of(conv.weight)
     return (heard if input_speaks is None else heard & input_speaks) | (_bias(conv) != 0)
 

@@ -1,7 +1,7 @@
-"""What is done to the planes of a tile: gathered from the image, kept apart from what lies outside, written back.
+"""Operations on the planes of a tile: loading from the image, padding with zeros, arithmetic, writing back.
 
-`memory` is one thread's scratch in planes of the grid; a plane is named by its number, or its pixels are given. `image`,
-`out` and `residual` are float32 of (channels, height, width).
+`memory` is the scratch of one thread in planes of the grid; a plane is named by its number, or its pixels are given.
+`image`, `out` and `residual` are float32 of shape (channels, height, width).
 """
 
 from typing import NamedTuple
@@ -13,7 +13,7 @@ from mirl.runtime.tiles import Grid
 from mirl.runtime.vectors import LANES, LINE, fetch
 
 AHEAD = 2
-"""Channels by which reading from the main memory runs ahead: rows of a tile are too short for a processor to foresee."""
+"""Number of channels prefetched from main memory: a tile's rows are too short for the processor's own prefetching."""
 
 
 class Norm(NamedTuple):
@@ -34,7 +34,7 @@ class Part(NamedTuple):
 
 
 class Tiles(NamedTuple):
-    """Which tiles of a grid are to be done."""
+    """Tiles [first, last) of a grid, which are to be computed."""
 
     grid: Grid
     first: int
@@ -42,7 +42,7 @@ class Tiles(NamedTuple):
 
 
 class Tile(NamedTuple):
-    """One of them: where it lies in the image, and how large that is."""
+    """One tile: its position in the image, and the size of the image."""
 
     grid: Grid
     top: int
@@ -53,19 +53,19 @@ class Tile(NamedTuple):
 
 @compiled
 def inner(grid: Grid) -> int:
-    """From a plane's first pixel inside the border to behind the last."""
+    """Return the number of elements from a plane's first pixel inside the border to the last, inclusive."""
     return (grid.rows - 1) * grid.pitch + grid.columns
 
 
 @compiled
 def origin(grid: Grid) -> int:
-    """Where a plane's border begins."""
+    """Return the index in a plane at which its border begins."""
     return grid.start - grid.border * (grid.pitch + 1)
 
 
 @compiled
 def pixels(memory: np.ndarray, grid: Grid, plane: int) -> np.ndarray:
-    """The pixels of a plane, from the first inside the border to the last."""
+    """Return the pixels of a plane, from the first inside the border to the last."""
     return memory[plane * grid.plane + grid.start :][: inner(grid)]
 
 
@@ -87,14 +87,14 @@ def add(target: np.ndarray, at: int, source: np.ndarray, first: int, count: int)
 
 @compiled
 def fetch_row(image: np.ndarray, first: int, count: int) -> None:
-    """Ask for `count` pixels of a 1-D image from `first` on, as far as it has them."""
+    """Prefetch `count` pixels of a 1-D image from `first` on, up to its end."""
     for x in range(first, min(first + count, len(image)), LINE):
         fetch(image, x)  # type: ignore[call-arg]
 
 
 @compiled
 def load(image: np.ndarray, grid: Grid, number: int, memory: np.ndarray) -> Tile:
-    """Copy a tile with its border into the first planes; what lies outside the image is 0."""
+    """Copy a tile with its border into the first planes; pixels outside the image are 0."""
     channels, height, width = image.shape
     flat, ahead = image.reshape(-1), AHEAD * height * width
     top, left = number // grid.across * grid.rows, number % grid.across * grid.columns
@@ -118,7 +118,7 @@ def load(image: np.ndarray, grid: Grid, number: int, memory: np.ndarray) -> Tile
 def store(
     tile: Tile, memory: np.ndarray, which: tuple[int, int, int], out: np.ndarray, residual: np.ndarray
 ) -> None:
-    """Write the inner pixels of planes, `which` is (plane, channel, how many); on top of `residual` if not empty."""
+    """Write the inner pixels of planes, `which` = (plane, channel, count), plus `residual` unless that is empty."""
     grid, (plane, channel, count) = tile.grid, which
     area, wide = tile.height * tile.width, min(grid.columns, tile.width - tile.left)
     flat, below = out.reshape(-1), residual.reshape(-1)
@@ -136,7 +136,7 @@ def store(
 
 @compiled
 def clear_outside(tile: Tile, memory: np.ndarray, plane: int, count: int) -> None:
-    """Make 0 what lies outside the image: the padding of the convolution that reads these planes."""
+    """Set pixels outside the image to 0: the padding of the convolution that reads these planes."""
     grid, border, pitch = tile.grid, tile.grid.border, tile.grid.pitch
     before, after = max(border - tile.left, 0), min(tile.width - tile.left + border, pitch)
     above, below = max(border - tile.top, 0), min(tile.height - tile.top + border, grid.rows + 2 * border)
@@ -152,7 +152,7 @@ def clear_outside(tile: Tile, memory: np.ndarray, plane: int, count: int) -> Non
 
 @compiled
 def keep_counted(tile: Tile, counted: Part, memory: np.ndarray, plane: int, count: int) -> None:
-    """Make 0 what does not count, from the first inner pixel to the end of the last one's vector."""
+    """Set pixels that do not count to 0, from the first inner pixel to the end of the vector of the last one."""
     grid = tile.grid
     top, bottom = max(counted.top - tile.top, 0), min(counted.bottom - tile.top, grid.rows)
     left = min(max(counted.left - tile.left, 0), grid.columns)
@@ -181,7 +181,7 @@ def add_squares(grid: Grid, memory: np.ndarray, plane: int, squares: np.ndarray)
 
 @compiled
 def add_sums(grid: Grid, memory: np.ndarray, plane: int, sums: np.ndarray) -> None:
-    """Add to each of `sums` a plane's pixels."""
+    """Add to each of `sums` the sum of a plane's pixels."""
     for number in range(len(sums)):
         total, here = np.float32(0), pixels(memory, grid, plane + number)
         for t in range(len(here)):
@@ -191,7 +191,7 @@ def add_sums(grid: Grid, memory: np.ndarray, plane: int, sums: np.ndarray) -> No
 
 @compiled
 def multiply_pairs(grid: Grid, memory: np.ndarray, plane: int, pairs: int) -> None:
-    """SimpleGate: plane j of `pairs` becomes the product of planes 2 j and 2 j + 1."""
+    """Replace plane j of `pairs` by the product of planes 2 j and 2 j + 1 (SimpleGate)."""
     for pair in range(pairs):
         left, right = (
             pixels(memory, grid, plane + 2 * pair),
@@ -204,7 +204,7 @@ def multiply_pairs(grid: Grid, memory: np.ndarray, plane: int, pairs: int) -> No
 
 @compiled
 def add_image(image: np.ndarray, tile: Tile, memory: np.ndarray, plane: int) -> None:
-    """Add the image's pixels to the inner ones of as many planes."""
+    """Add each channel of the image to the inner pixels of a plane, from `plane` on."""
     grid, flat = tile.grid, image.reshape(-1)
     area, wide = tile.height * tile.width, min(grid.columns, tile.width - tile.left)
     for channel in range(image.shape[0]):
@@ -217,7 +217,7 @@ def add_image(image: np.ndarray, tile: Tile, memory: np.ndarray, plane: int) -> 
 
 @compiled
 def normalise(memory: np.ndarray, channels: int, grid: Grid, norm: Norm, free: int) -> None:
-    """Normalise each pixel of the first `channels` planes over its channels; planes `free` and the next are used."""
+    """Normalise each pixel of the first `channels` planes over its channels; `free` and the next plane are scratch."""
     size = origin(grid) + (grid.rows + 2 * grid.border) * grid.pitch
     mean, spread = memory[free * grid.plane :][:size], memory[(free + 1) * grid.plane :][:size]
     mean[:] = 0
@@ -245,10 +245,10 @@ def normalise(memory: np.ndarray, channels: int, grid: Grid, norm: Norm, free: i
 
 @compiled
 def gate_gelu(gate: np.ndarray, value: np.ndarray, out: np.ndarray) -> None:
-    """out = value * GELU(gate), the exact form, to a relative 2e-6.
+    """Compute out = value * GELU(gate), the exact form, to a relative error of 2e-6.
 
-    The share of the normal distribution below x is 1/2 + x P(x^2) / Q(x^2), P and Q fitted to 3e-8 by reweighted least
-    squares over [0, 5.6]; beyond, it is 0 or 1 in float32. No branch, no table: a compiler makes vectors of it.
+    The normal distribution function at x is 1/2 + x P(x^2) / Q(x^2), with P and Q fitted to 3e-8 by reweighted least
+    squares over [0, 5.6]; beyond, it is 0 or 1 in float32. Without branch or table the compiler can vectorise the loop.
     """
     for t in range(len(gate)):
         x = max(gate[t], np.float32(-5.6))  # below, GELU is under 1e-7

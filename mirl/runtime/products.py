@@ -1,4 +1,4 @@
-"""Dense products: of a matrix with pixels, and of planes with planes."""
+"""Dense products: a matrix times pixels, and planes times planes."""
 
 import numpy as np
 
@@ -7,7 +7,7 @@ from mirl.runtime.vectors import SIDE, STRIP, sum_block, sum_strip
 
 
 def make_blocks(matrix_RK: np.ndarray, bias_R: np.ndarray | None = None) -> np.ndarray:
-    """The matrix as `multiply` reads it: (blocks of SIDE rows, 1 + K, SIDE), biases first, filled up with rows of 0."""
+    """Arrange a matrix for `multiply`: (blocks of SIDE rows, 1 + K, SIDE), biases first, padded with zero rows."""
     rows, columns = matrix_RK.shape
     blocks = -(-rows // SIDE)
     filled = np.zeros((blocks * SIDE, 1 + columns), np.float32)
@@ -20,12 +20,12 @@ def make_blocks(matrix_RK: np.ndarray, bias_R: np.ndarray | None = None) -> np.n
 def multiply(
     matrix: tuple[np.ndarray, np.ndarray], memory: np.ndarray, read: int, write: tuple[int, int], length: int
 ) -> None:
-    """`length` pixels of a plane for each row of `matrix`, which is its blocks and the int32 offset of each column.
+    """Compute `length` pixels of a plane for each row of `matrix` = (blocks, int32 offset of each column).
 
-    A row's pixel is its bias and the sum over the columns of weight times the pixel at that offset; the first is read from
-    `read` on. `write`: where the first plane begins, and how far apart planes lie. `length` is rounded up to whole STRIPs,
-    the rows to whole blocks: up to there `memory` must exist. Rows take turns at a strip, which stays in the first-level
-    cache.
+    A row's pixel is its bias plus the sum over the columns of weight times the pixel at that offset; the first pixel's
+    offsets count from `read`. `write` is (start of the first plane, distance between planes). `length` is rounded up to
+    whole STRIPs, the rows to whole blocks, and `memory` must reach as far. All rows are computed for one strip before
+    the next, so that the strip stays in the first-level cache.
     """
     for done in range(0, length, STRIP):
         for block in range(len(matrix[0])):
@@ -39,8 +39,8 @@ def add_products(
 ) -> None:
     """Add to `dots` (L, R) the products, summed over `length` pixels, of L planes with R planes.
 
-    `left`, `right`: where the planes begin, and how far apart they lie. Pixels are taken in whole vectors: up to there
-    they must be 0.
+    `left` and `right` are (start of the first plane, distance between planes). Pixels are read in whole vectors: those
+    from `length` to the end of the last vector must be 0.
     """
     rows, columns = dots.shape
     block = np.empty((SIDE, SIDE), np.float32)

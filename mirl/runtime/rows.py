@@ -1,9 +1,8 @@
-"""What every layer is made of: rows of a matrix times planes of pixels.
+"""Matrix rows times planes of pixels, of which every layer is made.
 
-A sparse row is a list of (offset, weight). An offset is where, from an output pixel on, an input pixel lies in memory. So a
-1x1 convolution, a 3x3 one and a depth-wise one differ in their offsets alone, and what is zero costs nothing, whichever
-layer it is in. Of a layer with few zeros all rows share one list of offsets: it is a matrix, and takes half the
-time a weight.
+A sparse row is a list of (offset, weight). An offset is the distance in memory from an output pixel to an input pixel.
+So 1x1, 3x3 and depth-wise convolutions differ in their offsets alone, and a zero weight costs nothing in any layer.
+In a layer with few zeros all rows share one list of offsets: the layer is a matrix, and takes half the time per weight.
 """
 
 from typing import NamedTuple
@@ -15,31 +14,31 @@ from mirl.runtime.products import make_blocks, multiply
 from mirl.runtime.vectors import CHUNK, SIDE, sum_chunk
 
 DENSE = 0.45
-"""Share of weights other than 0 above which a layer is computed whole: a weight then takes under half the time."""
+"""Share of non-zero weights above which a layer is computed as dense: a weight then takes under half the time."""
 
 
 class Rows(NamedTuple):
-    """Output rows, sparse or dense."""
+    """Output rows of a layer, sparse or dense."""
 
     starts: np.ndarray
-    """int32, one more than there are rows; sparse row r holds the elements [starts[r], starts[r + 1])."""
+    """int32, one more than the number of rows; sparse row r holds the elements [starts[r], starts[r + 1])."""
     offsets: np.ndarray
-    """int32, of each element, or of each column of a dense layer: from an output pixel to an input pixel, in elements."""
+    """int32, one per element, or per column of a dense layer: distance from output to input pixel, in elements."""
     weights: np.ndarray
-    """float32, of each element; empty where dense."""
+    """float32, one per element; empty if dense."""
     bias: np.ndarray
-    """float32, one a row: what a sum begins with."""
+    """float32, one per row: initial value of its sum."""
     blocks: np.ndarray
-    """float32, of a dense layer, see `make_blocks`; empty where sparse."""
+    """float32, the matrix of a dense layer as `make_blocks` returns it; empty if sparse."""
 
 
 def make_rows(
     weight_ROT: np.ndarray, offsets_OT: np.ndarray, bias_R: np.ndarray | None = None, dense: float = DENSE
 ) -> Rows:
-    """The rows of a layer in which an input channel and a tap lie at the same offset for every row.
+    """Make the rows of a layer in which an input channel and a tap have the same offset for every row.
 
-    R output rows, O input channels that a row reads, T taps of the kernel. Dense where more than a share `dense` of the
-    weights is other than 0.
+    R output rows, O input channels that a row reads, T taps of the kernel. The rows are dense if the share of non-zero
+    weights is above `dense`.
     """
     weight_RE = weight_ROT.reshape(len(weight_ROT), offsets_OT.size)
     offsets_E = offsets_OT.reshape(-1)
@@ -51,7 +50,7 @@ def make_rows(
 
 
 def make_sparse_rows(weight_RE: np.ndarray, offsets_RE: np.ndarray, bias_R: np.ndarray) -> Rows:
-    """The elements of `weight_RE` other than 0, each with its offset, which may differ from row to row."""
+    """Make sparse rows of the non-zero elements of `weight_RE`, each with its offset, which may differ between rows."""
     keep_RE = weight_RE != 0
     starts = np.zeros(len(keep_RE) + 1, np.int32)
     np.cumsum(keep_RE.sum(1), out=starts[1:])
@@ -68,11 +67,12 @@ def make_sparse_rows(weight_RE: np.ndarray, offsets_RE: np.ndarray, bias_R: np.n
 def sum_rows(
     rows: Rows, some: tuple[int, int], memory: np.ndarray, read: int, write: tuple[int, int], length: int
 ) -> None:
-    """For each row in [some[0], some[1]): `length` pixels of `memory` become its sums over the pixels from `read` on.
+    """Compute `length` pixels of each row in [some[0], some[1]) from the pixels of `memory` from `read` on.
 
-    Those of the first row are written from write[0] on, those of the next write[1] behind. `length` is rounded up to
-    whole CHUNKs, and dense rows to whole blocks of SIDE, with which they must begin: up to there `memory` must exist,
-    wherever an offset leads. Rows take turns at a chunk, which stays in the first-level cache.
+    The first row is written from write[0] on, each further row write[1] after the one before. `length` is rounded up to
+    whole CHUNKs, and dense rows to whole blocks of SIDE, with which they must begin: `memory` must reach as far,
+    wherever an offset leads. All rows are computed for one chunk before the next, so that the chunk stays in the
+    first-level cache.
     """
     if len(rows.blocks) > 0:
         blocks = rows.blocks[some[0] // SIDE : (some[1] + SIDE - 1) // SIDE]

@@ -1,4 +1,4 @@
-"""A thread pool that shares the tiles of a layer."""
+"""Thread pool that shares the tiles of a layer."""
 
 import itertools
 import threading
@@ -12,13 +12,13 @@ from mirl.runtime.tiles import Grid
 from mirl.runtime.vectors import LINE
 
 SHARES = 4
-"""Into how many parts each thread's tiles are cut: who is disturbed does fewer of them."""
+"""Number of parts for each thread into which the tiles are cut: a thread that is slowed down takes fewer parts."""
 Work = Callable[[int, Tiles, np.ndarray], None]
-"""Does a part: its number, its tiles, the memory it may use."""
+"""Function that computes a part, given its number, its tiles and the scratch memory."""
 
 
 class ThreadPool:
-    """`threads` of them, each with scratch memory of its own that stays from layer to layer. Any thread may call it."""
+    """Pool of `threads` threads, each with scratch memory that is kept between layers. Any thread may call the pool."""
 
     def __init__(self, threads: int) -> None:
         self._threads = threads
@@ -26,11 +26,11 @@ class ThreadPool:
         self._own = threading.local()
 
     def parts(self, grid: Grid) -> int:
-        """Into how many parts the tiles are cut."""
+        """Return the number of parts into which the tiles are cut."""
         return min(grid.tiles, SHARES * self._threads)
 
     def run(self, work: Work, grid: Grid, planes: int) -> None:
-        """Call `work` for every part of the tiles, with memory of `planes` planes; it lets go of the interpreter."""
+        """Call `work` for every part of the tiles, with memory of `planes` planes; `work` releases the GIL."""
         parts = self.parts(grid)
         bounds = [part * grid.tiles // parts for part in range(parts + 1)]
         waiting = enumerate(itertools.pairwise(bounds))  # a step of it is done under the interpreter's lock
@@ -46,7 +46,7 @@ class ThreadPool:
             list(self._pool.map(take, range(self._threads)))
 
     def _memory(self, count: int) -> np.ndarray:
-        """This thread's; several callers may run layers at the same time."""
+        """Return this thread's scratch memory of at least `count` numbers; several callers may run layers at once."""
         memory = getattr(self._own, "memory", None)
         if memory is None or len(memory) < count:
             memory = self._own.memory = _aligned(count)
@@ -54,7 +54,7 @@ class ThreadPool:
 
 
 def _aligned(count: int) -> np.ndarray:
-    """Zeros that begin where a line of cache does."""
+    """Allocate `count` float32 zeros that begin at the start of a cache line."""
     room = np.zeros(count + LINE, np.float32)
     first = -(room.ctypes.data // room.itemsize) % LINE
     return room[first : first + count]

@@ -1,7 +1,7 @@
 """Tiles: pieces of an image that fit a core's cache, laid out so that every layer is a sum over offsets.
 
-In memory a tile is one plane a channel: all its rows behind one another, with a border of neighbours around them. Planes
-and their first inner pixels begin where vectors of the processor do: reading across two lines of cache takes twice as long.
+In memory a tile has one plane per channel: all its rows one after the other, with a border of neighbours around them.
+Planes and their first inner pixels are aligned to vectors: reading across two cache lines takes twice as long.
 """
 
 import math
@@ -12,28 +12,28 @@ from mirl.runtime.vectors import CHUNK, LANES, LINE
 CACHE = 192 * 1024
 """float32 numbers that the planes of a tile may take: three quarters of a second-level cache of 1 MiB."""
 COLUMNS = 64
-"""Of a tile with a border of one: whole lines of cache, and about as many as it has rows."""
+"""Columns of a tile with a border of one: whole cache lines, and about as many columns as the tile has rows."""
 
 
 class Grid(NamedTuple):
-    """How an image is cut into tiles of `rows` x `columns` pixels, numbered row by row."""
+    """Grid of tiles of `rows` x `columns` pixels, numbered row by row, with their layout in memory."""
 
     rows: int
     columns: int
     border: int
     pitch: int
-    """From a pixel to the one below."""
+    """Number of elements from a pixel to the pixel below."""
     plane: int
-    """From a pixel to the same one of the next channel; a whole number of vectors."""
+    """Number of elements from a pixel to the same pixel of the next channel; a whole number of vectors."""
     start: int
-    """Where the first pixel inside the border lies in its plane: at the beginning of a vector."""
+    """Index in its plane of the first pixel inside the border, which is at the start of a vector."""
     across: int
-    """Tiles beside one another."""
+    """Number of tiles in a row of the grid."""
     tiles: int
 
 
 def cut(height: int, width: int, planes: int, border: int) -> Grid:
-    """The grid for tiles of `planes` planes; tiles of one size that cover the image, the last ones may hang over."""
+    """Make the grid for tiles of `planes` planes: tiles of one size that cover the image and may extend beyond it."""
     room = max(CACHE // planes, 4 * CHUNK)
     columns = _whole(_even(width, COLUMNS), LINE) if border else _even(width, room)
     rows = _even(height, max(room // (columns + 2 * border) - 2 * border, 4 * border, 1))
@@ -48,7 +48,7 @@ def cut(height: int, width: int, planes: int, border: int) -> Grid:
 
 
 def _even(size: int, most: int) -> int:
-    """`size` in as few equal parts as are no longer than `most`: their length."""
+    """Return the length of the parts if `size` is cut into as few equal parts of at most `most` as possible."""
     return math.ceil(size / math.ceil(size / min(most, size)))
 
 

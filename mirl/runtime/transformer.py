@@ -1,4 +1,4 @@
-"""Restormer's transformer block, made to skip zeros: attention in two passes over the image, feed-forward in one.
+"""Restormer's transformer block that skips zeros: attention in two passes over the image, feed-forward in one.
 
 Dims: B batch, C channels, D channels of a head, H height, W width, h heads, E = D + 2; P parts of the image.
 """
@@ -24,7 +24,7 @@ from mirl.runtime.vectors import SIDE
 
 
 class SparseAttention(nn.Module):
-    """x + attention(norm(x)) of a transformer block."""
+    """Attention half of a transformer block: x + attention(norm(x))."""
 
     def __init__(self, norm: ChannelNorm, attention: ChannelAttention, pool: ThreadPool) -> None:
         super().__init__()
@@ -53,7 +53,7 @@ class SparseAttention(nn.Module):
         return out_BCHW
 
     def _compare(self, x_CHW: np.ndarray, v_CHW: np.ndarray, counted: Part) -> Tensor:
-        """Writes the values, returns the sums of queries times keys and of their squares: (h, D, D + 2)."""
+        """Write the values; return the sums of queries times keys and of their squares, of shape (h, D, D + 2)."""
         C, H, W = x_CHW.shape
         heads = self._attention.heads
         deep = C // heads
@@ -72,7 +72,7 @@ class SparseAttention(nn.Module):
         return torch.cat([dots_hDD, *squares_2hD[..., None]], dim=-1)
 
     def _weigh(self, v_CHW: np.ndarray, weight_hDD: Tensor, out_CHW: np.ndarray, x_CHW: np.ndarray) -> None:
-        """Sums of values by the weights and then the projection, which is one matrix: fewer steps than both."""
+        """Write the residual plus the projected sums of weighted values, with weights and projection as one matrix."""
         C, H, W = x_CHW.shape
         project_ChD = self._attention.project_out.weight.reshape(C, *weight_hDD.shape[:2])
         blocks = make_blocks(torch.einsum("chd,hde->che", project_ChD, weight_hDD).reshape(C, C).numpy())
@@ -87,7 +87,7 @@ class SparseAttention(nn.Module):
 
 
 class SparseFeedForward(nn.Module):
-    """x + feed(norm(x)) of a transformer block, without the hidden channels that the mask has silenced."""
+    """Feed-forward half of a transformer block, x + feed(norm(x)), without hidden channels silenced by the mask."""
 
     def __init__(self, norm: ChannelNorm, feed: GatedFeedForward, pool: ThreadPool) -> None:
         super().__init__()
@@ -124,7 +124,7 @@ class SparseFeedForward(nn.Module):
 
 
 class SparseTransformerBlock(nn.Module):
-    """A `TransformerBlock` that skips zeros."""
+    """`TransformerBlock` that skips zeros."""
 
     def __init__(self, block: TransformerBlock, pool: ThreadPool) -> None:
         super().__init__()
@@ -137,7 +137,7 @@ class SparseTransformerBlock(nn.Module):
 
 
 def living(feed: GatedFeedForward) -> Tensor:
-    """Hidden channels that say anything: whose gate, value and use have each a weight that is not 0."""
+    """Return the hidden channels that matter: gate, value and output projection each have a weight that is not 0."""
     speaks = any_of(feed.project_in.weight) & any_of(feed.depthwise.weight)
     gate, value = speaks.chunk(2)
     return torch.nonzero(gate & value & any_of(feed.project_out.weight.transpose(0, 1))).flatten()

@@ -1,6 +1,6 @@
-"""The three loops in which the time is spent, in LLVM's own vectors: a compiler does not find them by itself.
+"""Three innermost loops, written with LLVM's vectors, as a compiler does not vectorise them well by itself.
 
-In all, sums stay in registers while what they are made of passes by. Numba makes them part of the functions that call them.
+In all three, sums stay in registers while their terms are read. Numba inlines the loops into the calling functions.
 """
 
 from typing import Any
@@ -11,19 +11,19 @@ from numba.core import cgutils, types
 from numba.extending import intrinsic
 
 LANES = 16 if llvmlite.binding.get_host_cpu_features().get("avx512f") else 8
-"""float32 numbers in a vector register of this machine."""
+"""Number of float32 in a vector register of this machine."""
 VECTORS = 8
-"""Registers of sums: as many as hide how long a multiply-add takes."""
+"""Number of registers for sums: enough to hide the latency of a multiply-add."""
 CHUNK = LANES * VECTORS
-"""Pixels of a row that are computed at a time."""
+"""Number of pixels of a row that are computed at a time."""
 SIDE = 4
-"""Planes that are multiplied with as many others at a time: each vector that is read is used so often."""
+"""Number of planes that are multiplied with as many others at a time: each vector that is read is used SIDE times."""
 ACROSS = 4 if LANES == 16 else 2
-"""Vectors of pixels of SIDE dense rows that are computed at a time, as many as leave registers free."""
+"""Number of vectors of pixels of SIDE dense rows that are computed at a time; some registers stay free."""
 STRIP = LANES * ACROSS
-"""Pixels of them."""
+"""Number of pixels in ACROSS vectors."""
 LINE = 16
-"""float32 numbers in a line of cache, and in the longest vector."""
+"""Number of float32 in a cache line, and in the longest vector."""
 
 FLOAT, INDEX = ir.FloatType(), ir.IntType(64)
 VECTOR = ir.VectorType(FLOAT, LANES)
@@ -31,7 +31,7 @@ VECTOR = ir.VectorType(FLOAT, LANES)
 
 @intrinsic
 def sum_chunk(typing: Any, rows: Any, row: Any, memory: Any, read: Any, write: Any) -> Any:
-    """A CHUNK of row `row`: memory[write + t] = bias + the sum over its elements of weight * memory[read + offset + t]."""
+    """Compute a CHUNK of a row: memory[write + t] = bias + sum over elements of weight * memory[read + offset + t]."""
     signature = types.void(rows, types.int64, memory, types.int64, types.int64)
 
     def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
@@ -79,7 +79,7 @@ def sum_chunk(typing: Any, rows: Any, row: Any, memory: Any, read: Any, write: A
 
 @intrinsic
 def sum_block(typing: Any, memory: Any, left: Any, right: Any, length: Any, block: Any) -> Any:
-    """block[r, c] = the sum over pixels of the plane at left[0] + r * left[1] times that at right[0] + c * right[1]."""
+    """Compute block[r, c]: the sum of the plane at left[0] + r * left[1] times that at right[0] + c * right[1]."""
     signature = types.void(memory, left, right, types.int64, block)
 
     def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
@@ -129,10 +129,9 @@ def sum_block(typing: Any, memory: Any, left: Any, right: Any, length: Any, bloc
 
 @intrinsic
 def sum_strip(typing: Any, matrix: Any, block: Any, memory: Any, read: Any, write: Any) -> Any:
-    """A STRIP of SIDE rows of `matrix`, a pair (blocks, offsets): a row's bias, and for each column its weight times pixels.
+    """Compute a STRIP of SIDE rows of `matrix` = (blocks, offsets): the bias plus the sum of weight times pixels.
 
-    A column's pixels lie at `read` plus its offset. `write`: where the strip of the first row begins, and how far it is to
-    that of the next.
+    A column's pixels are at `read` plus its offset. `write` is (start of the first row's strip, distance to the next).
     """
     signature = types.void(matrix, types.int64, memory, types.int64, write)
 
@@ -190,7 +189,7 @@ def sum_strip(typing: Any, matrix: Any, block: Any, memory: Any, read: Any, writ
 
 @intrinsic
 def fetch(typing: Any, array: Any, place: Any) -> Any:
-    """Ask for the line of cache that holds array[place] (1-D), which will soon be read or written."""
+    """Prefetch the cache line that holds array[place] (1-D), which will soon be read or written."""
     signature = types.void(array, types.int64)
 
     def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
@@ -206,7 +205,7 @@ def fetch(typing: Any, array: Any, place: Any) -> Any:
 
 
 def _data(context: Any, builder: ir.IRBuilder, kind: Any, array: Any) -> Any:
-    """Pointer to the elements of a numpy array."""
+    """Return a pointer to the elements of a numpy array."""
     return context.make_array(kind)(context, builder, value=array).data
 
 
@@ -215,7 +214,7 @@ def _item(builder: ir.IRBuilder, pointer: Any, place: Any) -> Any:
 
 
 def _vector(builder: ir.IRBuilder, pointer: Any, place: Any, number: int) -> Any:
-    """Pointer to the `number`-th vector from `place` on."""
+    """Return a pointer to the `number`-th vector from `place` on."""
     at = builder.gep(pointer, [builder.add(place, INDEX(number * LANES))])
     return builder.bitcast(at, VECTOR.as_pointer())
 
@@ -225,7 +224,7 @@ def _load(builder: ir.IRBuilder, pointer: Any, place: Any, number: int) -> Any:
 
 
 def _splat(builder: ir.IRBuilder, value: Any) -> Any:
-    """A vector of which every number is `value`."""
+    """Return a vector whose every number is `value`."""
     nothing = ir.Constant(VECTOR, ir.Undefined)
     one = builder.insert_element(nothing, value, ir.Constant(ir.IntType(32), 0))
     return builder.shuffle_vector(
@@ -238,6 +237,6 @@ def _multiply_add(builder: ir.IRBuilder, left: Any, right: Any, total: Any) -> A
 
 
 def _function(builder: ir.IRBuilder, result: Any, given: list[Any], name: str) -> Any:
-    """LLVM's own function `name` for vectors of floats."""
+    """Return LLVM's own function `name` for vectors of floats."""
     kind = ir.FunctionType(result, given)
     return cgutils.get_or_insert_function(builder.module, kind, f"llvm.{name}.v{LANES}f32")

@@ -1,1 +1,1 @@
-"""Pictures restored over HTTP: one process restores, a bounded queue waits for it, everything has a limit."""
+"""Restoration of pictures over HTTP: one process restores, a bounded queue waits for it, everything has a limit."""

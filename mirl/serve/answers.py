@@ -1,4 +1,4 @@
-"""What all answers have in common: errors are one sentence in JSON, and browsers are told what not to do."""
+"""Common properties of all answers: an error is one sentence in JSON, and headers restrict what browsers may do."""
 
 from fastapi import FastAPI
 from fastapi.responses import JSONResponse
@@ -13,7 +13,7 @@ from mirl.serve.refusal import Refusal
 
 RESTORE = "/restore"
 MOST_SHOWN = 100
-"""Characters of what was asked for that an error repeats."""
+"""Number of characters of a requested path that an error repeats."""
 SENTENCES = {
     404: "there is no {path} here; /openapi.json says what there is",
     405: "{path} does not take {method}",
@@ -21,7 +21,7 @@ SENTENCES = {
 
 
 def prepare(app: FastAPI, metrics: Metrics) -> None:
-    """Give `app` the headers and the sentences; every request to restore that is refused is counted."""
+    """Add the headers and the error sentences to `app`; every refused request to restore is counted."""
     app.add_middleware(_CommonHeaders)
 
     @app.exception_handler(Refusal)
@@ -49,12 +49,12 @@ def prepare(app: FastAPI, metrics: Metrics) -> None:
 
 
 def refused(refusal: Refusal) -> JSONResponse:
-    """The answer that a refusal is told by."""
+    """Make the answer to a refused request."""
     return JSONResponse({"error": refusal.sentence}, refusal.status, refusal.headers)
 
 
 class _CommonHeaders:
-    """Middleware: every answer has the headers, and HEAD is GET whose body uvicorn leaves out."""
+    """Middleware that adds the headers to every answer, and treats HEAD as GET, whose body uvicorn leaves out."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app

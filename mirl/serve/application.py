@@ -1,4 +1,4 @@
-"""The HTTP API and the page, as an ASGI application."""
+"""ASGI application with the HTTP API and the page."""
 
 import asyncio
 import contextlib
@@ -24,11 +24,11 @@ from mirl.serve.refusal import RESTORED
 from mirl.serve.worker import Worker
 
 PIECE = 256 * 2**10
-"""Bytes of an answer that are handed over at a time: the next ones once these have nearly been fetched."""
+"""Bytes of an answer that are sent at a time: the next piece follows once this one has nearly been fetched."""
 
 
 def application(worker: Worker, ticket: dict[str, Any], limits: Limits, hosts: Hosts) -> FastAPI:
-    """Serves the open `worker`, whose facts are `ticket`, to those who ask for one of the `hosts`."""
+    """Make the application that serves the open `worker`, whose facts are `ticket`, under the names in `hosts`."""
     metrics = Metrics(ticket)
     queue = Queue(worker, limits, metrics)
 
@@ -77,7 +77,7 @@ def _restore(queue: Queue, limits: Limits, metrics: Metrics, ticket: dict[str, A
 
     @router.post("/restore", dependencies=[Depends(place)], response_class=Response, **RESTORE)
     async def restore(request: Request, task: str = "") -> Response:
-        """Restore the picture that is the body; it comes back in its own format, unless `Accept` leaves that out.
+        """Restore the picture in the body; the answer has the format of the picture, unless `Accept` leaves that out.
 
         `task`: what to undo, for a ticket that has to be told (`/ticket` shows its routing); others restore all alike.
         """
@@ -108,24 +108,24 @@ def _status_routes(queue: Queue, limits: Limits, metrics: Metrics, ticket: dict[
 
     @router.get("/ticket")
     async def _ticket() -> dict[str, Any]:
-        """The ticket that restores: name, arm, method, densities, network, routing, sha256 and size of its file."""
+        """Describe the ticket: name, arm, method, densities, network, routing, sha256 and size of its file."""
         return ticket
 
     @router.get("/limits")
     async def _limits() -> dict[str, int | float]:
-        """The most bytes and pixels of a picture, the seconds it may take, and how many may wait."""
+        """List the limits: bytes, pixels and seconds for a picture, and the number of pictures that may wait."""
         return vars(limits)
 
     @router.get("/health")
     async def health() -> dict[str, str]:
-        """That the server is alive."""
+        """Confirm that the server is alive."""
         return {"status": "alive"}
 
     @router.get(
         "/ready", responses={503: {"description": "The restoring process is begun again, or cannot be"}}
     )
     async def ready() -> JSONResponse:
-        """Whether a picture that is sent now can be restored at once, or after those that wait."""
+        """Say whether a picture that is sent now can be restored, at once or after those that wait."""
         said = {"status": queue.status}
         if queue.status == "failing":
             said["error"] = FAILING
@@ -133,7 +133,7 @@ def _status_routes(queue: Queue, limits: Limits, metrics: Metrics, ticket: dict[
 
     @router.get("/metrics", response_class=Response)
     async def numbers() -> Response:
-        """Numbers for Prometheus."""
+        """Return the metrics in the text format of Prometheus."""
         return Response(metrics.text(), media_type=metrics.media_type)
 
     return router

@@ -1,4 +1,4 @@
-"""A request's body, read within limits; and whether anybody still waits for the answer."""
+"""Reading of a request's body within limits, and detection of clients that no longer wait for the answer."""
 
 import asyncio
 from collections.abc import Coroutine
@@ -13,7 +13,11 @@ T = TypeVar("T")
 
 
 async def read(request: Request, limits: Limits) -> bytes:
-    """The whole body; Refusal once it is, or says that it will be, too large, and where it comes too slowly."""
+    """Read the whole body.
+
+    Raises Refusal if the body or its declared length is too large, the body arrives too slowly or is empty, or the
+    client has gone.
+    """
     length = request.headers.get("content-length", "")
     if length.isdecimal() and int(length) > limits.bytes:
         raise too_large(limits)
@@ -41,7 +45,7 @@ def too_large(limits: Limits) -> Refusal:
 
 
 async def unless_gone(request: Request, work: Coroutine[None, None, T]) -> T:
-    """What `work` gives; it is cancelled, and Refusal raised, once the client has closed the connection."""
+    """Return the result of `work`. Once the client closes the connection, `work` is cancelled and Refusal is raised."""
     answer, gone = asyncio.ensure_future(work), asyncio.ensure_future(_gone(request))
     try:
         await asyncio.wait({answer, gone}, return_when=asyncio.FIRST_COMPLETED)

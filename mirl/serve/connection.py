@@ -1,4 +1,4 @@
-"""Connections that nothing comes of are cut: uvicorn waits for ever for a request's headers, and for slow readers."""
+"""Time limits on connections: uvicorn by itself waits for ever for a request's headers, and for slow readers."""
 
 import asyncio
 import json
@@ -16,13 +16,14 @@ NOT_HTTP = (
 )
 
 BEHIND_SECONDS = 0.5
-"""For a picture to be answered behind which another request came; then its connection is cut."""
+"""Seconds to answer a picture after which another request follows early; then the connection is cut."""
 
 
 class Connection(H11Protocol):
-    """uvicorn's, within a connection limit and with two clocks of `seconds`.
+    """Connection of uvicorn within a connection limit, with two time limits of `seconds`.
 
-    One runs while no request is answered, the other from when an answer is first not fetched until it is sent.
+    One runs while no request is being answered, the other from when a client first stops fetching an answer until that
+    answer is sent.
     """
 
     def __init__(self, *given: Any, connection_limit: ConnectionLimit, seconds: float, **named: Any) -> None:
@@ -32,11 +33,11 @@ class Connection(H11Protocol):
         self._asking: asyncio.TimerHandle | None = None
         self._fetching: asyncio.TimerHandle | None = None
         self._answered = False
-        """Whether the answer that is being fetched is written, so that the next one has a clock of its own."""
+        """True if the answer that is being fetched is fully written, so that the next one gets its own time limit."""
 
     @property
     def has_place(self) -> bool:
-        """Whether a picture of it arrives, waits, is restored or fetched."""
+        """True if a picture of this connection arrives, waits, is restored or is fetched."""
         busy = self.cycle is not None and not self.cycle.response_complete
         return busy and bool(self.cycle.scope["state"].get("has_place"))
 
@@ -64,7 +65,7 @@ class Connection(H11Protocol):
             self.loop.call_later(BEHIND_SECONDS, self._cut_behind, self.cycle)
 
     def _more_came(self) -> bool:
-        """Whether more came behind a request that is not answered: reading stops then, so nobody would see a client go."""
+        """Return whether more data follows an unanswered request: reading stops then, so a disconnect goes unseen."""
         busy = self.cycle is not None and not self.cycle.response_complete
         ended = self.conn.their_state in (h11.DONE, h11.MUST_CLOSE)  # else it is more of the same body
         return busy and ended and bool(self.conn.trailing_data[0])
@@ -74,7 +75,7 @@ class Connection(H11Protocol):
             self.transport.abort()
 
     def send_400_response(self, msg: str) -> None:
-        """uvicorn's, in JSON like all errors; nothing where another answer has begun. The connection is closed."""
+        """Answer a malformed request in JSON like all errors, unless another answer has begun; close the connection."""
         if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
             body = json.dumps({"error": NOT_HTTP}).encode()
             about = {

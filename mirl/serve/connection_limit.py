@@ -1,29 +1,29 @@
-"""How many connections are open: who has been silent for the longest gives way to who comes."""
+"""Limit on open connections; a new connection replaces the one that has been silent longest."""
 
 import asyncio
 import resource
 from typing import Protocol
 
 MOST_CONNECTIONS = 1000
-"""At most, however many files may be open: each takes some memory."""
+"""Largest number of connections, however many files may be open: each connection takes some memory."""
 FILES = 4096
-"""That this process asks the system for, if it may have as many."""
+"""Number of open files that this process asks the system for, if its hard limit allows as many."""
 OWN_FILES = 64
-"""Of them are no connections."""
+"""Number of open files that are not connections."""
 
 
 class OpenConnection(Protocol):
-    """A connection that a limit counts."""
+    """Connection that a limit counts."""
 
     transport: asyncio.Transport
 
     @property
     def has_place(self) -> bool:
-        """Whether a picture of it arrives, waits, is restored or fetched: it is never cut for another."""
+        """True if a picture of this connection arrives, waits, is restored or is fetched: it is not cut for another."""
 
 
 class ConnectionLimit:
-    """The open connections, at most `most`; when it is full, a newcomer replaces the one that has been silent longest."""
+    """Set of at most `most` open connections; when full, a new one replaces the one that has been silent longest."""
 
     def __init__(self, most: int) -> None:
         self._most = most
@@ -31,7 +31,7 @@ class ConnectionLimit:
         self._connections: dict[OpenConnection, None] = {}  # the order is that of their last requests
 
     def add(self, connection: OpenConnection) -> None:
-        """One more is open."""
+        """Add a new connection, and cut another one if the limit is exceeded."""
         self.touch(connection)
         if self._closed:
             connection.transport.abort()
@@ -41,21 +41,21 @@ class ConnectionLimit:
             silent.transport.abort()
 
     def touch(self, connection: OpenConnection) -> None:
-        """One asks for something."""
+        """Note that a connection has sent a request."""
         self._connections.pop(connection, None)
         self._connections[connection] = None
 
     def remove(self, connection: OpenConnection) -> None:
-        """One has been closed."""
+        """Remove a closed connection."""
         self._connections.pop(connection, None)
 
     def close(self) -> None:
-        """Who comes from now on is cut at once."""
+        """Cut every new connection from now on."""
         self._closed = True
 
 
 def most_connections() -> int:
-    """How many connections this process can have, after it has asked for files enough."""
+    """Return how many connections this process can have, after raising its limit on open files to up to FILES."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = FILES if hard == resource.RLIM_INFINITY else min(FILES, hard)
     if soft != resource.RLIM_INFINITY and soft < wanted:

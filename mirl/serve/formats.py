@@ -1,4 +1,4 @@
-"""The formats that pictures come and go in, by their media types."""
+"""Formats of received and returned pictures, by their media types."""
 
 import re
 
@@ -10,11 +10,11 @@ MEDIA_TYPES = {format: f"image/{format.lower()}" for format in dict.fromkeys(FOR
 KNOWN = ", ".join(MEDIA_TYPES.values())
 _Q = re.compile(r"0(\.[0-9]{0,3})?|1(\.0{0,3})?")
 ANY_BYTES = ("", "application/octet-stream")
-"""Content types that say nothing."""
+"""Content types that say nothing about the body."""
 
 
 def refuse_other(content_type: str) -> None:
-    """Refusal where a request says that its body is no picture; whether it is one, its bytes tell later."""
+    """Raise Refusal if the content type is not that of a picture; the bytes of the body are checked later."""
     said = content_type.partition(";")[0].strip().lower()
     if said not in ANY_BYTES and not said.startswith("image/"):
         raise Refusal(
@@ -24,7 +24,10 @@ def refuse_other(content_type: str) -> None:
 
 
 def chosen(own: str, accept: str) -> str:
-    """The format of the answer: `own`, unless the Accept header leaves it out; Refusal where it leaves no other."""
+    """Choose the format of the answer: `own`, unless the Accept header excludes it.
+
+    Raises Refusal if the header excludes every format.
+    """
     ranges = _ranges(accept) or {"*/*": 1.0}
     preference = {format: _preference(media_type, ranges) for format, media_type in MEDIA_TYPES.items()}
     best = own if preference[own] > 0 else max(preference, key=lambda format: preference[format])
@@ -34,7 +37,7 @@ def chosen(own: str, accept: str) -> str:
 
 
 def _ranges(accept: str) -> dict[str, float]:
-    """Media range -> q of an Accept header; what is malformed counts as not wanted."""
+    """Parse an Accept header into media range -> q; a malformed q counts as 0, not wanted."""
     ranges = {}
     for part in filter(None, (part.strip() for part in accept.split(","))):
         media_range, *parameters = (piece.strip().lower() for piece in part.split(";"))

@@ -1,4 +1,4 @@
-"""Requests that another site's page makes a browser send are refused, and those for other names than the server's."""
+"""Protection against requests that another site's page makes a browser send, or that ask for another host name."""
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -9,14 +9,14 @@ from mirl.serve.metrics import Metrics
 from mirl.serve.refusal import Refusal
 
 OWN_SITES = ("same-origin", "none")
-"""Of Sec-Fetch-Site: the server's own page asks, or a person who typed the address."""
+"""Values of Sec-Fetch-Site if the server's own page sends the request, or a person typed the address."""
 
 
 class Guard:
-    """Middleware, before everything else that is done for a request.
+    """Middleware that refuses such requests before anything else is done for them.
 
-    Browsers say whose page asks: Sec-Fetch-Site (where they trust the connection) and Origin (with every POST, and with
-    fetches across origins). What carries neither was sent by no page, or costs and tells nothing.
+    Browsers say whose page sends a request: Sec-Fetch-Site (if they trust the connection) and Origin (with every POST,
+    and with fetches across origins). A request with neither was not sent by a page, or costs and reveals nothing.
     """
 
     def __init__(self, app: ASGIApp, hosts: Hosts, metrics: Metrics) -> None:
@@ -52,6 +52,6 @@ class Guard:
 
 
 def _link_followed(method: str, headers: Headers) -> bool:
-    """Whether a person comes from a page of another site; that page learns nothing of it."""
+    """Return whether a person followed a link from a page of another site, which learns nothing from that."""
     whole_window = (headers.get("sec-fetch-mode"), headers.get("sec-fetch-dest")) == ("navigate", "document")
     return method in ("GET", "HEAD") and whole_window

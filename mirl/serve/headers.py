@@ -1,4 +1,4 @@
-"""The headers of every answer."""
+"""Headers of every answer."""
 
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "
@@ -7,4 +7,4 @@ HEADERS = {
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
 }
-"""Browsers are told what not to do."""
+"""Headers that restrict what browsers may do."""

@@ -1,4 +1,4 @@
-"""Where a server listens, which names it goes by, and whose pages may use it."""
+"""Address of a server, the names under which it is known, and the origins whose pages may use it."""
 
 import ipaddress
 import re
@@ -15,12 +15,12 @@ _ORIGIN = re.compile(rf"https?://((?:{_NAME})(?::[0-9]{{1,5}})?)")
 
 @dataclass(frozen=True, kw_only=True)
 class Address:
-    """Where a server listens; UserError where a name is none."""
+    """Address at which a server listens. Raises UserError if one of `names` is not a host name."""
 
     host: str = "127.0.0.1"
     port: int = 8000
     names: tuple[str, ...] = ()
-    """By which it is asked for beside the address itself, as behind a proxy: NAME or NAME:PORT; `*` is any."""
+    """Further names under which clients reach the server, as behind a proxy: NAME or NAME:PORT; `*` is any."""
 
     def __post_init__(self) -> None:
         for name in self.names:
@@ -32,15 +32,15 @@ class Address:
 
 @dataclass(frozen=True, kw_only=True)
 class Hosts:
-    """The names that requests may ask for."""
+    """Host names that requests may ask for."""
 
     address: Address
     bound: str
-    """The numeric address that it listens at."""
+    """Numeric address at which the server listens."""
 
     @property
     def local(self) -> bool:
-        """Whether only this machine reaches it."""
+        """True if only this machine can reach the server."""
         return ipaddress.ip_address(self.bound).is_loopback
 
     @cached_property
@@ -50,9 +50,10 @@ class Hosts:
         return frozenset({"localhost", "127.0.0.1", "[::1]", f"[{own}]" if ":" in own else own, *given})
 
     def knows(self, host: str) -> bool:
-        """Whether a Host header names this server. A page of another site can make its own name lead here, no number.
+        """Return whether a Host header names this server.
 
-        So where others than this machine may ask, every numeric address is known.
+        A page of another site can make its own name lead here, but not a numeric address. So if other machines can
+        reach the server, every numeric address is known.
         """
         name = name_of(host)
         return name is not None and (
@@ -60,7 +61,7 @@ class Hosts:
         )
 
     def own(self, origin: str, host: str) -> bool:
-        """Whether an Origin header names the page of this server, which was asked for as `host`."""
+        """Return whether an Origin header names this server's own page, given the Host header `host`."""
         found = _ORIGIN.fullmatch(origin.lower())
         return found is not None and found[1] in {
             host.lower(),
@@ -69,7 +70,7 @@ class Hosts:
 
 
 def name_of(host: str) -> str | None:
-    """The name in a Host header, in small letters, without port and last dot; None where it is malformed."""
+    """Return the name in a Host header, in lower case, without port and final dot; None if the header is malformed."""
     found = _HOST.fullmatch(host.lower())
     return found[1] if found else None
 

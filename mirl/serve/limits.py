@@ -1,17 +1,17 @@
-"""What a server takes, and for how long."""
+"""Limits of a server on the size, number and duration of requests."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """Of every picture; together they bound what the server holds in memory."""
+    """Limits on every picture; together they bound the memory of the server."""
 
     bytes: int = 20 * 2**20
-    """Of a picture's file."""
+    """Largest size of a picture's file in bytes."""
     pixels: int = 24_000_000
-    """Of a picture: known from its header, before anything is decoded."""
+    """Largest number of pixels of a picture, which its header tells before anything is decoded."""
     seconds: float = 60
-    """For a picture to arrive; then for it to be restored, waiting included; then for the answer to be fetched."""
+    """Seconds for a picture to arrive; then to be restored, waiting included; then for the answer to be fetched."""
     queue: int = 16
-    """Pictures that may wait while one is restored."""
+    """Largest number of pictures that may wait while one is restored."""

@@ -1,11 +1,11 @@
-"""A log that strangers cannot fill."""
+"""Rate limit on the log, so that strangers cannot fill it."""
 
 import logging
 import time
 
 
 class RateLimitFilter(logging.Filter):
-    """Of a logger lets pass `most` records in `seconds`, and says with the next one how many it has left out."""
+    """Filter that passes at most `most` records in `seconds`, and adds to the next one how many were left out."""
 
     def __init__(self, most: int = 10, seconds: float = 60) -> None:
         super().__init__()
@@ -27,6 +27,6 @@ class RateLimitFilter(logging.Filter):
 
 
 def limit_records() -> None:
-    """Bound what is written of connections and pictures that go wrong."""
+    """Limit the rate of log records about failing connections and pictures."""
     for name in ("asyncio", "uvicorn.error", "mirl.serve"):
         logging.getLogger(name).addFilter(RateLimitFilter())

@@ -1,4 +1,4 @@
-"""What a server and its restoring process say to each other."""
+"""Messages between a server and its restoring process."""
 
 import ctypes
 from dataclasses import dataclass
@@ -7,49 +7,49 @@ from pathlib import Path
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerOptions:
-    """What the process restores with."""
+    """Options of the restoring process."""
 
     ticket: Path
     threads: int | None
-    """None: as many as torch finds right."""
+    """Number of CPU threads; None: torch's default."""
     memory: int
-    """Bytes that the network may take beside its weights."""
+    """Bytes that restoring may take besides the weights of the network."""
     pixels: int
-    """The most that a picture may have."""
+    """Largest number of pixels of a picture."""
     network: str = ""
-    """A network of one's own that the ticket may name, from below the current folder; empty: none."""
+    """The user's own network that the ticket may name, from below the current folder; empty: none."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RestoreRequest:
-    """A picture to restore."""
+    """Request to restore a picture."""
 
     data: bytes
     accept: str = ""
-    """As the header of that name; empty: anything."""
+    """Value of the Accept header; empty: any format."""
     task: str = ""
-    """What to undo, for a ticket that has to be told."""
+    """Restoration task, for a ticket whose routing asks for one."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Restored:
-    """A restored picture, and what it took."""
+    """Restored picture, with its size and the time that restoring took."""
 
     data: bytes
     media_type: str
     pixels: int
     seconds: float
-    """To decode, restore and encode it, waiting left out."""
+    """Seconds to decode, restore and encode the picture, without waiting."""
 
 
 class Heartbeat(ctypes.Structure):
-    """Memory that both see, without a lock: one that holds a lock may be stopped."""
+    """Memory that both processes share without a lock: a process that holds a lock may be stopped."""
 
     _fields_ = [("beats", ctypes.c_uint64), ("abandoned", ctypes.c_bool)]
     beats: int
-    """Grows every BEAT_SECONDS while the process runs."""
+    """Counter that grows every BEAT_SECONDS while the process runs."""
     abandoned: bool
-    """Whether nobody waits any more for the picture that is being restored."""
+    """True if nobody waits any more for the picture that is being restored."""
 
 
 BEAT_SECONDS = 0.5

@@ -1,4 +1,4 @@
-"""What a server tells Prometheus."""
+"""Metrics of a server for Prometheus."""
 
 from typing import Any
 
@@ -14,11 +14,11 @@ from prometheus_client import (
 from mirl.serve.refusal import STATUS
 
 SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
-"""Bounds of the histograms' buckets."""
+"""Bounds of the histogram buckets in seconds."""
 
 
 class Metrics:
-    """Numbers of one server, from its start on; `ticket`: the facts of the one that restores."""
+    """Metrics of one server since its start; `ticket` holds the facts of the ticket that restores."""
 
     media_type = CONTENT_TYPE_LATEST
 
@@ -57,9 +57,9 @@ class Metrics:
         about.labels(name=ticket["name"], sha256=ticket["sha256"]).set(1)
 
     def count(self, outcome: str) -> None:
-        """One more request that ended so."""
+        """Count a request that ended with `outcome`."""
         self._requests.labels(outcome).inc()
 
     def text(self) -> bytes:
-        """In Prometheus' text format."""
+        """Return the metrics in Prometheus' text format."""
         return generate_latest(self._registry)

@@ -1,4 +1,4 @@
-"""What /openapi.json says about POST /restore: FastAPI cannot know it, as the body is no JSON."""
+"""Description of POST /restore in /openapi.json, which FastAPI cannot derive as the body is not JSON."""
 
 from http import HTTPStatus
 from typing import Any
@@ -38,4 +38,4 @@ RESTORE: dict[str, Any] = {
     "responses": _RESPONSES,
     "openapi_extra": {"requestBody": {"required": True, "content": _PICTURE}},
 }
-"""Arguments of the route."""
+"""Arguments of the route POST /restore."""

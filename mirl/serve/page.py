@@ -1,4 +1,4 @@
-"""The page: three files that need nothing else."""
+"""Web page: three files without dependencies."""
 
 from collections.abc import Awaitable, Callable
 from importlib.resources import files
@@ -11,7 +11,7 @@ MEDIA_TYPES = {"html": "text/html", "css": "text/css", "js": "text/javascript"}
 
 
 def page() -> APIRouter:
-    """Routes to the files."""
+    """Make the routes to the files of the page."""
     router = APIRouter(include_in_schema=False)
     for path, name in FILES.items():
         router.add_api_route(path, _file(name))

@@ -1,4 +1,4 @@
-"""Requests wait in line for the one process that restores; who comes when the line is full is sent away."""
+"""Queue of requests for the one process that restores; a request is refused if the queue is full."""
 
 import asyncio
 import contextlib
@@ -18,9 +18,9 @@ from mirl.serve.worker import Worker
 
 LOG = getLogger("mirl.serve")
 PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 1, 30
-"""Between two looks whether the restoring process is there; and between attempts to begin one, longer each time."""
+"""Seconds between two checks of the restoring process; and longest pause between attempts to start one."""
 GRACE_SECONDS = 2
-"""For a picture whose time is up to be given up between two tiles; then its process is killed."""
+"""Seconds for a picture whose time is up to be given up between two tiles; then its process is killed."""
 
 STARTING = "the restoring process is still being begun again; send the picture later"
 FAILING = "the ticket that the server began with cannot be loaded again, so nothing is restored; the server's log says why"
@@ -31,14 +31,14 @@ class _Waiting:
     wanted: RestoreRequest
     since: float
     deadline: float
-    """Both by the loop's clock, seconds."""
+    """End of the waiting time. Like `since`, in seconds of the event loop's clock."""
     answer: asyncio.Future[Restored] = field(
         default_factory=lambda: asyncio.get_running_loop().create_future()
     )
 
 
 class Queue:
-    """A line of at most `limits.queue` pictures before a worker; for the thread of one event loop."""
+    """Queue of at most `limits.queue` pictures before a worker; for the thread of one event loop."""
 
     def __init__(self, worker: Worker, limits: Limits, metrics: Metrics) -> None:
         self._worker, self._limits, self._metrics = worker, limits, metrics
@@ -53,14 +53,14 @@ class Queue:
 
     @property
     def status(self) -> str:
-        """`ready`, `starting` (the process is begun again) or `failing` (that has not succeeded)."""
+        """State of the worker: `ready`, `starting` (the process is started again) or `failing` (the restart failed)."""
         return "ready" if self._worker.ready else "failing" if self._failing else "starting"
 
     @contextlib.contextmanager
     def place(self) -> Iterator[None]:
-        """A place for one picture, from its first byte to the last of its answer: so memory is bounded.
+        """Hold a place for one picture, from its first byte to the last of its answer, so that memory is bounded.
 
-        Refusal where none is free.
+        Raises Refusal if no place is free, or the worker is failing.
         """
         self._refuse_failing()
         if self._taken > self._limits.queue:  # one is restored, the others wait
@@ -77,9 +77,9 @@ class Queue:
             self._taken -= 1
 
     async def restored(self, wanted: RestoreRequest) -> Restored:
-        """The picture, restored when its turn has come. Refusal also where the time is up, waiting or not.
+        """Wait for a picture's turn and return it restored. Raises Refusal if it is refused or its time is up.
 
-        Where this is cancelled, the picture is let go at once, or given up by the process.
+        If this is cancelled, a waiting picture is dropped at once, and one in progress is given up by the process.
         """
         self._refuse_failing()
         now = asyncio.get_running_loop().time()
@@ -101,7 +101,7 @@ class Queue:
                 self._line.remove(waiting)
 
     async def run(self) -> None:
-        """Restore what waits, one after the other, until cancelled; the process is begun again whenever it is gone."""
+        """Restore waiting pictures one after the other until cancelled; start the process again whenever it is gone."""
         while True:
             if not self._worker.ready:
                 await self._reopen()
@@ -157,7 +157,7 @@ class Queue:
                 pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
 
     def _fail(self) -> None:
-        """Refuse who waits, and from now on who comes."""
+        """Refuse all waiting pictures, and from now on every new one."""
         self._failing = True
         for waiting in self._line:
             if not waiting.answer.done():

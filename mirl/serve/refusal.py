@@ -1,4 +1,4 @@
-"""Every way in which a request for a restored picture can end."""
+"""Outcomes of a request for a restored picture."""
 
 RESTORED = "restored"
 STATUS = {
@@ -22,7 +22,7 @@ STATUS = {
 
 
 class Refusal(Exception):
-    """A picture is not restored: the outcome, and one sentence for whoever asked."""
+    """Refusal to restore a picture: the outcome, and one sentence for the client."""
 
     def __init__(self, outcome: str, sentence: str, headers: dict[str, str] | None = None) -> None:
         super().__init__(outcome, sentence, headers)  # what a copy is made of in another process

@@ -1,7 +1,7 @@
-"""What the restoring process does: loads the ticket, then takes pictures and gives them back, one at a time.
+"""Restoring process: loads the ticket, then receives pictures and returns them restored, one at a time.
 
-It has a process of its own because nothing else can be stopped: neither a decoder that was led astray nor a
-network on a picture that is too much for it lets itself be interrupted in a thread.
+It is a process of its own because only a process can be stopped: neither a decoder misled by its input nor a network
+on a picture too large for it can be interrupted in a thread.
 """
 
 import math
@@ -27,11 +27,11 @@ from mirl.tickets import reading
 from mirl.tickets.ticket import Ticket
 
 MOST_SIDE = 2**16 - 1
-"""Pixels, as in JPEG: a thread of a picture has more tiles than an even one of as many pixels."""
+"""Longest side of a picture in pixels, as in JPEG: a very thin picture has more tiles than a square one of its size."""
 
 
 def serve(options: WorkerOptions, heartbeat: Heartbeat, pipe: Connection) -> None:
-    """Answer on `pipe` until it is closed: first the ticket's facts (or a UserError), then an answer for each wanted."""
+    """Answer on `pipe` until it is closed: first the ticket's facts (or an error), then an answer for each request."""
     log.limit_records()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the parent ends this one
     threading.Thread(target=_live_with_parent, args=(heartbeat,), daemon=True).start()
@@ -55,7 +55,7 @@ def serve(options: WorkerOptions, heartbeat: Heartbeat, pipe: Connection) -> Non
 
 
 def facts(ticket: Ticket, path: Path) -> dict[str, Any]:
-    """What a client may want to know of the ticket: plain JSON data."""
+    """Return facts about the ticket for clients, as plain JSON data."""
     return {
         "name": ticket.lineage.name,
         "arm": ticket.lineage.arm,
@@ -71,7 +71,7 @@ def facts(ticket: Ticket, path: Path) -> dict[str, Any]:
 def answer(
     restorer: Restorer, wanted: RestoreRequest, options: WorkerOptions, heartbeat: Heartbeat
 ) -> Restored | Refusal:
-    """The restored picture, or why there is none; an abandoned one is given up after the tile that is being restored."""
+    """Restore a picture, or return why it is refused; an abandoned picture is given up after the present tile."""
     started = time.perf_counter()
 
     def go_on(share: float = 0.0) -> None:
@@ -101,7 +101,7 @@ def answer(
 
 
 def header(data: bytes, most_pixels: int) -> str:
-    """A picture's format; Refusal where it is none, or has too many pixels, which is read without decoding it."""
+    """Return a picture's format, without decoding it. Raises Refusal if it is no picture or has too many pixels."""
     try:
         format = format_of(data, "the body")
     except UserError:
@@ -121,7 +121,7 @@ def header(data: bytes, most_pixels: int) -> str:
 
 
 def _live_with_parent(heartbeat: Heartbeat) -> None:
-    """Beat until the parent ends. Where it was killed, nobody else ends a process that is busy."""
+    """Beat until the parent ends, then exit: if the parent was killed, nothing else ends a busy process."""
     parent = multiprocessing.parent_process()
     assert parent, "the restoring process is begun by a `Worker`"
     while not wait([parent.sentinel], BEAT_SECONDS):

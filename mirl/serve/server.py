@@ -1,4 +1,4 @@
-"""A server from its start to its end."""
+"""Server: start, run and shutdown."""
 
 import errno
 import socket
@@ -19,16 +19,16 @@ from mirl.serve.messages import WorkerOptions
 from mirl.serve.worker import Worker
 
 BUFFER_BYTES = 2**18
-"""Of a connection in the system, for what is sent and what is received."""
+"""Size in bytes of a connection's send buffer, and of its receive buffer, in the system."""
 BACKLOG = 1024
-"""Connections that may wait to be accepted."""
+"""Number of connections that may wait to be accepted."""
 
 
 def run(options: WorkerOptions, limits: Limits, address: Address) -> None:
-    """Serve until SIGTERM or SIGINT; what has been begun is finished first, within the time limit.
+    """Serve until SIGTERM or SIGINT; requests in progress are finished first, within the time limit.
 
-    The port 0 is a free one. UserError where the address cannot be had, the ticket does not restore, or more pictures
-    may wait than connections can be had.
+    Port 0 chooses a free port. Raises UserError if the address is not available, the ticket cannot restore, or the
+    queue is at least half as long as the limit on connections.
     """
     most = most_connections()
     if limits.queue >= most // 2:
@@ -58,7 +58,7 @@ def run(options: WorkerOptions, limits: Limits, address: Address) -> None:
 
 
 class _Server(uvicorn.Server):
-    """uvicorn's, at whose door more may wait than it lets in at a time; and that lets nobody in while it stops."""
+    """Server of uvicorn with a longer backlog than it accepts at a time, which accepts no connection while it stops."""
 
     def __init__(self, config: uvicorn.Config, connection_limit: ConnectionLimit) -> None:
         super().__init__(config)
@@ -75,7 +75,7 @@ class _Server(uvicorn.Server):
 
 
 def listening(address: Address) -> socket.socket:
-    """A socket at which clients wait until the ticket is loaded; UserError where there is none."""
+    """Open a socket at which clients wait until the ticket is loaded. Raises UserError if the address is unusable."""
     host, port = address.host, address.port
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]

@@ -1,4 +1,4 @@
-"""HTTP/1.1 by the letter. h11 forgives forms that a proxy may read otherwise, so that one request hides in another."""
+"""Strict HTTP/1.1. h11 accepts forms that a proxy may read otherwise, so that one request could hide in another."""
 
 import re
 
@@ -6,17 +6,17 @@ import h11
 from h11._receivebuffer import ReceiveBuffer
 
 MOST_HEAD_BYTES = 16 * 2**10
-"""Of a request line and its headers, and of what may follow a body in chunks."""
+"""Largest size in bytes of a request line with its headers, and of the trailer after a chunked body."""
 _FORGIVEN = re.compile(rb"(?<!\r)\n|\r[^\n]|\n[ \t]|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
-"""In a head: line ends other than CRLF, continued lines, control characters."""
+"""Forms in a head that h11 accepts: line ends other than CRLF, continued lines, control characters."""
 _CHUNK = re.compile(rb"[0-9A-Fa-f]{1,15}\r\n")
-"""The line before a chunk: its size, and nothing else."""
+"""Line before a chunk: the size, and nothing else."""
 FREE_CHUNKS, CHUNK_BYTES = 1000, 1024
-"""So many chunks may be of any size; then their average is to be of so many bytes: a chunk costs more than its bytes."""
+"""Number of chunks of any size, and average bytes of a chunk after that: a chunk costs more than its bytes."""
 
 
 class StrictConnection(h11.Connection):
-    """A server's end of a connection. Raises h11.RemoteProtocolError for every form that can be read in two ways."""
+    """Server side of a connection. Raises h11.RemoteProtocolError for every form that can be read in two ways."""
 
     def __init__(self) -> None:
         super().__init__(h11.SERVER, MOST_HEAD_BYTES)
@@ -38,10 +38,10 @@ class StrictConnection(h11.Connection):
 
 
 class _Lines(ReceiveBuffer):
-    """Received bytes, of which lines are taken; what h11 reads itself with them raises its LocalProtocolError."""
+    """Buffer of received bytes, from which h11 takes lines. Raises h11.LocalProtocolError for a forgiven form."""
 
     _looked = 0
-    """Bytes of the next head in which nothing was found."""
+    """Number of bytes of the next head that were checked without a finding."""
     _chunks = 0
     _chunked_bytes = 0
 

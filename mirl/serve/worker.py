@@ -1,4 +1,4 @@
-"""The restoring process as its parent sees it: opened, given pictures, killed when one takes too long or it is silent."""
+"""Worker: the parent's handle of the restoring process, which is killed if it takes too long or stops responding."""
 
 import math
 import multiprocessing
@@ -14,24 +14,25 @@ from mirl.serve.messages import BEAT_SECONDS, Heartbeat, Restored, RestoreReques
 from mirl.serve.refusal import Refusal
 
 OPENING_SECONDS = 300
-"""For a process to load torch and the ticket."""
+"""Seconds for a process to load torch and the ticket."""
 SILENT_BEATS = 20
-"""That may be missed: the process is stopped or hangs, and is killed. While both are stopped none is missed."""
+"""Number of missed heartbeats after which a hanging process is killed; none is missed while both are stopped."""
 CLOSING_SECONDS = 2
-"""For an idle process to end by itself; a busy one is killed after it."""
+"""Seconds for an idle process to end by itself; then it is killed."""
 
 LOST = {
     "crashed": "the restoring process died of this picture; it is begun again, do not send this one",
     "late": "the picture was not restored within {seconds:.0f} s; make it smaller",
     "unready": "the restoring process did not answer any more; it is begun again, send the picture again in some seconds",
 }
-"""Outcome of a picture whose process is lost -> what is said of it."""
+"""Outcome of a picture whose process is lost -> sentence for the client."""
 
 
 class Worker:
-    """One process that restores one picture at a time. For one thread at a time, but for `ready`, `abandon` and `stop`.
+    """Process that restores one picture at a time. For one thread at a time, except `ready`, `abandon` and `stop`.
 
-    Whoever talks to the process waits without a clock; a thread has the clocks and kills the process, which ends the wait.
+    Calls to the process wait without a time limit; a separate thread checks the limits and kills the process, which
+    ends the wait.
     """
 
     def __init__(self, options: WorkerOptions) -> None:
@@ -42,11 +43,11 @@ class Worker:
         self._pipe: Connection | None = None
         self._deadline = math.inf
         self._lost = "crashed"
-        """How a picture ends whose process ends."""
+        """Outcome of the present picture if the process ends."""
         self._stopped = False
         self._sha256 = ""
         self.openings = 0
-        """How often the process was begun."""
+        """Number of times the process was started."""
 
     @property
     def ready(self) -> bool:
@@ -60,9 +61,9 @@ class Worker:
         self.close()
 
     def open(self) -> dict[str, Any]:
-        """Begin the process and wait until it can restore; the ticket's facts.
+        """Start the process, wait until it can restore, and return the ticket's facts.
 
-        UserError where it cannot, or would restore with another ticket than the first process did.
+        Raises UserError if the process cannot restore, or its ticket is not the one of the first process.
         """
         self.close()
         pipe, theirs = self._context.Pipe()
@@ -94,7 +95,10 @@ class Worker:
         return dict(said)
 
     def restore(self, wanted: RestoreRequest, seconds: float) -> Restored:
-        """The restored picture; Refusal where there is none. After `seconds` the process is killed: `ready` is False."""
+        """Return a picture restored. Raises Refusal if it is refused or the process is lost.
+
+        The process is killed after `seconds`; then `ready` is False.
+        """
         assert self._pipe is not None, "open it first"
         self._deadline, self._lost = time.monotonic() + seconds, "crashed"
         try:
@@ -111,11 +115,11 @@ class Worker:
         return said
 
     def abandon(self, abandoned: bool = True) -> None:
-        """Have the picture given up that is being restored; False: before the next one. From any thread."""
+        """Give up the picture that is being restored; False resets this before the next one. For any thread."""
         self._heartbeat.abandoned = abandoned
 
     def stop(self) -> None:
-        """Kill the process for good, from any thread: what it was restoring is refused."""
+        """Kill the process for good; the picture in progress is refused. For any thread."""
         self._stopped = True
         process = self._process
         if process is not None:
@@ -137,7 +141,7 @@ class Worker:
             )
 
     def _supervise(self, process: BaseProcess) -> None:
-        """Kill the process when it has missed its beats or a deadline, until it ends."""
+        """Watch the process until it ends; kill it if it misses its heartbeats or a deadline."""
         beats, missed = self._heartbeat.beats, 0
         while not wait([process.sentinel], BEAT_SECONDS):
             opened, before, beats = self._pipe is not None, beats, self._heartbeat.beats

@@ -1,4 +1,4 @@
-"""The mask: which elements of which parameters a ticket keeps. The only truth about sparsity."""
+"""Mask of the elements that a ticket keeps of each parameter, the only record of sparsity."""
 
 from collections.abc import Iterator, Mapping
 from functools import cached_property
@@ -25,7 +25,7 @@ class Mask(Mapping[str, Tensor]):
 
     @classmethod
     def full(cls, weights: Mapping[str, Tensor]) -> "Mask":
-        """Keeps everything in `weights`."""
+        """Return a mask that keeps everything in `weights`."""
         return cls({name: torch.ones_like(weight, dtype=torch.bool) for name, weight in weights.items()})
 
     def __getitem__(self, name: str) -> Tensor:
@@ -38,7 +38,7 @@ class Mask(Mapping[str, Tensor]):
         return len(self._keep)
 
     def __eq__(self, other: object) -> bool:
-        """Whether both keep the same elements of the same parameters."""
+        """Return whether both masks keep the same elements of the same parameters."""
         if not isinstance(other, Mask):
             return NotImplemented
         return list(self) == list(other) and all(
@@ -49,12 +49,12 @@ class Mask(Mapping[str, Tensor]):
 
     @property
     def kept(self) -> int:
-        """Elements that stay."""
+        """Number of elements that stay."""
         return sum(self._kept)
 
     @property
     def total(self) -> int:
-        """Prunable elements."""
+        """Number of prunable elements."""
         return sum(keep.numel() for keep in self._keep.values())
 
     @property
@@ -63,7 +63,7 @@ class Mask(Mapping[str, Tensor]):
         return self.kept / self.total if self.total else 1.0
 
     def layer_kept(self) -> dict[str, int]:
-        """Elements that stay of each prunable parameter."""
+        """Return the number of elements that stay of each prunable parameter."""
         return dict(zip(self._keep, self._kept))
 
     @cached_property
@@ -73,11 +73,11 @@ class Mask(Mapping[str, Tensor]):
         return torch.stack(counts).tolist() if counts else []
 
     def layer_density(self) -> dict[str, float]:
-        """Kept fraction of each prunable parameter, in [0, 1]."""
+        """Return the kept fraction of each prunable parameter, in [0, 1]."""
         return {name: kept / self._keep[name].numel() for name, kept in self.layer_kept().items()}
 
     def apply(self, state: Mapping[str, Tensor]) -> State:
-        """A copy of `state`, which holds every masked parameter, in which everything masked is exactly +0."""
+        """Return a copy of `state`, which holds every masked parameter, in which everything masked is exactly +0."""
         for name, keep in self._keep.items():
             assert state[name].shape == keep.shape, f"{name} is {state[name].shape}, its mask {keep.shape}"
         return {
@@ -87,10 +87,10 @@ class Mask(Mapping[str, Tensor]):
 
 
 def masked(tensor: Tensor, keep: Tensor) -> Tensor:
-    """`tensor` where `keep`, exactly +0 elsewhere, in memory of its own."""
+    """Return `tensor` where `keep` is True and exactly +0 elsewhere, in memory of its own."""
     # As whole numbers: -1.0 * 0 is -0, and inf * 0 is no number. `masked_fill` takes four times as long.
     return (tensor.detach().view(_BITS[tensor.element_size()]) * keep).view(tensor.dtype)
 
 
 _BITS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
-"""Of each size of a number in bytes, what reads its bits as a whole number."""
+"""Integer type that reads the bits of a number, by the size of the number in bytes."""

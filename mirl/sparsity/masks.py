@@ -15,7 +15,7 @@ ONE = "one"
 class Masks(Mapping[str, Mask]):
     """Masks by name, in the order given; all cover the same parameters. Immutable.
 
-    What no mask keeps is exactly 0 in the weights that stand beside them: only the `union` is stored and trained.
+    Elements that no mask keeps are exactly 0 in the model's weights: only the `union` is stored and trained.
     """
 
     def __init__(self, masks: Mapping[str, Mask]) -> None:
@@ -31,7 +31,7 @@ class Masks(Mapping[str, Mask]):
 
     @classmethod
     def one(cls, mask: Mask) -> "Masks":
-        """The masks of a model that always runs the same sub-network."""
+        """Return the masks of a model that always runs the same sub-network."""
         return cls({ONE: mask})
 
     def __getitem__(self, name: str) -> Mask:
@@ -44,7 +44,7 @@ class Masks(Mapping[str, Mask]):
         return len(self._masks)
 
     def __eq__(self, other: object) -> bool:
-        """Whether both hold equal masks under the same names in the same order."""
+        """Return whether both hold equal masks under the same names in the same order."""
         if not isinstance(other, Masks):
             return NotImplemented
         return list(self) == list(other) and all(mask == other[name] for name, mask in self.items())
@@ -53,7 +53,7 @@ class Masks(Mapping[str, Mask]):
 
     @cached_property
     def union(self) -> Mask:
-        """What at least one mask keeps: what may be other than zero."""
+        """Mask of the elements that at least one mask keeps; all others are zero."""
         first, *others = self._masks.values()
         if not others:
             return first
@@ -61,7 +61,7 @@ class Masks(Mapping[str, Mask]):
 
     @cached_property
     def nested(self) -> bool:
-        """Whether each mask keeps all that the one before it keeps."""
+        """True if each mask keeps all that the mask before it keeps."""
         return all(
             not bool((keep & ~larger[name]).any())
             for smaller, larger in pairwise(self._masks.values())
@@ -70,7 +70,7 @@ class Masks(Mapping[str, Mask]):
 
 
 def _any(keeps: Iterator[Tensor]) -> Tensor:
-    """Where at least one of them keeps; all in one tensor, and not in one for each of them."""
+    """Return where at least one of `keeps` is True, computed in one tensor instead of one for each of them."""
     kept = next(keeps).clone()
     for keep in keeps:
         kept |= keep

@@ -1,4 +1,4 @@
-"""How many weights stay: whole numbers from fractions, exact as written, half rounded up."""
+"""Numbers of weights that stay: whole numbers from fractions, exact as written, half rounded up."""
 
 import math
 from fractions import Fraction
@@ -7,9 +7,9 @@ from mirl.config import UserError
 
 
 def keep_after(kept: int, fraction: float) -> int:
-    """What is left of `kept` weights once `fraction`, in (0, 1), of them is removed.
+    """Return the number of weights left of `kept` once `fraction`, in (0, 1), of them is removed.
 
-    UserError where the fraction is outside, or so small that none of them would go.
+    Raises UserError if the fraction is out of range, or so small that none of the weights would go.
     """
     if not 0 < fraction < 1:
         raise UserError(f"the fraction to remove is {fraction}, expected a number between 0 and 1")
@@ -22,17 +22,18 @@ def keep_after(kept: int, fraction: float) -> int:
 
 
 def keep_at(total: int, density: float) -> int:
-    """How many of `total` weights make `density`, in (0, 1]; UserError where it is outside."""
+    """Return how many of `total` weights make `density`, in (0, 1]. Raises UserError if the density is out of range."""
     if not 0 < density <= 1:
         raise UserError(f"the density is {density}, expected a number above 0 and up to 1")
     return _nearest(total * Fraction(str(density)))
 
 
 def decaying_fraction(density: float, first: float, last: float, until: float) -> float:
-    """The fraction to remove from a network of `density`: fast first, slow later.
+    """Return the fraction to remove from a network of `density`: large at first, small later.
 
-    `first` at density 1, `last` at density `until`, straight over the logarithm of the density in between;
-    in steps of 0.0001, so that no machine's rounding shows. All in (0, 1). Ours: pruning is nearly free at high density.
+    The fraction is `first` at density 1 and `last` at density `until`, linear in the logarithm of the density in
+    between, in steps of 0.0001, so that no machine's rounding shows. All are in (0, 1). Ours: pruning is nearly free at
+    high density.
     """
     way = min(math.log(density) / math.log(until), 1.0)
     return round(first + (last - first) * way, 4)

@@ -1,4 +1,4 @@
-"""Which survivors stay, given their scores: exactly as many as asked, ties by name, then by flat index."""
+"""Scopes, which choose by score the survivors that stay: exactly as many as asked, ties by name, then by flat index."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -14,13 +14,13 @@ from mirl.sparsity.mask import Mask, masked
 Scope = Callable[[Mapping[str, Tensor], Mask, int, float], Mask]
 """(scores, mask, keep, floor) -> a subset of `mask` with exactly `keep` True, on the device of `mask`.
 
-Each layer keeps at least `floor` (in [0, 1)) of its elements, rounded up, or what it still has. UserError,
-with the reachable range, where `keep` cannot be reached.
+Each layer keeps at least `floor` (in [0, 1)) of its elements, rounded up, or what it still has. Raises
+UserError, with the reachable range, if `keep` cannot be reached.
 """
 
 
 def globally(scores: Mapping[str, Tensor], mask: Mask, keep: int, floor: float = 0.0) -> Mask:
-    """One ranking over all layers; what the floors need is taken first, from the top of each layer."""
+    """Rank the weights of all layers together; what the floors need is taken first, from the top of each layer."""
     floors = _floors(mask, floor)
     _check_reachable(keep, mask, floors)
     chosen = keep_counts(scores, mask, floors)
@@ -30,14 +30,14 @@ def globally(scores: Mapping[str, Tensor], mask: Mask, keep: int, floor: float =
 
 
 def layerwise(scores: Mapping[str, Tensor], mask: Mask, keep: int, floor: float = 0.0) -> Mask:
-    """Each layer keeps the same share of its survivors, by largest remainder; one at its floor stays."""
+    """Keep the same share of the survivors of each layer, by largest remainder; a layer at its floor stays."""
     floors = _floors(mask, floor)
     _check_reachable(keep, mask, floors)
     return keep_counts(scores, mask, _shares(mask.layer_kept(), keep, floors))
 
 
 def keep_counts(scores: Mapping[str, Tensor], mask: Mask, counts: Mapping[str, int]) -> Mask:
-    """The best `counts[name]` survivors of each layer, each count within [0, survivors]."""
+    """Keep the best `counts[name]` survivors of each layer; each count is within [0, survivors]."""
     best = (_best(scores, {name: keep}, counts[name]) for name, keep in mask.items())
     return Mask({name: keep for layer in best for name, keep in layer.items()})
 
@@ -46,7 +46,7 @@ SCOPES: dict[str, Scope] = {"global": globally, "layerwise": layerwise}
 
 
 def _best(scores: Mapping[str, Tensor], open_: Mapping[str, Tensor], count: int) -> dict[str, Tensor]:
-    """True at the `count` highest scores where `open_`; of equal scores the earlier ones."""
+    """Return True at the `count` highest scores where `open_` is True; of equal scores the earlier ones."""
     if count == 0:
         return {name: torch.zeros_like(where) for name, where in open_.items()}
     scores = {name: scores[name].detach().to(where.device) for name, where in open_.items()}
@@ -65,7 +65,7 @@ def _best(scores: Mapping[str, Tensor], open_: Mapping[str, Tensor], count: int)
 
 
 def _highest(scores: Sequence[Tensor], count: int) -> float:
-    """The `count`-th highest of all scores, each tensor flat; `count` is at least 1."""
+    """Return the `count`-th highest of all scores, each tensor flat; `count` is at least 1."""
     if scores[0].is_cuda:
         scores_N = torch.cat(list(scores))
     else:  # numpy asks the kernel for large pages, and selects ten times as fast as torch
@@ -97,7 +97,7 @@ def _check_reachable(keep: int, mask: Mask, floors: Mapping[str, int]) -> None:
 
 
 def _shares(survivors: Mapping[str, int], keep: int, floors: Mapping[str, int]) -> dict[str, int]:
-    """Whole numbers proportional to `survivors`, none below its floor, whose sum is exactly `keep`."""
+    """Return whole numbers proportional to `survivors`, none below its floor, whose sum is exactly `keep`."""
     fixed: dict[str, int] = {}
     while True:
         free = {name: count for name, count in survivors.items() if name not in fixed}

@@ -1,1 +1,1 @@
-"""A study: its parameters, and the stages that turn files into files."""
+"""Study: its parameters, and the stages that turn files into files."""

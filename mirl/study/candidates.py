@@ -1,4 +1,4 @@
-"""What the files of a study say of each ticket, as the comparison wants it."""
+"""Candidates of the comparison, read from a study's files."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -23,7 +23,7 @@ PARTS = ("input", "output", "clean")
 
 
 def read_candidates(files: Workspace, params: Params) -> list[Candidate]:
-    """One for each round of the study, in its order; Raises UserError if a file is missing."""
+    """Read the candidate of each round of the study, in the study's order. Raises UserError if a file is missing."""
     found = [_candidate(files, params, name) for name in params.rounds]
     steps = weight_steps({candidate.sha256: lineage for candidate, lineage in found})
     return [replace(candidate, weight_steps=steps[candidate.sha256]) for candidate, _ in found]
@@ -53,20 +53,23 @@ def _candidate(files: Workspace, params: Params, name: str) -> tuple[Candidate, 
 
 
 def _measured(scores: Path) -> dict[str, float]:
-    """What the evaluation measured of the ticket's cost: its work, where that depends on the image."""
+    """Return the ticket's work as measured by the evaluation, if it depends on the image; else nothing."""
     found: dict[str, float] = read_json(scores / "metrics.json")
     return {key: found[key] for key in ("work/share",) if key in found}
 
 
 def machine_words(ticket: Path) -> dict[str, str]:
-    """What trained the ticket of that folder; nothing of the untrained network, or of one that an older mirl made."""
+    """Read what trained the ticket of that folder; empty for the untrained network, or a ticket of an older mirl."""
     path = ticket / "machine.json"
     found: dict[str, str] = read_json(path) if path.exists() else {}
     return found
 
 
 def write_pictures(pictures: list[ExamplePicture], folder: Path) -> None:
-    """`<task>--<image>--<part>.png` for the parts input, output and clean; UserError if a name leads elsewhere."""
+    """Write `<task>--<image>--<part>.png` for the parts input, output and clean.
+
+    Raises UserError if the name of an image contains a folder.
+    """
     folder.mkdir()
     for picture in pictures:
         name = f"{picture.task}--{picture.image}"
@@ -81,7 +84,7 @@ def write_pictures(pictures: list[ExamplePicture], folder: Path) -> None:
 
 
 def read_pictures(folder: Path) -> list[ExamplePicture]:
-    """What `write_pictures` wrote, ordered by task and image."""
+    """Read the pictures that `write_pictures` wrote, ordered by task and image."""
     found = []
     for path in sorted(folder.glob(f"*--{PARTS[0]}.png")):
         task, _, image = path.stem.removesuffix(f"--{PARTS[0]}").partition("--")

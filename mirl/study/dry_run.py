@@ -1,4 +1,4 @@
-"""A study in small steps but at full size: the real network through every stage, in a folder that is deleted afterwards."""
+"""Dry run of a study: the real network at full size, one step in every stage, in a temporary folder."""
 
 import tempfile
 import time
@@ -19,16 +19,19 @@ from mirl.training.device import device_of
 from mirl.training.run import READ_EVERY
 
 SIDE = 128
-"""Smallest side of a made-up photograph, pixels."""
+"""Smallest side of a made-up photograph in pixels."""
 MOST_STEPS, LEAST_WAITS, MEASURE_SECONDS = 200, 2, 5.0
-"""A measurement takes as many steps as fit into the seconds, but at least so many waits for the device, of which the
-first is slow and left out; on a GPU there are READ_EVERY steps to one."""
+"""Largest number of steps of a measurement, least number of waits for the device after the first, and seconds.
+
+The first wait is slow and left out; on a GPU there is one wait every READ_EVERY steps.
+"""
 
 
 def dry_run(params: Params, root: Path) -> Iterator[tuple[str, float]]:
-    """(stage, its seconds), as each is done: one step a training, and one round of every arm with those it comes after.
+    """Run every stage and yield (stage, its seconds).
 
-    Uses the prepared data of `root` where there is some, else made-up photographs; scores one image a task.
+    Takes one step per training, one round of every arm with the rounds before it, and one image per task for scoring.
+    Uses the prepared data of `root` if there is any, else made-up photographs.
     """
     rounds = {name: params.rounds[name] for name in one_of_each_arm(params)}
     train = params.train.model_copy(update={"steps": 1, "warmup_steps": 0, "rewind_step": 0})
@@ -45,7 +48,7 @@ def dry_run(params: Params, root: Path) -> Iterator[tuple[str, float]]:
 
 
 def step_seconds(params: Params, root: Path) -> float:
-    """Seconds of one training step of the dense network in one process on this machine, the median of a few."""
+    """Measure the seconds of a training step of the dense network, in one process on this machine; median of a few."""
     every = READ_EVERY[device_of(params.machine).type]  # only then a GPU has done what it was told
     moments: list[float] = []
 
@@ -70,7 +73,7 @@ def step_seconds(params: Params, root: Path) -> float:
 
 
 def one_of_each_arm(params: Params) -> list[str]:
-    """The first round of each arm, every reference, and the rounds that lead to them, in the study's order."""
+    """List the first round of each arm, every reference, and the rounds that lead to them, in the study's order."""
     needed: set[str] = set()
     arms: set[str] = set()
     for name, item in params.rounds.items():
@@ -85,7 +88,7 @@ def one_of_each_arm(params: Params) -> list[str]:
 
 
 def has_data(root: Path) -> bool:
-    """Whether the data of the study below `root` has been prepared."""
+    """Return whether the data of the study below `root` has been prepared."""
     return Workspace(root).prepared.exists()
 
 
@@ -95,7 +98,7 @@ def _first_stages(study: Study) -> list[tuple[str, str]]:
 
 @contextmanager
 def _stage_folder(params: Params, root: Path) -> Iterator[Study]:
-    """A study in a folder of its own on the same disk, with the prepared data of `root` or with photographs to prepare."""
+    """Yield a study in a temporary folder on the same disk, with the prepared data of `root` or made-up photographs."""
     (root / ".mirl").mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="dry-run-", dir=root / ".mirl") as folder:
         data = made_up.section(params.data.tasks)

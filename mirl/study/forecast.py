@@ -1,4 +1,4 @@
-"""What a study will cost, by arithmetic alone: every round is planned on a stand-in for the network."""
+"""Forecast of a study's cost by arithmetic alone: every round is planned on a stand-in for the network."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,32 +15,32 @@ from mirl.sparsity.masks import Masks
 from mirl.study.params import ROOT_TICKET, Params
 
 STAND_IN = (512, 256)
-"""Shape of the one weight that stands for all: a density is right to 1/100,000, and blocks and N of M divide it."""
+"""Shape of the one weight that stands for all: densities are exact to 1/100,000; blocks and N:M groups divide it."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Forecast:
-    """One round, or several together."""
+    """Forecast of one round, or of several together."""
 
     name: str
     density: float
-    """Kept fraction of the prunable weights; of several rounds that of the last."""
+    """Kept fraction of the prunable weights; for several rounds, that of the last round."""
     steps: int
     samples: int
     flops: Flops
-    """`kept` as if every layer kept the same share: which weights stay is not known before."""
+    """FLOPs of training; `kept` assumes that every layer keeps the same share, as the masks are not known yet."""
     at_most: bool
-    """Whether it may end sooner, because its arm ends a round that has settled."""
+    """True if the round may end sooner, because its arm ends a round whose ranking has settled."""
     ranks_only: bool = False
-    """Whether it is trained only until its weights can be ranked, and is still the last of its arm."""
+    """True if the round is trained only until its weights can be ranked, although it is the last of its arm."""
 
     def hours(self, step_seconds: float) -> float:
-        """Of training alone, on a device that takes this long for a step."""
+        """Return the hours of training alone, on a device that takes `step_seconds` for a step."""
         return self.steps * step_seconds / 3600
 
 
 def forecast(params: Params) -> list[Forecast]:
-    """Every round of the study in its order; UserError where one cannot be planned, as it would be in the study."""
+    """Forecast every round of the study, in order. Raises UserError if one cannot be planned, as the study would."""
     beliefs = {ROOT_TICKET: _untrained(params)}
     dense, whole = _forward(params)
     going_on = {(item.after, item.arm) for item in params.rounds.values()}
@@ -71,7 +71,7 @@ def forecast(params: Params) -> list[Forecast]:
 
 
 def together(rounds: Sequence[Forecast]) -> Forecast:
-    """All of them as one."""
+    """Add up the forecasts of several rounds into one."""
     return Forecast(
         name=f"all {len(rounds)}",
         density=rounds[-1].density,
@@ -85,13 +85,13 @@ def together(rounds: Sequence[Forecast]) -> Forecast:
 
 
 def _steps(params: Params, plan: Plan) -> int:
-    """As the training loop counts them."""
+    """Return the number of steps of a round, as the training loop counts them."""
     section = params.train.shortened(plan.length)
     return section.steps - section.step_after(plan.start_step, plan.length)
 
 
 def _forward(params: Params) -> tuple[float, float]:
-    """1e9 multiply-accumulates for one training patch: of the whole network, and of what no mask can take away."""
+    """Count 1e9 multiply-accumulates for one training patch: of the network, and of the part no mask can remove."""
     network = networks.build(params.network)
     weights = networks.prunable(network, params.network.prune_prompts)
     nothing = Mask({name: torch.zeros_like(weight, dtype=torch.bool) for name, weight in weights.items()})

@@ -1,4 +1,4 @@
-"""The held-out images of a study."""
+"""Held-out images of a study."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +13,7 @@ from mirl.study.workspace import Workspace
 
 
 def held_out_images(root: Path) -> Iterator[TestImage]:
-    """The held-out images of the prepared data below `root`, by task and name."""
+    """Yield the held-out images of the prepared data below `root`, by task and name."""
     packed = PackedImages(Workspace(root).prepared)
     for task in packed.tasks.values():
         for item in packed.items("test", task.name):
@@ -25,7 +25,10 @@ def held_out_images(root: Path) -> Iterator[TestImage]:
 
 @contextmanager
 def memory_in_words(device: str) -> Iterator[None]:
-    """Photographs are scored whole, as they are published: tiles would change the numbers."""
+    """Turn a lack of memory within the block into UserError.
+
+    Photographs are scored whole, as in published results: tiles would change the numbers.
+    """
     try:
         yield
     except torch.OutOfMemoryError as error:

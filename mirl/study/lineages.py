@@ -1,4 +1,4 @@
-"""What the sealed lineages of a study's tickets say together."""
+"""Facts that follow from the sealed lineages of a study's tickets together."""
 
 from collections.abc import Mapping
 
@@ -9,10 +9,11 @@ from mirl.tickets.lineage import Lineage
 
 
 def weight_steps(lineages: Mapping[str, Lineage]) -> dict[str, int | None]:
-    """Digest of each ticket -> optimiser steps that its weights have gone through since their initialisation.
+    """Map the digest of each ticket to the optimiser steps of its weights since their initialisation.
 
-    `lineages`: digest of each ticket's file -> its lineage, parents first. None: it is not known, because the weights go on
-    from those of a ticket that is not there or of which it is not known, or because the settings cannot be read.
+    `lineages` maps the digest of each ticket's file to its lineage, parents first. The steps are None if they are not
+    known: the weights continue from a ticket that is missing or whose steps are not known, or the settings cannot be
+    read.
     """
     found: dict[str, int | None] = {}
     for digest, lineage in lineages.items():
@@ -32,7 +33,7 @@ def _steps(lineage: Lineage, known: Mapping[str, int | None]) -> int | None:
 
 
 def _continues(lineage: Lineage) -> bool | None:
-    """Whether the weights go on from the parent's; None: the settings are not those of an arm that this mirl knows."""
+    """Return whether the weights continue from the parent's; None if this mirl does not know the arm's settings."""
     try:
         return planner(remembered(lineage.settings.get("arm", {}))).continues
     except ValidationError:

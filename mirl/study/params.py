@@ -1,4 +1,4 @@
-"""Everything that params.yaml may say: each section stands beside the code it steers, here they come together."""
+"""Parameters of params.yaml: all sections together, each of which is defined beside the code that it configures."""
 
 import difflib
 import re
@@ -17,18 +17,18 @@ from mirl.promotion import PolicySection
 from mirl.training.section import MachineSection, TrainSection
 
 ROOT_TICKET = "init"
-"""The untrained network: what the first round comes after."""
+"""Name of the untrained network, which the first round comes after."""
 
 
 class RoundSection(Section):
-    """One round: train what the arm's method plans from the ticket named by `after`."""
+    """Section of one round: train what the arm's method plans from the ticket named by `after`."""
 
     arm: str
     after: str
 
 
 class Params(Section):
-    """A whole params.yaml."""
+    """Content of a whole params.yaml."""
 
     study: Name
     """Name of the study: an MLflow experiment gathers its tickets."""
@@ -37,7 +37,7 @@ class Params(Section):
     train: TrainSection
     arms: dict[str, Arm]
     rounds: dict[str, RoundSection]
-    """In the order in which they stand: a round comes after one that is named before it."""
+    """Rounds in the order of the file: a round comes after one that is named before it."""
     evaluate: EvaluateSection
     promote: PolicySection
     machine: MachineSection = MachineSection()
@@ -96,7 +96,7 @@ class Params(Section):
             raise ValueError(f"promote.reference is {reference!r}, but the dense round is {dense[0]!r}")
 
     def round(self, name: str) -> RoundSection:
-        """The round of that name; UserError lists those that there are."""
+        """Return the round of that name. Raises UserError, which lists the rounds, if there is no such round."""
         if name not in self.rounds:
             raise UserError(f"there is no round {name!r} in params.yaml; it has {', '.join(self.rounds)}")
         return self.rounds[name]
@@ -105,8 +105,8 @@ class Params(Section):
 def read_params(path: Path, own: Path | None = Path()) -> Params:
     """Read and check a params.yaml. Raises UserError, one sentence, if it is wrong.
 
-    A network of one's own that it names is allowed from now on, and imported from below the folder `own`; if that is None
-    it is not, and only its name is known.
+    If the file names the user's own network, that network is allowed from now on, and imported from below the folder
+    `own`; if `own` is None, the network is not allowed, and only its name is known.
     """
     values = read_yaml(path)
     if own is not None and is_own(name := _network_name(values)):
@@ -115,7 +115,7 @@ def read_params(path: Path, own: Path | None = Path()) -> Params:
 
 
 def _network_name(values: Any) -> str:
-    """The name of the network that a params.yaml says; empty if it says none."""
+    """Return the name of the network in the values of a params.yaml; empty if there is none."""
     section = values.get("network") if isinstance(values, dict) else None
     name = section.get("name") if isinstance(section, dict) else None
     return name if isinstance(name, str) else ""

@@ -1,4 +1,4 @@
-"""The training of one round of a study: what it is called, what it draws, and where its records go."""
+"""Training of one round of a study: its settings, its samples and the sink of its records."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ from mirl.training.loop import Trained
 
 
 def round_settings(params: Params, key: str) -> dict[str, Any]:
-    """The parameters of one round, without defaults: with its inputs' digests they make its fingerprint."""
+    """Return the parameters of one round without defaults; with its inputs' digests they make its fingerprint."""
     arm = params.arms[params.round(key).arm]
     return {
         "train": non_default_values(params.train),
@@ -27,7 +27,7 @@ def round_settings(params: Params, key: str) -> dict[str, Any]:
 def train_round(
     study: Study, key: str, fingerprint: str, plan: Plan, given: tuple[TicketFolder, PackedImages]
 ) -> Trained:
-    """Train the network of `plan` on the samples that it asks for; `given` is what the round comes after, and the data."""
+    """Train the network of `plan` on the samples of the plan; `given` is (parent's ticket folder, prepared data)."""
     section = study.params.train
     before, packed = given
     part = before.ticket.lineage.round if plan.samples.new else 0

@@ -1,8 +1,10 @@
-"""When a network has become stable to the order of its samples: from there on it can be rewound to (1912.05671).
+"""Stability test: finds the step from which a network is stable to the order of its samples (1912.05671).
 
-Two copies are trained from one state on different samples. Where the loss on the straight line between their ends stays
-low, both have ended in the same valley: what was decided before that state decides where training ends, and a ticket
-that is rewound to it finds the way again.
+A network can be rewound to a step from which it is stable.
+
+Two copies are trained from one state on different samples. If the loss on the straight line between their ends stays
+low, both have ended in the same valley: training before that state determines where training ends, and a ticket that is
+rewound to that state reaches the same valley again.
 """
 
 import shutil
@@ -26,31 +28,31 @@ from mirl.training.device import device_of, reproducibly
 from mirl.training.launch import train
 
 POINTS = 11
-"""Places on the line at which the loss is taken, both ends among them."""
+"""Number of points on the line at which the loss is computed, both ends included."""
 BATCHES = 32
-"""Batches that it is the mean over, of samples that no copy was trained on."""
+"""Number of batches over which the loss is averaged, of samples on which no copy was trained."""
 COMMON, COPIES, UNSEEN = 0, (1, 2), 3
-"""Parts of the stream of samples: of the way to the state, of the two copies, and of the line."""
+"""Parts of the stream of samples: for training up to the state, for the two copies, and for the line."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Stability:
-    """What came of two copies that parted at `step`."""
+    """Result for two copies that were trained apart from `step` on."""
 
     step: int
     losses: Sequence[float]
-    """Mean absolute errors at POINTS states from one copy's end to the other's."""
+    """Mean absolute errors at POINTS states on the line from one copy's end to the other's."""
 
     @property
     def instability(self) -> float:
-        """How far the highest loss on the line lies above the mean of both ends, as a share of that."""
+        """Relative excess of the highest loss on the line over the mean of the losses at both ends."""
         ends = (self.losses[0] + self.losses[-1]) / 2
         return max(self.losses) / ends - 1
 
 
 @dataclass(frozen=True)
 class _StopAfter(StoppingRule):
-    """Ends a training after that many steps."""
+    """Stopping rule that ends a training after `every_steps` steps."""
 
     every_steps: int
 
@@ -59,9 +61,10 @@ class _StopAfter(StoppingRule):
 
 
 def stabilities(study: Study, steps: Sequence[int]) -> Iterator[Stability]:
-    """Of the study's dense network at each of `steps`; killed and called again, it goes on.
+    """Test the stability of the study's dense network at each of `steps`; after a kill, another call resumes.
 
-    Two whole trainings a step, less the steps before. UserError for a step outside of the schedule.
+    Takes two whole trainings for each step, less the steps before it. Raises UserError if a step is outside of the
+    schedule.
     """
     last = study.params.train.steps
     if wrong := [step for step in steps if not 0 <= step < last]:
@@ -97,7 +100,10 @@ def stabilities(study: Study, steps: Sequence[int]) -> Iterator[Stability]:
 def line(
     network: nn.Module, first: State, second: State, batches: Sequence[Batch], should_stop: Callable[[], bool]
 ) -> list[float]:
-    """Mean absolute error at POINTS states on the straight line from `first` to `second`; Stopped when that is asked for."""
+    """Compute the mean absolute error at POINTS states on the straight line from `first` to `second`.
+
+    Raises Stopped if `should_stop` asks for it.
+    """
     losses = []
     for place in torch.linspace(0, 1, POINTS).tolist():
         if should_stop():
@@ -108,7 +114,7 @@ def line(
 
 
 def _error(network: nn.Module, batch: Batch) -> float:
-    """Mean absolute error, image by image: one fits into every memory that trains the network."""
+    """Compute the mean absolute error image by image: one image fits into any memory that can train the network."""
     device = next(network.parameters()).device
     pairs = zip(batch.degraded_BCHW.split(1), batch.clean_BCHW.split(1))
     errors = [
@@ -118,7 +124,7 @@ def _error(network: nn.Module, batch: Batch) -> float:
 
 
 def _trained(study: Study, packed: PackedImages, plan: Plan, part: int) -> tuple[State, str]:
-    """(the state at the end, the fingerprint of its checkpoint)."""
+    """Train a plan; return (the state at the end, the fingerprint of its checkpoint)."""
     section = study.params.train
     until = plan.stopping_rule.every_steps if isinstance(plan.stopping_rule, _StopAfter) else section.steps
     told = {"train": non_default_values(section), "network": non_default_values(study.params.network)}

@@ -1,4 +1,4 @@
-"""The stages of dvc.yaml: each reads files, calls the core, and makes one folder, whole or not at all."""
+"""Stages of dvc.yaml: each reads files, calls the core, and makes one folder, whole or not at all."""
 
 import shutil
 from collections.abc import Callable
@@ -35,18 +35,18 @@ from mirl.tickets.ticket import Ticket
 from mirl.training.device import device_of
 
 PROBE_SIDE = 64
-"""Height and width of the picture that collapse is looked for with."""
+"""Height and width in pixels of the random image with which collapse is detected."""
 
 
 def prepare(study: Study, key: str) -> None:
-    """Photographs to `data/prepared/`."""
+    """Prepare the photographs in `data/prepared/`."""
     section = study.params.data
     with study.files.making(study.files.prepared) as draft, ImageBar("prepare", study.should_stop) as bar:
         prepare_data(section, study.root / section.root, draft, bar)
 
 
 def init(study: Study, key: str) -> None:
-    """The untrained network to `tickets/init/`: density 1, the root of every lineage."""
+    """Write the untrained network to `tickets/init/`: density 1, the root of every lineage."""
     section = study.params.network
     network = networks.build(section)
     state = copied(network.state_dict())
@@ -65,7 +65,7 @@ def init(study: Study, key: str) -> None:
 
 
 def round_(study: Study, key: str) -> None:
-    """Plan, train, absorb: one round to `tickets/<key>/`."""
+    """Plan, train and absorb one round, written to `tickets/<key>/`."""
     files, params, item = study.files, study.params, study.params.round(key)
     arm = params.arms[item.arm]
     before, packed = TicketFolder.read(files.ticket(item.after)), PackedImages(files.prepared)
@@ -90,7 +90,7 @@ def round_(study: Study, key: str) -> None:
 
 
 def evaluate(study: Study, key: str) -> None:
-    """Score one ticket on every test image: `scores/<key>/`."""
+    """Score one ticket on every test image it serves, written to `scores/<key>/`."""
     files, section = study.files, study.params.evaluate
     study.params.round(key)
     ticket = reading.read(files.ticket(key) / "ticket.safetensors")
@@ -116,7 +116,7 @@ def evaluate(study: Study, key: str) -> None:
 
 
 def compare(study: Study, key: str) -> None:
-    """The table, the report and the decision: `report/`."""
+    """Write the table, the report and the decision to `report/`."""
     params, policy = study.params, study.params.promote
     assessments = assess(read_candidates(study.files, params), policy)
     decision = decide(assessments, None, policy)

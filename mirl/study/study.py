@@ -1,4 +1,4 @@
-"""A study: its parameters, where its files lie, and whom its stages tell what they do."""
+"""Study: its parameters, its folder, and the sink to which its stages report."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,12 +14,12 @@ from mirl.study.workspace import Workspace
 
 @dataclass(frozen=True, kw_only=True)
 class Study:
-    """What every stage is given."""
+    """Argument of every stage: the study's folder and parameters, its sink and its stop request."""
 
     root: Path
     params: Params
     open_sink: Callable[[str, str, str], Sink] = lambda fingerprint, name, study: NullSink()
-    """Takes the fingerprint, the ticket's name and the study's; returns where records go."""
+    """(fingerprint, ticket's name, study's name) -> sink for the records of a training."""
     should_stop: Callable[[], bool] = lambda: False
 
     @property
@@ -28,7 +28,7 @@ class Study:
 
 
 class ImageBar:
-    """A progress bar over images that is told (done, total), and stops the work when that is asked for."""
+    """Progress bar over images, called with (done, total). Raises Stopped if `should_stop` asks for it."""
 
     def __init__(self, title: str, should_stop: Callable[[], bool]) -> None:
         self._title, self._should_stop = title, should_stop

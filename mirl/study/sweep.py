@@ -1,4 +1,4 @@
-"""Sweeps the severities of a study's tasks: reads the prepared photographs, writes a folder of curves."""
+"""Sweep over the severities of a study's tasks: reads the prepared photographs, writes a folder of curves."""
 
 import io
 from collections.abc import Mapping, Sequence
@@ -24,29 +24,29 @@ PAGE = "sweep.html"
 
 @dataclass(frozen=True, kw_only=True)
 class SweepOptions:
-    """What is swept, and how finely."""
+    """Options of a sweep: what is swept, and how finely."""
 
     tasks: Sequence[str] = ()
-    """None: all whose pictures can be made."""
+    """Tasks that are swept; empty: all whose damage can be made."""
     severity: str = ""
-    """Empty: each that a task has."""
+    """Severity that is swept; empty: each severity of a task."""
     points: int = 7
-    """Values between the ends of a severity's range, both among them; the ends of what is trained come on top."""
+    """Number of values over a severity's range, both ends included; the ends of the training range are added."""
     limit: int | None = None
-    """Photographs a task; None: as many as `evaluate.limit` of the study says."""
+    """Photographs per task; None: `evaluate.limit` of the study."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Swept:
-    """What came of a sweep."""
+    """Result of a sweep."""
 
     frame: pd.DataFrame
-    """The table of `mirl.evaluation.sweep`."""
+    """Table of `mirl.evaluation.sweep`."""
     severities: Sequence[tuple[Task, Severity]]
 
 
 def sweep_study(study: Study, tickets: Mapping[str, Ticket], options: SweepOptions) -> Swept:
-    """Scores each of `tickets`, by the name that it shall have, on the study's clean test photographs.
+    """Score each of `tickets`, keyed by the name to show, on the study's clean test photographs.
 
     Raises UserError if the data is not prepared, a task or severity is not known, or a ticket serves none of the tasks.
     """
@@ -72,7 +72,7 @@ def sweep_study(study: Study, tickets: Mapping[str, Ticket], options: SweepOptio
 
 
 def photographs(packed: PackedImages, task: Task) -> list[Photograph]:
-    """The clean test photographs; of a study that has none, the clean sides of the task's test pairs.
+    """List the clean test photographs, or, if the study has none, the clean images of the task's test pairs.
 
     Raises UserError if there are neither.
     """
@@ -92,7 +92,7 @@ def photographs(packed: PackedImages, task: Task) -> list[Photograph]:
 
 
 def write(folder: Path, swept: Swept, title: str) -> None:
-    """Writes sweep.csv, sweep.parquet and the page into `folder`, over those of an earlier sweep."""
+    """Write sweep.csv, sweep.parquet and the page into `folder`, over those of an earlier sweep."""
     folder.mkdir(parents=True, exist_ok=True)
     parquet = io.BytesIO()
     swept.frame.to_parquet(parquet, index=False)

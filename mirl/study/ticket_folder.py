@@ -1,4 +1,4 @@
-"""A ticket's folder: ticket.safetensors, origin.safetensors, metrics.json and, once trained, history.parquet."""
+"""Folder of a ticket: ticket.safetensors, origin.safetensors, metrics.json and, once trained, history.parquet."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,22 +16,22 @@ from mirl.tickets.container import sha256_of
 from mirl.tickets.ticket import Ticket
 
 MACS_SIDE = 256
-"""Multiply-accumulates are reported for images of this height and width, as in the papers."""
+"""Height and width in pixels of the image for which multiply-accumulates are reported, as in the papers."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TicketFolder:
-    """What a round starts from."""
+    """Content of a ticket's folder, from which a round starts."""
 
     ticket: Ticket
     parent: Parent
     digests: dict[str, str]
-    """sha256 of the two files that decide the next round: `ticket` and `origin`."""
+    """SHA-256 digests of the two files that determine the next round: `ticket` and `origin`."""
     metrics: dict[str, float]
 
     @classmethod
     def read(cls, folder: Path) -> "TicketFolder":
-        """UserError where a file is missing or damaged."""
+        """Read a ticket's folder. Raises UserError if a file is missing or damaged."""
         paths = {name: folder / f"{name}.safetensors" for name in ("ticket", "origin")}
         ticket = reading.read(paths["ticket"])
         origin, origin_step = reading.read_state(paths["origin"], ticket)
@@ -50,9 +50,9 @@ class TicketFolder:
         )
 
     def weight_steps(self, plan: Plan, steps: int) -> dict[str, float]:
-        """For the metrics of the ticket that comes of `plan`: how long its weights were trained since their initialisation.
+        """Return the next ticket's metric `weight_steps`: optimiser steps of its weights since their initialisation.
 
-        In optimiser steps; empty where they go on from those of a ticket of which it is not known. It follows from the
+        The result is empty if the weights continue from a ticket whose steps are not known. The metric follows from the
         lineages alone, so DVC need not know that the parent's metrics are read.
         """
         if not plan.samples.new:
@@ -61,14 +61,14 @@ class TicketFolder:
         return {} if known is None else {"weight_steps": known + steps}
 
     def initialise(self, seed: int) -> State:
-        """The complete state of the same network, untrained, from another seed."""
+        """Return the complete state of the same network, untrained, from another seed."""
         return copied(networks.build(self.ticket.network.model_copy(update={"seed": seed})).state_dict())
 
 
 def write(
     folder: Path, ticket: Ticket, origin: State, history: list[dict[str, float]], spent: dict[str, float]
 ) -> None:
-    """Fill an empty `folder`; `spent` joins the metrics that follow from the ticket itself."""
+    """Fill an empty `folder`; `spent` is added to the metrics that follow from the ticket itself."""
     path = folder / "ticket.safetensors"
     writing.write(ticket, path)
     writing.write_state(origin, folder / "origin.safetensors", ticket.lineage.origin_step)
@@ -77,13 +77,13 @@ def write(
 
 
 def table(history: list[dict[str, float]]) -> pd.DataFrame:
-    """The records of a training as a table, whose columns have one order: a checkpoint keeps none."""
+    """Return the records of a training as a table with a fixed order of columns, as a checkpoint keeps none."""
     terms = sorted({name for record in history for name in record if name.startswith(TERM)})
     return pd.DataFrame(history, columns=["step", *CURVES, *terms])
 
 
 def metrics(ticket: Ticket) -> dict[str, float]:
-    """Densities, kept parameters and multiply-accumulates of one MACS_SIDE x MACS_SIDE image."""
+    """Compute densities, kept parameters and the multiply-accumulates (1e9) of one MACS_SIDE x MACS_SIDE image."""
     network = ticket.outline()
     parameters = sum(parameter.numel() for parameter in network.parameters())
     density = densities(ticket.mask, parameters)

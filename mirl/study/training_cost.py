@@ -1,4 +1,4 @@
-"""What the training of one ticket has cost."""
+"""Cost of the training of one ticket."""
 
 from mirl.sparsity.accounting import macs, training_flops
 from mirl.study.params import Params
@@ -10,10 +10,10 @@ from mirl.training.section import MachineSection
 
 
 def spent(trained: Trained, ticket: Ticket, params: Params) -> dict[str, float]:
-    """Numbers for the ticket's metrics.json.
+    """Compute the numbers on training cost for the ticket's metrics.json.
 
-    `train_flops` is what the mask leaves, `train_flops_dense` what its dense parent takes for the same samples
-    (`training_flops` says how they are counted). `train_joules` is missing where a machine could not tell.
+    `train_flops` counts the weights that the mask keeps, `train_flops_dense` all weights, for the same samples
+    (`training_flops` says how). `train_joules` is missing if a machine could not measure it.
     """
     batches = params.train.batches
     samples = trained.steps * batches.batch
@@ -30,7 +30,7 @@ def spent(trained: Trained, ticket: Ticket, params: Params) -> dict[str, float]:
 
 
 def trained_on(trained: Trained, machine: MachineSection) -> dict[str, str]:
-    """Words for the ticket's machine.json: the device it ended on, and of what the joules are where they are known."""
+    """Describe for the ticket's machine.json the device on which training ended, and the energy counter if known."""
     device = device_of(machine)
     found = counter(device) if trained.train_joules is not None else None
     return {"device": name_of(device, machine.threads)} | ({"energy": found[0]} if found else {})

@@ -1,4 +1,4 @@
-"""Where a study's files lie, and how a stage makes a folder of them: whole or not at all, one maker at a time."""
+"""Paths of a study's files, and atomic creation of a folder: whole or not at all, by one process at a time."""
 
 import fcntl
 import json
@@ -19,7 +19,7 @@ from mirl.names import DigestOrNone, Name, named
 
 @dataclass(frozen=True)
 class Workspace:
-    """The folders of a study below `root`."""
+    """Folders of a study below `root`."""
 
     root: Path
 
@@ -33,28 +33,28 @@ class Workspace:
 
     @property
     def sweep(self) -> Path:
-        """Where `mirl sweep` writes to unless it is told otherwise."""
+        """Default output folder of `mirl sweep`."""
         return self.report / "sweep"
 
     def ticket(self, name: str) -> Path:
-        """UserError where that is no name, but a way to elsewhere."""
+        """Return the folder of a ticket. Raises UserError if `name` is not a name, as it could lead elsewhere."""
         return self.root / "tickets" / named(name, "a ticket's name")
 
     def scores(self, name: str) -> Path:
-        """UserError as `ticket`."""
+        """Return the folder of a ticket's scores. Raises UserError as `ticket` does."""
         return self.root / "scores" / named(name, "a ticket's name")
 
     def checkpoint(self, fingerprint: str) -> Path:
-        """File that a training of this fingerprint resumes from; outside of what DVC deletes and caches."""
+        """Return the file from which a training of this fingerprint resumes; DVC neither deletes nor caches it."""
         folder = self.root / ".mirl" / "resume" / fingerprint
         folder.mkdir(parents=True, exist_ok=True)
         return folder / "checkpoint.safetensors"
 
     @contextmanager
     def making(self, folder: Path) -> Iterator[Path]:
-        """Yield an empty folder that becomes `folder` at the end, by one rename; at an error nothing is left.
+        """Yield an empty folder that is renamed to `folder` at the end; after an error nothing is left of it.
 
-        UserError where another process is making the same folder.
+        Raises UserError if another process is making the same folder.
         """
         key = folder.relative_to(self.root).as_posix().replace("/", "--")
         draft = self.root / ".mirl" / "making" / key
@@ -85,16 +85,16 @@ def _claim(descriptor: int, what: Path) -> None:
 
 
 class KeptDecision(BaseModel):
-    """What report/decision.json says."""
+    """Content of report/decision.json."""
 
     ticket: Name | None = None
     reasons: list[str] = Field(min_length=1)
     sha256: DigestOrNone = ""
-    """Of the ticket's file."""
+    """SHA-256 digest of the ticket's file."""
 
 
 def read_decision(report: Path) -> KeptDecision:
-    """The decision in the folder `report`; UserError where there is none, or it is not what mirl writes."""
+    """Read the decision in the folder `report`. Raises UserError if the file is missing or malformed."""
     path = report / "decision.json"
     try:
         return KeptDecision.model_validate(read_json(path))
@@ -103,12 +103,12 @@ def read_decision(report: Path) -> KeptDecision:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write `value` as indented JSON, keys in order; a number that is not finite is refused."""
+    """Write `value` as indented JSON with sorted keys. Raises ValueError if a number is not finite."""
     path.write_text(json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n")
 
 
 def read_json(path: Path) -> Any:
-    """The value of a JSON file; UserError where it is missing or damaged."""
+    """Return the value of a JSON file. Raises UserError if the file is missing or damaged."""
     try:
         return json.loads(read_text(path))
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""A mask as few bytes: the gaps between its rarer elements in Golomb-Rice codes; the format page specifies them.
+"""Compact code of a mask: the gaps between its rarer elements in Golomb-Rice codes, as the format page specifies.
 
 Dims: N elements of the mask, M elements of the rarer kind, b low bits of a gap.
 """
@@ -10,11 +10,11 @@ import numpy as np
 Decode = Callable[[np.ndarray, int, int], np.ndarray]
 """(code, size, kept) -> the mask."""
 MOST_LOW_BITS = 31
-"""A gap is shorter than the largest tensor."""
+"""Largest number of low bits: a gap is shorter than the largest tensor."""
 
 
 def encode(keep_N: np.ndarray) -> np.ndarray:
-    """The code of a mask, flat and bool, as uint8; its length and how many it keeps are told elsewhere."""
+    """Encode a flat bool mask as uint8; its length and the number of kept elements are stored elsewhere."""
     kept = int(np.count_nonzero(keep_N))
     place_M = np.flatnonzero(keep_N if 2 * kept <= keep_N.size else ~keep_N)
     if not place_M.size:
@@ -29,9 +29,9 @@ def encode(keep_N: np.ndarray) -> np.ndarray:
 
 
 def decode(code: np.ndarray, size: int, kept: int) -> np.ndarray:
-    """The mask of `size` elements, 0 <= `kept` <= `size` of them True, that `code` (uint8) stands for.
+    """Decode `code` (uint8) to a mask of `size` elements, 0 <= `kept` <= `size` of them True.
 
-    ValueError where it is none; takes memory for `size` elements and the bits of `code` at most.
+    Raises ValueError if there is no such mask; takes memory for `size` elements and the bits of `code` at most.
     """
     rarer_is_kept = 2 * kept <= size
     count = kept if rarer_is_kept else size - kept
@@ -42,7 +42,7 @@ def decode(code: np.ndarray, size: int, kept: int) -> np.ndarray:
 
 
 def decode_plain(code: np.ndarray, size: int, kept: int) -> np.ndarray:
-    """`decode` for the masks of version 1: one bit an element."""
+    """Decode as `decode` the masks of version 1, one bit an element. Raises ValueError if there is no such mask."""
     keep_N = np.unpackbits(code).astype(bool)
     if code.size != -(-size // 8) or keep_N[size:].any() or np.count_nonzero(keep_N) != kept:
         raise ValueError(f"it is not {kept} bits of {size}")
@@ -50,7 +50,7 @@ def decode_plain(code: np.ndarray, size: int, kept: int) -> np.ndarray:
 
 
 def _places(code: np.ndarray, size: int, count: int) -> np.ndarray:
-    """Where the `count` rarer elements are, in order."""
+    """Return the places of the `count` rarer elements, in order. Raises ValueError if the code is invalid."""
     if not count and not code.size:
         return np.zeros(0, np.int64)
     if not count or not code.size or code[0] > MOST_LOW_BITS:
@@ -73,7 +73,7 @@ def _places(code: np.ndarray, size: int, count: int) -> np.ndarray:
 
 
 def _low_bits(low: np.ndarray, count: int, b: int) -> np.ndarray:
-    """The last `b` bits of each gap as a number."""
+    """Return the last `b` bits of each gap as a number. Raises ValueError if bits are set behind them."""
     bits = np.unpackbits(low)
     if bits[count * b :].any():
         raise ValueError("its code has bits set where there is nothing")
@@ -85,7 +85,7 @@ def _low_bits(low: np.ndarray, count: int, b: int) -> np.ndarray:
 
 
 def _cheapest(gap_M: np.ndarray) -> int:
-    """The smallest of those numbers of low bits that take the fewest bits in all."""
+    """Return the number of low bits that takes the fewest bits in all, the smallest if there are several."""
     b, high_M = 0, gap_M
     while True:  # a further low bit costs M bits and saves these
         halved_M = high_M >> 1

@@ -1,4 +1,4 @@
-"""A safetensors file with one JSON header, sealed by a digest, written whole or not at all. No pickle.
+"""Safetensors file with one JSON header, sealed by a digest, written whole or not at all. No pickle.
 
 Tickets and states are two uses of it: `format` and `version` in the header tell them apart.
 """
@@ -28,9 +28,9 @@ KEY = "mirl"
 MENDING = "copy or make it again"
 SAVE = "save what it gives as a file first"
 DEPTH = 32
-"""To which objects and arrays of a header may be nested."""
+"""Largest depth to which objects and arrays of a header may be nested."""
 SAID = 200
-"""Characters of what safetensors says of a file that are told."""
+"""Largest number of characters shown of a message from safetensors about a file."""
 
 DTYPES: dict[str, torch.dtype] = {
     "F64": torch.float64,
@@ -42,7 +42,7 @@ DTYPES: dict[str, torch.dtype] = {
     "U8": torch.uint8,
     "BOOL": torch.bool,
 }
-"""safetensors' names of the types that tensors may have which are stored whole."""
+"""Types that tensors stored whole may have, by their names in safetensors."""
 
 Shapes = dict[str, tuple[str, list[int]]]
 """safetensors' dtype name and the shape of every tensor in a file."""
@@ -50,25 +50,25 @@ Shapes = dict[str, tuple[str, list[int]]]
 
 @dataclass(frozen=True, kw_only=True)
 class FileKind:
-    """What a file must be to be read."""
+    """Format, version and limits that a file must meet to be read."""
 
     format: str
     version: int
-    """The newest there is; all since the first can be read."""
+    """Newest version; all versions since the first can be read."""
     header_bytes: int = 2**20
-    """Of its tensors' names and shapes and our header together, at most: full-size PromptIR takes an eighth of it."""
+    """Largest size in bytes of the tensors' names and shapes and our header together: full-size PromptIR takes an
+    eighth of it."""
     file_bytes: int = 2**31
-    """Of a whole file at most: it may claim any size, and take no room on the disk."""
+    """Largest size in bytes of a whole file: it may claim any size, and take no room on the disk."""
 
 
 def save_sealed(
     path: Path, kind: FileKind, header: Mapping[str, Any], tensors: State, version: int | None = None
 ) -> str:
-    """Write header and contiguous tensors; return the file's sha256. The same input gives the same bytes.
+    """Write header and contiguous tensors; return the SHA-256 digest of the file. Same input, same bytes.
 
-    `version`: the oldest that can hold it; None is the newest.
-
-    Raises UserError if the disk is full or the folder cannot be written; nothing is left then.
+    `version`: the oldest version that can hold the content; None is the newest. Raises UserError if the header is too
+    large, the disk is full or the folder cannot be written; nothing is left then.
     """
     plain = {**header, "format": kind.format, "version": version or kind.version}
     sealed = plain | {"content": seal(plain, tensors)}
@@ -86,7 +86,7 @@ def save_sealed(
 
 @dataclass(frozen=True, kw_only=True)
 class SealedFile:
-    """An open file of ours. Its header has been read, and its tensors are not yet."""
+    """Open file of ours, whose header has been read and whose tensors have not."""
 
     path: Path
     header: dict[str, Any]
@@ -95,7 +95,10 @@ class SealedFile:
     _bytes: io.BufferedReader
 
     def tensors(self) -> State:
-        """The tensors in memory of their own. Raises UserError if they, or the header, are not what was sealed."""
+        """Read the tensors into memory of their own.
+
+        Raises UserError if the tensors or the header are not what was sealed.
+        """
         with _in_words(self.path):
             tensors = {name: self._tensors.get_tensor(name).clone() for name in self.shapes}
         plain = {key: value for key, value in self.header.items() if key != "content"}
@@ -106,14 +109,14 @@ class SealedFile:
         return tensors
 
     def sha256(self) -> str:
-        """The SHA-256 digest of the whole file."""
+        """Return the SHA-256 digest of the whole file."""
         self._bytes.seek(0)
         return hashlib.file_digest(self._bytes, "sha256").hexdigest()
 
 
 @contextmanager
 def opened(path: Path, kind: FileKind) -> Iterator[SealedFile]:
-    """The file at `path`, with its header and what tensors there are, without reading those.
+    """Open the file at `path` and read its header and the list of its tensors, but not the tensors.
 
     Raises UserError if the file is missing, truncated, too large, not of this kind, or newer than this reader.
     """
@@ -128,7 +131,10 @@ def opened(path: Path, kind: FileKind) -> Iterator[SealedFile]:
 
 
 def _header(path: Path, kind: FileKind, text: str | None) -> dict[str, Any]:
-    """The header of a file, as far as every kind has it. Raises UserError if it is not of this kind or newer."""
+    """Return the header of a file, checked as far as every kind has it.
+
+    Raises UserError if the file is not of this kind, or newer than this reader.
+    """
     try:
         header = json.loads(text, object_pairs_hook=_object) if text else None
         _check_plain(header)
@@ -151,7 +157,7 @@ def _header(path: Path, kind: FileKind, text: str | None) -> dict[str, Any]:
 
 
 def seal(header: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> str:
-    """sha256 over the header and then, by name, every tensor's name, dtype, shape and bytes."""
+    """Return the SHA-256 digest of the header and then, by name, of every tensor's name, dtype, shape and bytes."""
     digest = hashlib.sha256(_canonical(header).encode())
     for name in sorted(tensors):
         tensor = tensors[name]
@@ -162,14 +168,17 @@ def seal(header: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> str:
 
 
 def sha256_of(path: Path) -> str:
-    """sha256 of the whole file."""
+    """Return the SHA-256 digest of the whole file."""
     with open_file(path, SAVE) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @contextmanager
 def _handle(path: Path, kind: FileKind) -> Iterator[io.BufferedReader]:
-    """The bytes of the file. Raises UserError if it or its header is larger than any; other faults are found by parsing."""
+    """Open the bytes of the file.
+
+    Raises UserError if the file cannot be read, or the file or its header is too large; parsing finds other faults.
+    """
     _refuse_folder(path)
     try:
         handle = open_file(path, SAVE)
@@ -189,7 +198,7 @@ def _handle(path: Path, kind: FileKind) -> Iterator[io.BufferedReader]:
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A JSON object; ValueError where a key stands in it twice."""
+    """Return a JSON object. Raises ValueError if a key stands in the object twice."""
     found = dict(pairs)
     if len(found) < len(pairs):
         raise ValueError("a key stands there twice")
@@ -197,7 +206,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _check_plain(value: Any, depth: int = 0) -> None:
-    """ValueError unless numbers fit 64 bits and nothing is nested too deeply to be looked at."""
+    """Raises ValueError if a number does not fit 64 bits, or something is nested more than DEPTH deep."""
     if type(value) is int and not -(2**63) <= value < 2**63:
         raise ValueError("a number does not fit 64 bits")
     if isinstance(value, dict | list):
@@ -218,7 +227,7 @@ def _unreadable(path: Path, error: OSError) -> UserError:
 
 @contextmanager
 def _in_words(path: Path) -> Iterator[None]:
-    """What the reader of safetensors and torch raise, as a UserError."""
+    """Turn errors of torch and of the reader of safetensors into a UserError."""
     try:
         yield
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Whether weights are those of the network that they name: asked of names and shapes, before there are any weights."""
+"""Check that weights fit the network that they name, by names and shapes, before any weight is read."""
 
 from collections.abc import Iterable, Mapping
 
@@ -14,9 +14,9 @@ Described = Mapping[str, tuple[torch.dtype, tuple[int, ...]]]
 
 
 def checked(section: NetworkSection, held: Described, masked: Iterable[str], source: str) -> Network:
-    """The network of `section` on torch's meta device.
+    """Return the network of `section` on torch's meta device.
 
-    Raises UserError if `held` or what is `masked` are not its own, or it may not be built here.
+    Raises UserError if `held` or `masked` do not fit the network, or the network may not be built here.
     """
     try:
         refuse_other_source(section)
@@ -36,7 +36,7 @@ def checked(section: NetworkSection, held: Described, masked: Iterable[str], sou
 
 
 def compare(held: Described, wanted: Described, source: str) -> None:
-    """Raises UserError, which names one entry, if the two are not the same; `source` is what holds them."""
+    """Raises UserError, which names one entry, if `held` and `wanted` differ; `source` is what holds `held`."""
     odd = min(
         (name for name in held.keys() | wanted.keys() if held.get(name) != wanted.get(name)), default=None
     )
@@ -48,12 +48,12 @@ def compare(held: Described, wanted: Described, source: str) -> None:
 
 
 def described(state: Mapping[str, Tensor]) -> Described:
-    """Type and shape of every entry of a state."""
+    """Return the type and shape of every entry of a state."""
     return {name: (tensor.dtype, tuple(tensor.shape)) for name, tensor in state.items()}
 
 
 def whole(held: Shapes) -> Described:
-    """What a file holds whole."""
+    """Return the type and shape of every tensor that a file holds whole."""
     return {
         name.removeprefix("full."): (DTYPES[dtype], tuple(shape))
         for name, (dtype, shape) in held.items()

@@ -1,6 +1,7 @@
-"""The header of a ticket, and whether it and the tensors that a file holds may be read: known before any is.
+"""Header of a ticket, and the check, before any tensor is read, that the header and the tensors may be read.
 
-What reading costs is bounded by what the file has: nothing is multiplied, allocated or decoded before its size is known.
+The cost of reading is bounded by what the file has: nothing is multiplied, allocated or decoded before its size is
+known.
 """
 
 import math
@@ -25,16 +26,17 @@ from mirl.tickets.routing import ROUTINGS, Routing, Static, refuse_other_masks
 from mirl.tickets.values import Values
 
 MOST_ELEMENTS = 2**28
-"""Of all tensors of a file together: eight times those of full-size PromptIR."""
+"""Largest number of elements of all tensors of a file together: eight times those of full-size PromptIR."""
 ELEMENTS_PER_BYTE = 256
-"""Prunable weights for each byte of a file, at most. Full-size PromptIR has 98 with one in a thousand kept, as int8."""
+"""Largest number of prunable weights for each byte of a file. Full-size PromptIR has 98 with one in a thousand kept,
+as int8."""
 MOST_DIMENSIONS = 8
 MOST_MASKS = 64
 MASKS_LIKE_ONE = 4
-"""So many masks in the header of version 3 count as much as the elements that they are of: one takes a byte of memory
-for each, and the weight and all else about 6."""
+"""Number of masks in the header of version 3 that count as much as the elements that they cover: one takes a byte of
+memory for each element, and the weight and all else about 6."""
 NAME = re.compile(r"[A-Za-z0-9_.]{1,200}")
-"""Of a parameter or buffer."""
+"""Valid name of a parameter or buffer."""
 Shape = Annotated[list[int], Field(max_length=MOST_DIMENSIONS)]
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -45,7 +47,7 @@ class _Density(Section):
 
 
 class FirstHeader(Section):
-    """What the header of a ticket of version 1 holds, all of it; nothing else is allowed."""
+    """Complete header of a ticket of version 1; nothing else is allowed."""
 
     format: str
     version: int
@@ -58,7 +60,7 @@ class FirstHeader(Section):
 
 
 class SecondHeader(FirstHeader):
-    """The same of version 2."""
+    """Complete header of a ticket of version 2."""
 
     values: Values
 
@@ -68,11 +70,11 @@ class SubMask(Section):
 
     name: Name
     kept: list[Annotated[int, Field(ge=0)]]
-    """How many elements it keeps of each prunable parameter, in name order."""
+    """Number of elements that the mask keeps of each prunable parameter, in name order."""
 
 
 class ThirdHeader(SecondHeader):
-    """The same of version 3."""
+    """Complete header of a ticket of version 3."""
 
     masks: list[SubMask] = Field(min_length=1, max_length=MOST_MASKS)
 
@@ -83,7 +85,7 @@ HEADERS: dict[int, type[FirstHeader]] = {1: FirstHeader, 2: SecondHeader, 3: Thi
 
 @dataclass(frozen=True, kw_only=True)
 class Header:
-    """What a header of any version says."""
+    """Content of a header of any version."""
 
     raw: FirstHeader
     network: NetworkSection
@@ -99,22 +101,25 @@ class Header:
 
     @property
     def masks(self) -> Sequence[SubMask]:
-        """The sub-networks' masks; none in a file with one mask, which is what its weights say."""
+        """Masks of the sub-networks; empty in a file with one mask, which is the mask of the stored weights."""
         return self.raw.masks if isinstance(self.raw, ThirdHeader) else []
 
     @cached_property
     def submasks(self) -> dict[str, list[int]]:
-        """Parameter -> how many of its elements each of the masks keeps."""
+        """Number of elements that each of the masks keeps, by parameter."""
         names = sorted(self.shapes)
         return {name: [mask.kept[place] for mask in self.masks] for place, name in enumerate(names)}
 
     def plain(self) -> dict[str, Any]:
-        """The header as JSON data, of any version with the kind of its values."""
+        """Return the header as JSON data, which names the kind of its values for every version."""
         return self.raw.model_dump() | {"values": self.values.model_dump()}
 
 
 def checked(path: Path, raw: dict[str, Any], held: Shapes) -> Header:
-    """The header, once it is complete and agrees with the tensors that the file at `path` holds."""
+    """Return the header, checked to be complete and to agree with the tensors that the file at `path` holds.
+
+    Raises UserError otherwise.
+    """
     version = raw["version"]
     found = HEADERS[version].read(raw, str(path))
     kind = found.routing.get("kind")
@@ -145,7 +150,7 @@ def checked(path: Path, raw: dict[str, Any], held: Shapes) -> Header:
 
 
 def _check_masks(path: Path, header: Header) -> None:
-    """Raises UserError unless the masks are told apart, complete and those that the routing chooses among."""
+    """Raises UserError unless the masks have different names, are complete and are those of the routing."""
     names = [mask.name for mask in header.masks]
     if len(set(names)) < len(names):
         raise UserError(f"{path} has two masks of one name; {MENDING}")
@@ -162,7 +167,10 @@ def _check_masks(path: Path, header: Header) -> None:
 
 
 def check_tensors(path: Path, held: Shapes) -> None:
-    """UserError unless every tensor has a name that can be shown, few dimensions, and all together few elements."""
+    """Raises UserError unless every tensor has a name that can be shown and few dimensions.
+
+    Also raises UserError if all tensors together have too many elements.
+    """
     for name, (_, shape) in held.items():
         _check_name(path, name)
         if len(shape) > MOST_DIMENSIONS:
@@ -171,7 +179,7 @@ def check_tensors(path: Path, held: Shapes) -> None:
 
 
 def check_whole(path: Path, held: Shapes, names: set[str]) -> None:
-    """UserError unless `names` are tensors that may be stored whole."""
+    """Raises UserError unless `names` are tensors that may be stored whole."""
     for name in sorted(names):
         dtype, shape = held[name]
         if not name.startswith("full.") or dtype not in DTYPES or min(shape, default=1) < 1:
@@ -179,7 +187,7 @@ def check_whole(path: Path, held: Shapes, names: set[str]) -> None:
 
 
 def _check_elements(path: Path, header: Header) -> None:
-    """UserError where the masks stand for more than such a file can tell of."""
+    """Raises UserError if a shape is impossible, or the masks stand for more elements than such a file can tell of."""
     elements, masks = 0, len(header.masks)
     for name, shape in header.shapes.items():
         _check_name(path, name)
@@ -201,7 +209,7 @@ def _refuse_many(path: Path, elements: int, masks: int = 0) -> None:
 
 
 def _shared(most: int, masks: int) -> int:
-    """What is left of a limit on elements where so many masks in the header are of each of them."""
+    """Return the limit `most` on elements, lowered for `masks` masks in the header that each cover all of them."""
     return MASKS_LIKE_ONE * most // (MASKS_LIKE_ONE + masks)
 
 

@@ -1,4 +1,4 @@
-"""Where a ticket comes from."""
+"""Lineage of a ticket."""
 
 from typing import Any
 
@@ -9,21 +9,21 @@ from mirl.names import Digest, DigestOrNone, Name, NameOrNone
 
 
 class Lineage(Section):
-    """The work that made a ticket, and the tickets and data that it was given."""
+    """Work that made a ticket, and the tickets and data that the work was given."""
 
     name: Name
     arm: NameOrNone
     method: Name
     round: int = Field(ge=0)
-    """Rounds that led here, the untrained network being 0."""
+    """Number of rounds that led to the ticket; the untrained network is 0."""
     parent: DigestOrNone
-    """sha256 of the parent's ticket file; empty where there is none."""
+    """SHA-256 digest of the parent's ticket file; empty if there is no parent."""
     fingerprint: Digest
     seed: int = Field(ge=0)
     steps: int = Field(ge=0)
     """Optimiser steps of this round."""
     origin_step: int = Field(ge=0)
     data: DigestOrNone
-    """Digest of the prepared data it was trained on; empty where it saw none."""
+    """Digest of the prepared data that the ticket was trained on; empty if it saw none."""
     settings: dict[str, Any]
-    """The parameters that made it, those at their defaults left out: plain JSON data."""
+    """Parameters that made the ticket, without those at their defaults: plain JSON data."""

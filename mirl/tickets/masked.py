@@ -1,4 +1,4 @@
-"""A prunable parameter as a file holds it: the code of its mask, and its kept weights."""
+"""Prunable parameter as a file holds it: the code of its mask, and its kept weights."""
 
 import math
 from collections.abc import Sequence
@@ -15,17 +15,17 @@ from mirl.tickets.container import MENDING, Shapes
 from mirl.tickets.values import ValueKind, narrowed, widened
 
 STORED: dict[ValueKind, str] = {"fp32": "F32", "fp16": "F16", "bf16": "BF16", "int8": "I8"}
-"""safetensors' names of what the kept weights are stored as."""
+"""Types that the kept weights are stored as, by their names in safetensors."""
 
 
 def tensors_of(name: str, kind: ValueKind, masks: int = 0) -> set[str]:
-    """Names of the tensors that hold the parameter `name`; `masks`: how many sub-networks the file tells apart."""
+    """Return the names of the tensors that hold the parameter `name`; `masks` is the number of sub-network masks."""
     parts = ["mask", "kept", *(["peak"] if kind == "int8" else []), *(f"sub.{n}" for n in range(masks))]
     return {f"{part}.{name}" for part in parts}
 
 
 def pack(name: str, weight: Tensor, keep: Tensor, kind: ValueKind) -> State:
-    """The tensors of one parameter; weight and mask are plain, what is masked is 0."""
+    """Return the tensors of one parameter; weight and mask are plain, and masked weights are 0."""
     assert weight.dtype == torch.float32 and weight.shape == keep.shape, (
         f"{name}: {weight.dtype} {weight.shape}"
     )
@@ -37,13 +37,13 @@ def pack(name: str, weight: Tensor, keep: Tensor, kind: ValueKind) -> State:
 
 
 def pack_submasks(name: str, union: Tensor, keeps: Sequence[Tensor]) -> State:
-    """The code of each sub-network's mask of a parameter, over the elements that their `union` keeps."""
+    """Return the code of each sub-network's mask of a parameter, over the elements that their `union` keeps."""
     codes = [bits.encode(keep[union].numpy()) for keep in keeps]
     return {f"sub.{number}.{name}": torch.from_numpy(code) for number, code in enumerate(codes)}
 
 
 def check(name: str, shape: list[int], held: Shapes, kind: ValueKind, path: Path) -> None:
-    """UserError unless the file at `path`, which `held` describes, holds this parameter in tensors that may fit."""
+    """Raises UserError unless the file at `path`, described by `held`, holds this parameter in tensors that may fit."""
     dtype, mask = held.get(f"mask.{name}", ("", []))
     if dtype != "U8" or len(mask) != 1:
         raise UserError(f"{path} has no mask for {name}; {MENDING}")
@@ -55,7 +55,10 @@ def check(name: str, shape: list[int], held: Shapes, kind: ValueKind, path: Path
 
 
 def check_submasks(name: str, counts: Sequence[int], held: Shapes, path: Path) -> None:
-    """Raises UserError unless the file holds a code for each sub-network's mask of this parameter, each of few enough."""
+    """Raises UserError unless the file holds a code for each sub-network's mask of this parameter.
+
+    Also raises UserError if a mask keeps more elements than are stored.
+    """
     for number, count in enumerate(counts):
         dtype, code = held.get(f"sub.{number}.{name}", ("", []))
         if dtype != "U8" or len(code) != 1 or count > held[f"kept.{name}"][1][0]:
@@ -63,7 +66,10 @@ def check_submasks(name: str, counts: Sequence[int], held: Shapes, path: Path) -
 
 
 def unpack_submasks(name: str, union: Tensor, counts: Sequence[int], tensors: State) -> list[Tensor]:
-    """Each sub-network's mask of a parameter. Raises ValueError if a code is none, or their union is another."""
+    """Return each sub-network's mask of a parameter.
+
+    Raises ValueError if a code is invalid, or the union of the masks is not `union`.
+    """
     keep_N = union.reshape(-1).numpy()
     size = int(np.count_nonzero(keep_N))
     found, seen_M = [], np.zeros(size, bool)
@@ -81,7 +87,10 @@ def unpack_submasks(name: str, union: Tensor, counts: Sequence[int], tensors: St
 def unpack(
     name: str, shape: list[int], tensors: State, kind: ValueKind, decode: bits.Decode
 ) -> tuple[Tensor, Tensor]:
-    """The whole weight, masked elements exactly +0, and its mask; ValueError where the tensors disagree."""
+    """Return the whole weight, masked elements exactly +0, and its mask.
+
+    Raises ValueError if the tensors disagree.
+    """
     parts = {part: tensors[f"{part}.{name}"] for part in ("kept", "peak") if f"{part}.{name}" in tensors}
     kept_M = widened(parts, kind)
     keep_N = decode(tensors[f"mask.{name}"].numpy(), math.prod(shape), kept_M.numel())

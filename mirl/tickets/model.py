@@ -1,4 +1,4 @@
-"""A model that can run: a network, its weights, the masks of its sub-networks and what chooses among them."""
+"""Model that can run: a network, its weights, the masks of its sub-networks and the routing among them."""
 
 from dataclasses import dataclass, field
 
@@ -21,7 +21,7 @@ class SparseModel:
     state: State
     """Every parameter and buffer; elements that no mask keeps are exactly 0."""
     masks: Masks
-    """Cover every prunable parameter."""
+    """Masks that cover every prunable parameter."""
     routing: Routing = field(default_factory=Static)
 
     def __post_init__(self) -> None:
@@ -30,7 +30,7 @@ class SparseModel:
 
     @property
     def mask(self) -> Mask:
-        """What at least one of the masks keeps: what may be other than zero, what is stored, what is trained."""
+        """Mask of the elements that at least one mask keeps: those that may be nonzero, are stored and are trained."""
         return self.masks.union
 
     @property
@@ -39,15 +39,16 @@ class SparseModel:
         return densities(self.mask, sum(t.numel() for t in self.state.values() if torch.is_floating_point(t)))
 
     def alone(self, mask: str) -> "SparseModel":
-        """The sub-network of that mask as a model with nothing else in it; of one mask it shares the memory."""
+        """Return the sub-network of `mask` as a model of its own; if there is no other mask, it shares the memory."""
         own = self.masks[mask]
         state = self.state if len(self.masks) == 1 else own.apply(self.state)
         return SparseModel(network=self.network, state=state, masks=Masks.one(own))
 
     def built(self) -> Network:
-        """The network with the weights that any of the masks keeps, on the CPU, channels-last.
+        """Build the network with the weights that any of the masks keeps, on the CPU, channels-last.
 
-        Shares the memory of weights that lie alike: nobody writes into them. Raises UserError as `outline`.
+        The network shares the memory of weights with the same layout: nobody writes into them. Raises UserError as
+        `outline`.
         """
         network = self.outline()
         laid = {name: _laid_as(like, self.state[name]) for name, like in network.state_dict().items()}
@@ -55,12 +56,12 @@ class SparseModel:
         return network
 
     def outline(self) -> Network:
-        """The network on torch's meta device. Raises UserError if the weights do not fit it."""
+        """Return the network on torch's meta device. Raises UserError if the weights do not fit it."""
         return fit.checked(self.network, fit.described(self.state), self.mask, "the ticket")
 
 
 def _laid_as(like: Tensor, tensor: Tensor) -> Tensor:
-    """`tensor`, or a copy of it, that lies in memory as `like` does."""
+    """Return `tensor`, or a copy of it, that has the memory layout of `like`."""
     if tensor.stride() == like.stride():
         return tensor
     return torch.empty_like(like, device="cpu").copy_(tensor)

@@ -1,4 +1,4 @@
-"""A smaller ticket out of a trained one: its kept weights, rounded."""
+"""Packing of a trained ticket into a smaller one, whose kept weights are rounded."""
 
 from dataclasses import replace
 
@@ -10,9 +10,9 @@ from mirl.tickets.values import ValueKind, Values, narrowed, widened
 
 
 def packed(ticket: Ticket, kind: ValueKind) -> Ticket:
-    """`ticket`, read from its file, with the weights that its mask keeps rounded to `kind`; lineage and all else stay.
+    """Return `ticket`, read from its file, with its kept weights rounded to `kind`; lineage and all else stay.
 
-    UserError where they are rounded already, or too large for 16 bits.
+    Raises UserError if the weights are rounded already, or too large for 16 bits.
     """
     if ticket.values.kind != "fp32":
         raise UserError(

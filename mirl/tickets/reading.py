@@ -1,4 +1,4 @@
-"""Reads tickets and states, each in one pass, and whatever is wrong with one is said before its tensors are read."""
+"""Readers of tickets and states, each in one pass; faults of a header are reported before any tensor is read."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +17,8 @@ from mirl.tickets.ticket import Ticket
 from mirl.tickets.writing import STATE, TICKET, refuse_not_finite
 
 Check = Callable[[Path, Header, Shapes], object]
-"""Sees a header and which tensors the file holds before any of them is read; what it raises keeps them from that."""
+"""Check of a header and of the list of tensors in a file, made before any tensor is read; an error that it raises
+prevents the reading."""
 
 
 def fits_network(path: Path, found: Header, held: Shapes) -> None:
@@ -27,10 +28,10 @@ def fits_network(path: Path, found: Header, held: Shapes) -> None:
 
 
 def read(path: Path | str, check: Check = fits_network) -> Ticket:
-    """The ticket in the file at `path`, checked from end to end.
+    """Read the ticket in the file at `path`, checked from end to end.
 
-    Raises UserError if it is missing, truncated, changed, newer than this reader, not what the format allows, or not of the
-    network that it names.
+    Raises UserError if the file is missing, truncated, changed, newer than this reader, not what the format allows, or
+    not of the network that it names.
     """
     path = Path(path)
     with opened(path, TICKET) as file:
@@ -51,9 +52,9 @@ def read(path: Path | str, check: Check = fits_network) -> Ticket:
 
 
 def inspect(path: Path | str) -> dict[str, Any]:
-    """The header of a ticket file as plain data, and `kept`: how many weights of each layer stay.
+    """Return the header of a ticket file as plain data, and `kept`: how many weights of each layer stay.
 
-    Reads no weights, so it does not notice changed ones. Raises UserError otherwise as `read`, but for the network.
+    Reads no weights, so changed ones are not noticed. Otherwise raises UserError as `read`, but for the network.
     """
     path = Path(path)
     with opened(path, TICKET) as file:
@@ -62,7 +63,10 @@ def inspect(path: Path | str) -> dict[str, Any]:
 
 
 def read_state(path: Path | str, model: SparseModel | None = None) -> tuple[State, int]:
-    """A complete state and its step, of the network of `model` if that is given. Raises UserError as `read`."""
+    """Read a complete state and its step; if `model` is given, the state has to be of its network.
+
+    Raises UserError as `read` does.
+    """
     path = Path(path)
     with opened(path, STATE) as file:
         step = file.header.get("step")
@@ -79,7 +83,7 @@ def read_state(path: Path | str, model: SparseModel | None = None) -> tuple[Stat
 
 
 def _unpacked(path: Path, found: Header, tensors: State) -> tuple[State, Masks]:
-    """The complete state and the masks."""
+    """Return the complete state and the masks. Raises UserError if a parameter cannot be decoded."""
     decode = bits.decode_plain if found.raw.version == 1 else bits.decode
     state = {name.removeprefix("full."): tensors[name] for name in tensors if name.startswith("full.")}
     keeps: dict[str, State] = {mask.name: {} for mask in found.masks} or {ONE: {}}

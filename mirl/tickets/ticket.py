@@ -9,9 +9,10 @@ from mirl.tickets.values import Values
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Ticket(SparseModel):
-    """A model on the CPU as it was trained, and where it comes from.
+    """Model on the CPU as it was trained, with its lineage.
 
-    The masks of the next round are cut when that is planned, and never stored with weights that were not trained under them.
+    The masks of the next round are cut when that round is planned, and never stored with weights that were not trained
+    under them.
     """
 
     lineage: Lineage

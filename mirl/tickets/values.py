@@ -1,4 +1,4 @@
-"""How the kept weights of a ticket are written, and what rounding them to fewer bits makes of it.
+"""Values of a ticket's kept weights: the types in which they are stored, and the rounding to fewer bits.
 
 Dims: M kept weights of one parameter.
 """
@@ -20,15 +20,15 @@ DTYPES: dict[ValueKind, torch.dtype] = {
     "int8": torch.int8,
 }
 LEVELS = 127
-"""Of int8 on each side of zero; the largest magnitude of a parameter has the last one."""
+"""Number of levels of int8 on each side of zero; the largest magnitude of a parameter has the last one."""
 
 
 class Values(Section):
-    """The kind of the kept weights in a ticket's file. Training makes fp32; the others are rounded from such a ticket."""
+    """Kind of the kept weights in a ticket's file. Training makes fp32; the others are rounded from such a ticket."""
 
     kind: ValueKind = "fp32"
     packed_from: str = Field(default="", pattern=r"^([0-9a-f]{64})?$")
-    """sha256 of the file that they were rounded from; empty where they are as trained."""
+    """SHA-256 digest of the file that the values were rounded from; empty if they are as trained."""
 
     @model_validator(mode="after")
     def _rounded_from_something(self) -> "Values":
@@ -38,7 +38,7 @@ class Values(Section):
 
 
 def narrowed(weight_M: Tensor, kind: ValueKind) -> State:
-    """float32 weights as they are stored: `kept`, and beside int8 their largest magnitude, `peak`."""
+    """Convert float32 weights to their stored form: `kept`, and for int8 also the largest magnitude, `peak`."""
     if kind != "int8":
         return {"kept": weight_M.to(DTYPES[kind])}
     peak = weight_M.abs().amax() if weight_M.numel() else torch.zeros(())
@@ -48,7 +48,7 @@ def narrowed(weight_M: Tensor, kind: ValueKind) -> State:
 
 
 def widened(stored: State, kind: ValueKind) -> Tensor:
-    """The float32 weights of what `narrowed` made; ValueError where it cannot have made that."""
+    """Return the float32 weights of what `narrowed` made. Raises ValueError if `stored` cannot come from there."""
     if kind != "int8":
         return stored["kept"].float()
     if bool((stored["kept"] < -LEVELS).any()) or stored["peak"] < 0:

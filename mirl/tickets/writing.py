@@ -1,4 +1,4 @@
-"""Writes tickets and states; `docs/ticket-format.md` specifies both files."""
+"""Writers of tickets and states; `docs/ticket-format.md` specifies both files."""
 
 from pathlib import Path
 from typing import Any
@@ -22,8 +22,9 @@ STATE = FileKind(format="mirl-state", version=1)
 def write(ticket: Ticket, path: Path | str) -> str:
     """Write the ticket to `path`, whole or not at all; return the SHA-256 digest of the file.
 
-    The format is the oldest that can hold it: version 2 for one mask that has no name of its own and always runs, 3 for all
-    else. Raises UserError if the disk does not take it, a weight is not finite, or no reader would take so many masks.
+    The format is the oldest that can hold the ticket: version 2 for one mask that has no name of its own and always
+    runs, 3 for all else. Raises UserError if the file cannot be written, a weight is not finite, or there are more
+    masks than a reader takes.
     """
     path = Path(path)
     if len(ticket.masks) > MOST_MASKS:
@@ -57,7 +58,10 @@ def write(ticket: Ticket, path: Path | str) -> str:
 
 
 def write_state(state: State, path: Path | str, step: int) -> str:
-    """Write the complete state at `step` of the schedule; return the SHA-256 digest of the file. Raises as `write`."""
+    """Write the complete state at `step` of the schedule; return the SHA-256 digest of the file.
+
+    Raises UserError as `write` does.
+    """
     path = Path(path)
     refuse_not_finite(state, path)
     tensors = {f"full.{name}": _plain(tensor) for name, tensor in state.items()}
@@ -74,5 +78,5 @@ def refuse_not_finite(tensors: State, path: Path) -> None:
 
 
 def _plain(tensor: Tensor) -> Tensor:
-    """On the CPU, contiguous, in memory of its own: what safetensors takes."""
+    """Copy a tensor to the CPU, contiguous and in memory of its own, as safetensors needs it."""
     return tensor.detach().to("cpu").clone(memory_format=torch.contiguous_format)

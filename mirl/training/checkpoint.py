@@ -1,4 +1,4 @@
-"""Where a training stands: one immutable value, written atomically; resuming is loading it."""
+"""Progress of a training as one immutable value, written atomically; a training resumes by loading that value."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,9 +8,9 @@ from mirl.sparsity.mask import State
 from mirl.tickets.container import FileKind, opened, save_sealed
 
 KIND = FileKind(format="mirl-checkpoint", version=2, header_bytes=100_000_000, file_bytes=2**63)
-"""Our own file, with the history in its header: as large as safetensors has them."""
+"""Kind of a checkpoint file; its header holds the history, so the header may be as large as safetensors allows."""
 GROUPS = {"weights": "weights", "moments": "moments", "origin": "origin", "watched": "stopping_state"}
-"""Prefix of the tensors in the file -> field of `Progress`; the file's names stay, whatever the fields are called."""
+"""Prefix of the tensors in the file -> field of `Progress`; the prefixes stay the same if a field is renamed."""
 PLAIN = {name: name for name in (
     "step", "made_with", "history", "loss_sum", "term_sums", "train_seconds", "train_joules"
 )}  # fmt: skip
@@ -20,32 +20,35 @@ PLAIN["ended"] = "stopped_early"
 
 @dataclass(frozen=True, kw_only=True)
 class Progress:
-    """A training after `step` steps of its schedule. The batch stream is a function of the step: no place is stored."""
+    """State of a training after `step` steps of its schedule; `step` also determines the place in the batch stream."""
 
     step: int
     weights: State
     moments: State
     origin: State
-    """The state at the rewind step, once it has passed; empty before, and in rounds, which are given theirs."""
+    """State at the rewind step; empty before that step, and in rounds that are given their origin."""
     made_with: str
-    """Device type and precision: a training goes on where it began, or its bytes would depend on where it was killed."""
+    """Device type and precision; both must stay the same, or the result would depend on where training was killed."""
     stopping_state: State = field(default_factory=dict)
-    """What the plan's stopping rule remembers."""
+    """State that the plan's stopping rule remembers."""
     stopped_early: bool = False
-    """Whether that rule has ended the training."""
+    """True if the stopping rule has ended the training."""
     history: list[dict[str, float]] = field(default_factory=list)
     loss_sum: float = 0.0
     """Sum of the losses since the last record."""
     term_sums: dict[str, float] = field(default_factory=dict)
-    """Sums of the terms of the loss since the last record, by name."""
+    """Sums of the loss terms since the last record, by name."""
     train_seconds: float = 0.0
-    """Seconds of training that led here, over all runs of it."""
+    """Seconds of training so far, over all runs."""
     train_joules: float | None = None
-    """Energy that led here; None once a machine of this training could not tell."""
+    """Energy of training so far in joules; None once a machine of this training could not measure it."""
 
 
 def save(progress: Progress, path: Path) -> None:
-    """Write it whole or not at all: a kill leaves the old checkpoint or the new one. UserError at a full disk."""
+    """Write a checkpoint atomically: a kill leaves the old checkpoint or the new one.
+
+    Raises UserError if the disk is full.
+    """
     tensors = {
         f"{group}.{name}": tensor.detach().cpu().contiguous()
         for group, own in GROUPS.items()
@@ -58,7 +61,7 @@ def save(progress: Progress, path: Path) -> None:
 
 
 def load(path: Path) -> Progress | None:
-    """The checkpoint at `path`, or None where there is none. UserError where it cannot be read."""
+    """Read the checkpoint at `path`; None if the file does not exist. Raises UserError if it cannot be read."""
     if not path.exists():
         return None
     try:

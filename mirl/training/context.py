@@ -1,4 +1,4 @@
-"""The context of a training: device, checkpoint, records and process group."""
+"""Context of a training: device, checkpoint, records and process group."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,13 +11,13 @@ from mirl.training.section import MachineSection
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingContext:
-    """Where a training runs, what it saves to and whom it tells; of this only the device can be seen in its result."""
+    """Machine, checkpoint, sink and process group of a training; of these only the device affects the result."""
 
     checkpoint: Path
     """File to resume from and to save to."""
     sink: Sink
     machine: MachineSection
     should_stop: Callable[[], bool] = lambda: False
-    """Asked after every step; True saves a checkpoint and raises Stopped."""
+    """Called after every step; if it returns True, a checkpoint is saved and Stopped is raised."""
     title: str = "train"
     group: ProcessGroup = SINGLE_PROCESS

@@ -1,4 +1,4 @@
-"""What torch computes on, and the settings that make its results reproducible."""
+"""Choice of torch's device and precision, and the settings that make results reproducible."""
 
 import os
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from mirl.training.section import MachineSection
 
 
 def device_of(machine: MachineSection) -> torch.device:
-    """Where torch works; UserError where the machine lacks the device."""
+    """Return the device on which torch computes. Raises UserError if the machine lacks that device."""
     there = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if machine.device == "cpu" or (machine.device == "auto" and not there):
         return torch.device("cpu")
@@ -27,7 +27,7 @@ def device_of(machine: MachineSection) -> torch.device:
 
 
 def precision(device: torch.device, wanted: str) -> tuple[torch.autocast, str]:
-    """How to compute, and its name. `auto`: bfloat16 on a GPU that has it; a CPU computes in float32."""
+    """Return an autocast for the precision and its name; `auto` is bfloat16 on a GPU that supports it, else float32."""
     has_it = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
     low = wanted == "bfloat16" or (wanted == "auto" and has_it)
     name = f"{device.type} in {'bfloat16' if low else 'float32'}"
@@ -36,10 +36,10 @@ def precision(device: torch.device, wanted: str) -> tuple[torch.autocast, str]:
 
 @contextmanager
 def reproducibly(machine: MachineSection, device: torch.device) -> Iterator[None]:
-    """Fixed thread count and deterministic algorithms, put back afterwards: the same bytes on every run.
+    """Set the thread count and deterministic algorithms within the block, so that every run gives the same bytes.
 
-    On a GPU an operation that has no deterministic kernel warns and goes on; with `machine.deterministic` off
-    cuDNN takes the kernels that are fastest for these shapes.
+    The settings are reset afterwards. On a GPU an operation without a deterministic kernel warns and continues; with
+    `machine.deterministic` off, cuDNN chooses the kernels that are fastest for these shapes.
     """
     gpu = device.type == "cuda"
     before = torch.get_num_threads(), torch.backends.cudnn.benchmark

@@ -1,4 +1,4 @@
-"""The energy counters of a machine: what its processor has drawn, where the machine tells."""
+"""Energy counters of a machine's CPU or GPU, if the machine has them."""
 
 import platform
 from collections.abc import Callable
@@ -9,14 +9,14 @@ import torch
 
 POWERCAP = Path("/sys/class/powercap")
 CPU_PACKAGES, GPU_BOARD = "CPU packages (RAPL)", "GPU board (NVML)"
-"""What is counted: all that runs there, not this training alone; of a CPU without its memory."""
+"""Names of the counters, which count all that runs on the device, not this training alone; a CPU without its memory."""
 
 Joules = Callable[[], float]
-"""Joules since some moment in the past; OSError once the machine does not tell any more."""
+"""Function that returns the joules since a fixed moment. Raises OSError once the counter cannot be read any more."""
 
 
 def counter(device: torch.device, powercap: Path = POWERCAP) -> tuple[str, Joules] | None:
-    """What is counted, and its counter; None where the machine does not tell the energy of `device`."""
+    """Return the name of the energy counter of `device`, and the counter; None if the machine has none."""
     try:
         if device.type == "cuda":
             return GPU_BOARD, _nvml(device)
@@ -26,9 +26,10 @@ def counter(device: torch.device, powercap: Path = POWERCAP) -> tuple[str, Joule
 
 
 class Rapl:
-    """The CPU packages, from Linux's powercap files; each begins anew at 0 after some 20 minutes under full load.
+    """Energy counter of the CPU packages, in joules, from Linux's powercap files.
 
-    OSError where there are none, or where only root may read them.
+    Each file wraps to 0 after some 20 min of full load. Raises OSError if there are no such files, or if only root may
+    read them.
     """
 
     def __init__(self, powercap: Path = POWERCAP) -> None:
@@ -49,7 +50,7 @@ class Rapl:
 
 
 def name_of(device: torch.device, threads: int) -> str:
-    """Its make in words: a GPU's name, or how many threads of which CPU."""
+    """Return the name of a device: the name of the GPU, or the number of threads and the model of the CPU."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     model = platform.machine()
@@ -61,7 +62,10 @@ def name_of(device: torch.device, threads: int) -> str:
 
 
 def _nvml(device: torch.device) -> Joules:
-    """Of the whole board. ImportError without nvidia-ml-py, OSError where the GPU does not tell (before Volta, MIG)."""
+    """Return the energy counter of a whole GPU board.
+
+    Raises ImportError without nvidia-ml-py, and OSError if the GPU has no counter (before Volta, MIG).
+    """
     import pynvml
 
     try:

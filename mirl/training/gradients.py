@@ -1,4 +1,4 @@
-"""The gradients of a batch, in as many pieces as the memory asks for and by as many processes as train together."""
+"""Gradients of a batch, computed in as many pieces as the memory requires, by all processes of the group."""
 
 from collections.abc import Mapping
 
@@ -13,7 +13,7 @@ from mirl.training.loading import BatchSource
 
 
 class Gradients:
-    """Computes the loss of a batch and leaves its gradients with the parameters."""
+    """Computation of the loss of a batch, and of its gradients, which are added to the parameters' `grad`."""
 
     def __init__(
         self, subnetworks: Subnetworks, objective: Objective, source: BatchSource, context: TrainingContext
@@ -23,13 +23,13 @@ class Gradients:
         self._parameters = list(subnetworks.network.parameters())
         self._micro_batch = min(context.machine.micro_batch or source.share, source.share)
         self.terms: list[str] = []
-        """Names of the terms that the loss is the sum of, in their order; known after the first batch."""
+        """Names of the terms whose sum is the loss, in order; known after the first batch."""
 
     def add(self, batch: Batch, step: int) -> Tensor:
-        """The loss of the whole batch of which `batch` is this process's part, followed by its terms: one flat tensor.
+        """Compute the loss of the whole batch, of which `batch` is this process's part; return loss and terms, flat.
 
-        Every process gets the same, and the same gradients. Nothing is waited for on a GPU. Raises OutOfMemoryError if not
-        even one image fits in.
+        Every process gets the same losses and gradients. Does not wait for a GPU. Raises OutOfMemoryError if not even
+        one image fits into the memory.
         """
         losses, with_gradient = self._attempt(batch)
         while losses is None:
@@ -42,7 +42,7 @@ class Gradients:
         return losses
 
     def _attempt(self, batch: Batch) -> tuple[Tensor | None, list[nn.Parameter]]:
-        """(losses as `_backward`, the parameters that have a gradient in some process); None if one has failed."""
+        """Return (losses, parameters with a gradient in some process); losses is None if a process is out of memory."""
         losses = self._backward(batch)
         flags = [losses is None, *(parameter.grad is not None for parameter in self._parameters)]
         failed, *used = self._group.any_of(flags)
@@ -50,7 +50,7 @@ class Gradients:
         return None if failed else losses, with_gradient
 
     def _backward(self, batch: Batch) -> Tensor | None:
-        """Add the gradients of this process's part; its share of the loss and of the terms. None: the memory is full."""
+        """Add the gradients of this process's part; return its share of loss and terms, or None if memory is full."""
         pieces = list(batch.split(self._micro_batch))
         try:
             sums = self._sums(pieces)
@@ -62,7 +62,10 @@ class Gradients:
         return losses
 
     def _sums(self, pieces: list[Batch]) -> Mapping[str, Tensor]:
-        """What the objective has to know of the whole batch, of all pieces and processes."""
+        """Compute the objective's sums over the whole batch, that is, all pieces and processes.
+
+        Raises OutOfMemoryError if the memory of a process is full.
+        """
         if not self._objective.needs_sums:
             return {}
         sums: dict[str, Tensor] = {}
@@ -94,7 +97,10 @@ class Gradients:
         return torch.stack([loss.detach(), *(term.detach() for term in terms.values())])
 
     def _halve(self, step: int) -> None:
-        """After a step that the memory did not hold, here or in another process: the same in smaller pieces."""
+        """Halve the micro-batch after a step that did not fit into the memory, here or in another process.
+
+        Raises OutOfMemoryError if the micro-batch is one image.
+        """
         if self._micro_batch == 1:
             raise torch.OutOfMemoryError("not even one image of a batch fits beside the network")
         self._micro_batch = (self._micro_batch + 1) // 2

@@ -1,4 +1,4 @@
-"""Trains a network in as many processes as the machine section says."""
+"""Training of a network in as many processes as the machine section says."""
 
 import multiprocessing
 import os
@@ -31,18 +31,18 @@ from mirl.training.ranks import GroupBroken, RankAddress, RankJob, run_rank
 from mirl.training.section import MachineSection, TrainSection
 
 LISTEN_SECONDS = 0.2
-"""How often it is asked whether to stop."""
+"""Seconds between two checks whether to stop."""
 GRACE_SECONDS = 1.0
-"""For the other processes to end when one has: they may know why."""
+"""Seconds for the other processes to end after one has: they may know the reason."""
 
 
 def train(
     network: nn.Module, plan: Plan, stream: SampleStream, section: TrainSection, context: TrainingContext
 ) -> Trained:
-    """As `loop.train`; several processes end in the same weights as one, within rounding.
+    """Train as `loop.train` does; several processes give the same weights as one, within rounding.
 
-    They leave the checkpoint of a finished training, which is read here. UserError where they do not share a
-    batch evenly or there are too few GPUs. Raises Stopped where one of them dies, too.
+    The processes leave the checkpoint of a finished training, which is read here. Raises UserError if they cannot share
+    a batch evenly or there are too few GPUs, and Stopped also if a process dies.
     """
     machine = context.machine
     if machine.processes > 1:
@@ -72,7 +72,7 @@ def _refuse(machine: MachineSection, batch: int) -> None:
 
 @dataclass(kw_only=True, eq=False)
 class _Rank:
-    """A process that trains, and what it has said."""
+    """Process that trains, and the error that it has reported."""
 
     number: int
     process: BaseProcess
@@ -84,7 +84,7 @@ class _Rank:
             self.link.send_bytes(message)
 
     def listen(self, sink: Sink) -> None:
-        """Hand on what has come."""
+        """Pass received records on to `sink`, and keep a received error."""
         while not self.link.closed and self.link.poll():
             try:
                 message = self.link.recv()
@@ -98,7 +98,7 @@ class _Rank:
 
 
 def _train_in_processes(job: RankJob, context: TrainingContext) -> None:
-    """Begin the processes and stay until the last has ended; none is left, whatever happens."""
+    """Start the processes and wait until the last has ended; none is left, whatever happens."""
     with socket.create_server(("127.0.0.1", 0)) as free:  # any port that is free, for this machine alone
         port = free.getsockname()[1]
         store = dist.TCPStore(
@@ -133,7 +133,7 @@ def _start_rank(address: RankAddress) -> _Rank:
 
 
 def _supervise(ranks: list[_Rank], context: TrainingContext) -> None:
-    """Hand on records and the wish to stop until all have finished; raises where one has not."""
+    """Pass on records and the stop request until all processes have finished. Raises an error if one has failed."""
     told = False
     while running := [rank.process.sentinel for rank in ranks if rank.process.exitcode is None]:
         links = [rank.link for rank in ranks if not rank.link.closed]
@@ -153,7 +153,7 @@ def _supervise(ranks: list[_Rank], context: TrainingContext) -> None:
 
 
 def _raise_reason(ranks: list[_Rank], context: TrainingContext) -> NoReturn:
-    """Raise what the processes ended with."""
+    """Raise the error with which the processes ended: UserError, or Stopped."""
     until = time.monotonic() + GRACE_SECONDS
     for rank in ranks:
         rank.process.join(max(0, until - time.monotonic()))
@@ -166,7 +166,7 @@ def _raise_reason(ranks: list[_Rank], context: TrainingContext) -> NoReturn:
 
 
 def _reason(ranks: list[_Rank]) -> str:
-    """What most likely came first: a failure, a signal, or that the processes do not reach each other."""
+    """Describe the most likely first cause: a failure, a signal, or lost contact between the processes."""
     for rank in ranks:
         if isinstance(rank.said, str):
             tqdm.write(rank.said, file=sys.stderr)

@@ -1,4 +1,4 @@
-"""Keeps a process from outliving the one that began it."""
+"""Safeguard that ends a process when its parent dies."""
 
 import ctypes
 import os
@@ -7,16 +7,16 @@ import sys
 
 
 def die_with_parent(number: signal.Signals = signal.SIGTERM) -> None:
-    """Ask Linux for this signal when the parent dies, so that nothing goes on that nobody waits for."""
+    """Ask Linux to send this signal when the parent dies, so that no orphan keeps running."""
     if sys.platform == "linux":
         pr_set_pdeathsig = 1
         ctypes.CDLL(None).prctl(pr_set_pdeathsig, number)
 
 
 def follow_parent_only(parent: int) -> None:
-    """For a process that is a part of a training: it ends when `parent` says so or dies.
+    """Make this process, a part of a training, end only when `parent` asks for it or dies.
 
-    A signal to the whole group is for the parent, which tells its parts what to do.
+    SIGINT and SIGTERM to the whole group are for the parent, which tells its parts what to do.
     """
     die_with_parent(signal.SIGKILL)
     for number in (signal.SIGINT, signal.SIGTERM):

@@ -1,4 +1,4 @@
-"""Brings each step its batch, drawn ahead of time in processes of their own where that is asked for.
+"""Loading of each step's batch, if requested ahead of time in separate processes.
 
 Dimensions in names: B images of this process's part of a batch, C channels, H height, W width.
 """
@@ -26,45 +26,45 @@ from mirl.training.process_group import ProcessGroup
 from mirl.training.section import MachineSection
 
 LOADERS_MOST = 8
-"""Processes that draw batches for one GPU, unless machine.loaders says otherwise."""
+"""Largest number of processes that draw batches for one GPU, unless machine.loaders is set."""
 
 
 class SampleStream(Protocol):
-    """What batches are drawn from."""
+    """Stream of samples from which batches are drawn."""
 
     def samples(self, numbers: range) -> Batch:
-        """The samples of these numbers: the same whoever asks, and in which order."""
+        """Return the samples with these numbers; the result depends on the numbers alone."""
         ...
 
 
 @dataclass(frozen=True, kw_only=True)
 class BatchSource:
-    """What a process of a group trains on: its part of each step's batch."""
+    """Source of the part of each step's batch on which one process of a group trains."""
 
     stream: SampleStream
     batch: int
-    """Images of the whole batch."""
+    """Number of images in the whole batch."""
     group: ProcessGroup
 
     @property
     def share(self) -> int:
-        """Images of each batch that this process takes."""
+        """Number of images of each batch that this process takes."""
         return self.batch // self.group.size
 
     def draw(self, step: int) -> Batch:
         return self.stream.samples(self.group.shard(step, self.batch))
 
     def images(self, step: int) -> list[str]:
-        """Names of the pictures in the whole batch of a step."""
+        """Return the names of the images in the whole batch of a step."""
         return self.stream.samples(range(step * self.batch, (step + 1) * self.batch)).images
 
 
 def batches(
     source: BatchSource, steps: range, machine: MachineSection, device: torch.device
 ) -> Generator[Batch, None, None]:
-    """The parts of `steps`, one after the other: the same whatever the number of loaders.
+    """Yield this process's part of the batch of each of `steps`; the result does not depend on the number of loaders.
 
-    To be closed, which ends them. Raises LoaderKilled where one of them is killed.
+    Close the generator to end the loaders. Raises LoaderKilled if one of them is killed.
     """
     gpu = device.type == "cuda"
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -77,7 +77,7 @@ def batches(
 
 
 def _ahead(source: BatchSource, steps: range, loaders: int, gpu: bool) -> Iterator[Batch]:
-    """While a batch is trained on, a thread takes over the next one, and each loader draws one more."""
+    """Yield batches drawn ahead: during training on one, a thread receives the next, and each loader draws one more."""
     with ThreadPoolExecutor(1, "batches") as thread, _begun(source, steps, loaders) as running:
         coming: deque[Future[Batch]] = deque()
         for number in range(len(steps)):
@@ -100,14 +100,14 @@ def _begun(source: BatchSource, steps: range, loaders: int) -> Iterator[list["_L
 
 
 class LoaderKilled(Exception):
-    """A process that draws batches was killed, as Linux does where memory runs out."""
+    """Error raised if a process that draws batches was killed, as Linux does when memory runs out."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Loader:
-    """A process that draws batches, one ahead of what was taken.
+    """Process that draws batches, one ahead of those that were taken.
 
-    Each has a pipe of its own: where it is killed in the middle of a batch the pipe ends, and nobody waits for the rest.
+    Each has a pipe of its own: if it is killed in the middle of a batch the pipe ends, and nobody waits for the rest.
     """
 
     process: BaseProcess
@@ -124,7 +124,10 @@ class _Loader:
         return cls(process=process, link=link)
 
     def take(self, gpu: bool) -> Batch:
-        """Its next batch, waiting for it; raises what it failed with."""
+        """Wait for the loader's next batch and return it.
+
+        Raises the loader's UserError, LoaderKilled if it was killed, and RuntimeError for any other failure.
+        """
         try:
             said = self.link.recv()
         except (EOFError, OSError):
@@ -152,7 +155,7 @@ class _Loader:
 
 
 def _draw(source: BatchSource, steps: range, link: Connection, trainer: int) -> None:
-    """What the process does: sends its batches, or last what it failed with, a UserError or a traceback."""
+    """Run a loader: send its batches, and, if it fails, a UserError or a traceback at the end."""
     terminal.guard()
     follow_parent_only(trainer)
     try:
@@ -168,5 +171,5 @@ def _draw(source: BatchSource, steps: range, link: Connection, trainer: int) -> 
 
 
 def _ready(batch: Batch, gpu: bool) -> Batch:
-    """Where a GPU can fetch it from while it computes."""
+    """Move a batch to pinned memory if `gpu`, from which a GPU can copy while it computes."""
     return batch.map(Tensor.pin_memory) if gpu else batch

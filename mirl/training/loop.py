@@ -1,4 +1,4 @@
-"""Trains a network as a plan says."""
+"""Training of a network as a plan says."""
 
 import time
 from collections.abc import Iterator
@@ -23,31 +23,30 @@ from mirl.training.section import TrainSection
 
 @dataclass(frozen=True, kw_only=True)
 class Trained:
-    """What a training leaves."""
+    """Result of a training."""
 
     weights: State
-    """Complete state at the end: float32 on the CPU."""
+    """Complete state at the end, float32 on the CPU."""
     origin: State
     """Complete state at `origin_step`."""
     origin_step: int
     history: list[dict[str, float]]
-    """Records, in the order of their steps."""
+    """Records in the order of their steps."""
     train_seconds: float
     train_joules: float | None
-    """Energy that it took; None where a machine could not tell."""
+    """Energy of this training in joules; None if a machine could not measure it."""
     steps: int
-    """Steps that this training took."""
+    """Number of optimiser steps of this training."""
 
 
 def train(
     network: nn.Module, plan: Plan, stream: SampleStream, section: TrainSection, context: TrainingContext
 ) -> Trained:
-    """Train `network` from `plan.start` to the end of the schedule, or until the plan's stopping rule ends it.
+    """Train `network` from `plan.start_step` to the end of the schedule, or until the plan's stopping rule ends it.
 
-    Goes on from a checkpoint where there is one.
-
-    Killed anywhere and called again, it ends in the same bytes. Raises Stopped when told to stop, UserError at
-    a loss or gradient that is not finite, and where not even one image fits into the memory.
+    Resumes from the checkpoint if there is one: after a kill at any moment, another call ends in the same bytes. Raises
+    Stopped if told to stop or a loader was killed, and UserError if a loss or gradient is not finite or not even one
+    image fits into the memory.
     """
     device = device_of(context.machine)
     whole, section = section, section.shortened(plan.length)
@@ -117,7 +116,7 @@ def _advance(run: TrainingRun, context: TrainingContext, bar: "tqdm[NoReturn]") 
 
 @contextmanager
 def _plain_errors(device: torch.device, title: str) -> Iterator[None]:
-    """Says what torch's errors mean: the memory is full, or a process that draws batches was killed."""
+    """Turn errors within the block into plain ones: UserError if memory is full, Stopped if a loader was killed."""
     try:
         yield
     except torch.OutOfMemoryError as error:

@@ -1,6 +1,6 @@
-"""Keeps the memory that a training frees on the CPU with its process: every step asks for the same large tensors again.
+"""Retention of freed CPU memory during training, as every step allocates the same large tensors again.
 
-glibc gives blocks of more than 32 MiB back to the kernel at once, and the next step waits for each of their pages anew.
+glibc returns blocks of more than 32 MiB to the kernel at once, and the next step waits for each of their pages again.
 Other C libraries are left as they are.
 """
 
@@ -9,16 +9,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _MMAP_MAX = -1, -3, -4
-"""glibc's numbers for what `mallopt` sets (malloc.h)."""
+"""Numbers of `mallopt` parameters in glibc (malloc.h)."""
 
 _KEEPING = {_MMAP_MAX: 0, _TRIM_THRESHOLD: -1}
 _USUAL = {_MMAP_MAX: 65_536, _MMAP_THRESHOLD: 32 * 2**20, _TRIM_THRESHOLD: 64 * 2**20}
-"""What glibc's own adjusting comes to in a process that has used large blocks; it ends with the first call."""
+"""Values that glibc's dynamic adjustment reaches after large blocks; the first call of `mallopt` disables it."""
 
 
 @contextmanager
 def keep_freed_memory() -> Iterator[None]:
-    """Inside, freed memory stays with the process; afterwards it is given back to the system."""
+    """Keep freed memory in the process within the block; afterwards return it to the system."""
     libc = ctypes.CDLL(None)
     glibc = hasattr(libc, "gnu_get_libc_version")
     for option, value in _KEEPING.items() if glibc else ():

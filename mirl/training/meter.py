@@ -1,4 +1,4 @@
-"""The seconds and joules of one training, over all runs of it."""
+"""Meter of the seconds and joules of one training, over all its runs."""
 
 import time
 
@@ -8,11 +8,11 @@ from mirl.training.checkpoint import Progress
 from mirl.training.energy import Joules, counter
 
 READ_SECONDS = 1.0
-"""Time between two readings of the energy: soon enough that no counter begins anew unseen, rare enough to cost nothing."""
+"""Seconds between two readings of the energy: often enough to notice a counter's wrap, rare enough to cost nothing."""
 
 
 class Meter:
-    """Runs from when it is made; `seconds` and `joules` are as of the last reading."""
+    """Meter that runs from its creation on; `seconds` and `joules` are as of the last reading."""
 
     def __init__(self, energy: Joules | None, seconds: float = 0.0, joules: float | None = 0.0) -> None:
         self.seconds, self.joules = seconds, joules
@@ -26,9 +26,9 @@ class Meter:
 
     @classmethod
     def of(cls, device: torch.device, progress: Progress | None, is_main: bool) -> "Meter":
-        """Goes on from where a training stands.
+        """Make a meter that continues from the progress of a training.
 
-        Every process counts its own GPU; of those on a CPU, which share it, the first counts for all.
+        Every process counts its own GPU; processes on a CPU share it, and the first one counts for all.
         """
         found = counter(device)
         energy = found[1] if found else None
@@ -37,7 +37,7 @@ class Meter:
         return cls(energy, progress.train_seconds, progress.train_joules) if progress else cls(energy)
 
     def tick(self) -> None:
-        """After a step: read the clock, and now and then the energy."""
+        """Read the clock after a step, and the energy if READ_SECONDS have passed since the last reading."""
         now = time.monotonic()
         self.seconds = now - self._began
         if now - self._read_at >= READ_SECONDS:
@@ -45,7 +45,7 @@ class Meter:
             self.read_energy()
 
     def read_energy(self) -> None:
-        """Add the energy since the last reading; of a training whose energy is not known in part, nobody wants to know."""
+        """Add the energy since the last reading; once a reading fails, the energy of the whole training is None."""
         if self._energy is None or self.joules is None:
             self.joules = None
             return

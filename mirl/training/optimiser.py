@@ -15,7 +15,7 @@ class MaskedAdamW:
     """AdamW over named parameters: after every step masked elements are exactly 0, frozen ones exactly unchanged.
 
     Masked and frozen elements get no gradient either, so that neither the clipping norm nor the moments see them.
-    Everything is put back *after* the step, because weight decay moves what has no gradient.
+    Their values are restored *after* the step, because weight decay changes elements without a gradient.
     """
 
     def __init__(
@@ -26,7 +26,7 @@ class MaskedAdamW:
         weight_decay: float,
         rates: Mapping[str, float] = NO_RATES,
     ) -> None:
-        """`frozen` and `rates` as in a plan (`mirl.methods.plan`)."""
+        """Make the optimiser; `frozen` and `rates` are as in a plan (`mirl.methods.plan`)."""
         self._parameters = dict(parameters)
         groups: dict[float, list[nn.Parameter]] = {}
         for name, parameter in self._parameters.items():
@@ -51,13 +51,13 @@ class MaskedAdamW:
 
         idle = {id(parameter) for parameter, where, _ in self._frozen if bool(where.all())}
         self._wanted = sum(id(parameter) not in idle for parameter in self._masked)
-        """Prunable parameters that every step must have a gradient for: a head that is frozen whole may have none."""
+        """Number of prunable parameters that need a gradient in every step; a head that is frozen whole needs none."""
 
     def step(self, loss: Tensor, learning_rate: float, clip_norm: float) -> Tensor:
-        """Take one step from the gradients that are there; return their global L2 norm before clipping.
+        """Take one step from the present gradients; return their global L2 norm before clipping.
 
-        Where the norm or `loss` is not finite nothing is changed, by this step or any after it. Both are scalars on the
-        device, for which this does not wait.
+        If the norm or `loss` is not finite, neither this step nor any later one changes anything. Both are scalars on
+        the device, for which this method does not wait.
         """
         pairs = [(p.grad, keep) for p, keep in zip(self._masked, self._keep) if p.grad is not None]
         assert len(pairs) >= self._wanted, "a prunable parameter has no gradient"
@@ -83,14 +83,14 @@ class MaskedAdamW:
             parameter.copy_(torch.where(where, value, parameter))
 
     def check(self) -> None:
-        """Raise AssertionError where a masked element is not 0 or a frozen one has moved."""
+        """Raise AssertionError if a masked element is not 0 or a frozen one has changed."""
         for parameter, keep in zip(self._masked, self._keep):
             assert not (parameter.detach()[keep == 0] != 0).any(), "a masked weight is not zero"
         for parameter, where, value in self._frozen:
             assert torch.equal(parameter.detach()[where], value[where]), "a frozen weight has moved"
 
     def moments(self) -> State:
-        """First and second moments, as `first.<name>` and `second.<name>`; empty before the first step."""
+        """Return the first and second moments as `first.<name>` and `second.<name>`; empty before the first step."""
         moments: State = {}
         for name, parameter in self._parameters.items():
             state = self._adamw.state.get(parameter, {})
@@ -99,7 +99,7 @@ class MaskedAdamW:
         return moments
 
     def restore(self, moments: Mapping[str, Tensor], steps: int) -> None:
-        """Continue after `steps` own steps with the `moments` that they left."""
+        """Continue after `steps` steps of this optimiser with the `moments` that they left."""
         for name, parameter in self._parameters.items():
             if f"first.{name}" in moments:
                 self._adamw.state[parameter] = {
@@ -110,11 +110,11 @@ class MaskedAdamW:
 
 
 def _factor(name: str, rates: Mapping[str, float]) -> float:
-    """Of the beginnings of names in `rates` the longest that fits `name` has the say."""
+    """Return the rate factor of a parameter: that of the longest prefix in `rates` that fits `name`, else 1."""
     fitting = [beginning for beginning in rates if name.startswith(beginning)]
     return rates[max(fitting, key=len)] if fitting else 1.0
 
 
 def _like(values: Tensor, parameter: Tensor) -> Tensor:
-    """`values` on the device, in the type and the memory order of `parameter`: fused kernels assume all three."""
+    """Copy `values` to the device, dtype and memory format of `parameter`: fused kernels assume all three."""
     return torch.empty_like(parameter, requires_grad=False).copy_(values)

@@ -1,4 +1,4 @@
-"""The process group that trains one network together, as one of its processes sees it."""
+"""Process group that trains one network together, as seen by one of its processes."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,13 +8,13 @@ from torch import Tensor
 
 @dataclass(frozen=True, kw_only=True)
 class ProcessGroup:
-    """A group of one process: its shard is the whole batch, and its answer is that of all.
+    """Group of one process, whose shard is the whole batch, and whose answer is the answer of all.
 
     `mirl.training.ranks` has the group of several. Every process calls the same methods in the same order.
     """
 
     rank: int = 0
-    """Of this process, from 0; the first saves, and is the one that is heard."""
+    """Number of this process, from 0; process 0 saves checkpoints and reports."""
     size: int = 1
 
     @property
@@ -22,28 +22,31 @@ class ProcessGroup:
         return self.rank == 0
 
     def shard(self, step: int, batch: int) -> range:
-        """Numbers of the samples of this process in the `batch` samples of optimiser step `step`."""
+        """Return the numbers of this process's samples among the `batch` samples of optimiser step `step`."""
         mine = batch // self.size
         first = step * batch + self.rank * mine
         return range(first, first + mine)
 
     def any_true(self, flag: bool) -> bool:
-        """Whether one of the processes says so; waits for no GPU."""
+        """Return whether `flag` is true in any process; does not wait for a GPU."""
         return self.any_of([flag])[0]
 
     def any_of(self, flags: Sequence[bool]) -> list[bool]:
-        """Of each of the flags, as many in every process, whether one of the processes has raised it; waits for no GPU."""
+        """Return for each flag whether it is true in any process; does not wait for a GPU.
+
+        Every process passes the same number of flags.
+        """
         return list(flags)
 
     def total(self, value: float | None) -> float | None:
-        """The sum over all processes; None where one of them does not know its own."""
+        """Return the sum of `value` over all processes; None if the value of a process is None."""
         return value
 
     def all_reduce_(self, tensors: Sequence[Tensor]) -> None:
-        """Put the sum over all processes into each of `tensors`: the same bytes everywhere."""
+        """Replace each of `tensors` by its sum over all processes, with the same bytes in every process."""
 
     def check_same(self, tensors: Sequence[Tensor]) -> None:
-        """Raise AssertionError where the float32 `tensors` are not the same in every process."""
+        """Raise AssertionError if the float32 `tensors` are not the same in every process."""
 
 
 SINGLE_PROCESS = ProcessGroup()

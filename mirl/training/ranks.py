@@ -1,4 +1,4 @@
-"""One rank of a process group that trains a network together."""
+"""Rank of a process group that trains a network together."""
 
 import math
 import os
@@ -31,12 +31,12 @@ from mirl.training.section import MachineSection, TrainSection
 
 
 class GroupBroken(Exception):
-    """The processes do not reach each other any more: one has ended, or what carries their words does not work."""
+    """Error raised if the processes cannot reach each other any more: one has ended, or communication has failed."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class DistributedGroup(ProcessGroup):
-    """Several processes over torch.distributed: gloo between CPUs, NCCL between GPUs."""
+    """Group of several processes over torch.distributed: gloo between CPUs, NCCL between GPUs."""
 
     def any_of(self, flags: Sequence[bool]) -> list[bool]:
         said = torch.tensor(flags, dtype=torch.uint8)
@@ -72,7 +72,7 @@ def _run_collective(collective: Callable[[], object]) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class RankJob:
-    """What every process is given to train."""
+    """Job that every process is given to train."""
 
     network: nn.Module
     plan: Plan
@@ -82,23 +82,23 @@ class RankJob:
     checkpoint: Path
     title: str
     own_networks: dict[str, Path]
-    """Networks of a user's own that were allowed, each with its folder."""
+    """The user's own networks that were allowed, each with its folder."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RankAddress:
-    """The rank of a process, and how it finds the others that its parent began."""
+    """Rank of a process, and the address of the store by which it finds the other processes of its parent."""
 
     rank: int
     size: int
     port: int
-    """Of the parent's store on this machine, by which they find each other."""
+    """Port of the parent's store on this machine, by which the processes find each other."""
     parent: int
 
 
 @dataclass(frozen=True)
 class _ToParent:
-    """A sink that hands the records to the parent, which has the real one."""
+    """Sink that sends the records to the parent, which has the real sink."""
 
     link: Connection
 
@@ -110,9 +110,9 @@ class _ToParent:
 
 
 def run_rank(address: RankAddress, link: Connection) -> None:
-    """Train the job that comes over `link`; anything that comes after it means: stop.
+    """Train the job received over `link`; any later message is a request to stop.
 
-    Sends records, and last what it ended with where it did not finish: a UserError, Stopped, GroupBroken, or a traceback.
+    Sends records, and, if the training does not finish, a UserError, Stopped, GroupBroken or traceback at the end.
     """
     terminal.guard()
     follow_parent_only(address.parent)

@@ -1,4 +1,4 @@
-"""A training under way. Dimensions in names: B images, C channels, H height, W width."""
+"""State and steps of a running training. Dimensions in names: B images, C channels, H height, W width."""
 
 import math
 
@@ -23,11 +23,11 @@ from mirl.training.section import TrainSection
 from mirl.training.subnetworks import TrainedSubnetworks
 
 READ_EVERY = {"cpu": 1, "cuda": 10}
-"""Steps from one reading of the losses to the next: to read one a GPU has to finish all that it was told to do."""
+"""Steps between two readings of the losses: to read one, a GPU has to finish all queued work."""
 
 
 class TrainingRun:
-    """The network and optimiser, and what a checkpoint holds of them; goes on from the one that is there."""
+    """Running training: the network, the optimiser and the progress; it resumes from the checkpoint if there is one."""
 
     def __init__(
         self,
@@ -89,9 +89,9 @@ class TrainingRun:
             self.origin = copied(self.network.state_dict(), "cpu")
 
     def take_step(self, batch: Batch) -> None:
-        """One optimiser step on this process's part of its batch.
+        """Take one optimiser step on this process's part of its batch; on a GPU the step is only queued.
 
-        On a GPU it is only queued. Raises UserError as `read`, OutOfMemoryError if not even one image fits in.
+        Raises UserError as `read` does, and OutOfMemoryError if not even one image fits into the memory.
         """
         moved = batch.map(lambda x: x.to(self.device, memory_format=torch.channels_last, non_blocking=True))
         losses = self._gradients.add(moved, self.step)
@@ -104,9 +104,10 @@ class TrainingRun:
             self.read()
 
     def read(self) -> None:
-        """Wait for the steps taken, and read what they came to.
+        """Wait for the steps taken, and read their losses and gradient norms.
 
-        UserError at one whose loss or gradient is not finite: it changed nothing, nor did those after it.
+        Raises UserError if the loss or gradient of a step is not finite; neither that step nor later ones changed
+        anything.
         """
         numbers = torch.stack(self._unread).tolist() if self._unread else []
         for step, (norm, loss, *terms) in enumerate(numbers, self.step - len(numbers)):
@@ -128,7 +129,7 @@ class TrainingRun:
         )
 
     def record(self) -> TrainRecord:
-        """The record of the steps since the one before."""
+        """Make and keep the record of the steps since the last record."""
         self.read()
         since = self.history[-1]["step"] if self.history else self.first_step
         steps = self.step - since
@@ -145,7 +146,7 @@ class TrainingRun:
         return record
 
     def save(self) -> None:
-        """Check what must hold, and write the checkpoint, from which any number of processes goes on."""
+        """Check the invariants and write the checkpoint, from which any number of processes can resume."""
         self.read()
         self.optimiser.check()
         self._group.check_same(self._parameters)

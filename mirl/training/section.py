@@ -1,4 +1,4 @@
-"""How every round is trained, and on what: the sections `train` and `machine` of params.yaml."""
+"""Sections `train` and `machine` of params.yaml: how every round is trained, and on which machine."""
 
 import re
 from typing import Literal, Self
@@ -10,29 +10,29 @@ from mirl.data.sections import BatchSection
 
 
 class MachineSection(Section):
-    """Where the work is done: the `machine` section. DVC does not look at it: another machine retrains nothing.
+    """Section `machine`: the device and processes of training. DVC ignores it: another machine retrains nothing.
 
     Another device or thread count gives another result within rounding (and within bfloat16, see `precision`).
     """
 
     device: str = "auto"
-    """`auto`: the GPU where there is one; `cuda:1` is the second of those that CUDA_VISIBLE_DEVICES leaves."""
+    """Device: `auto` is the GPU if there is one; `cuda:1` is the second GPU of those in CUDA_VISIBLE_DEVICES."""
     processes: int = Field(default=1, gt=0)
-    """Processes that train one network together, each on a GPU of its own (or on the CPU) with its part of a batch."""
+    """Number of processes that train one network together, each on its own GPU (or the CPU) with a part of a batch."""
     threads: int = Field(default=2, gt=0)
-    """CPU threads of torch in each process."""
+    """Number of CPU threads of torch in each process."""
     loaders: int | None = Field(default=None, ge=0)
-    """Processes that draw batches for each of those that train; 0: it draws them itself. By default 0 on a CPU, and for
-    a GPU the cores that it has for itself less one, up to 8."""
+    """Number of processes that draw batches for each training process; 0: that process draws them itself. The default
+    is 0 on a CPU, and for a GPU its share of the cores less one, from 1 to 8."""
     micro_batch: int | None = Field(default=None, gt=0)
-    """Images that go through the network at a time, for memory; by default all of a batch that a process has. It is
-    halved where the memory is full."""
+    """Number of images that go through the network at a time, to save memory; by default all of a process's part of a
+    batch. The number is halved if the memory is full."""
     deterministic: bool = True
-    """Whether a GPU computes the same bytes each time wherever it can; a CPU always does."""
+    """True if a GPU uses deterministic algorithms where they exist; a CPU always does."""
     compile: bool = False
-    """Whether to compile the network with torch.compile."""
+    """True to compile the network with torch.compile."""
     checkpoint_seconds: float = Field(default=60.0, ge=0)
-    """Time from one resume checkpoint to the next."""
+    """Seconds from one checkpoint for resuming to the next."""
 
     @field_validator("device")
     @classmethod
@@ -42,7 +42,7 @@ class MachineSection(Section):
         return name
 
     def refuse_uneven(self, batch: int) -> None:
-        """UserError where the processes do not share a batch evenly."""
+        """Raise UserError if the processes cannot share a batch of `batch` images evenly."""
         if batch % self.processes:
             even = ", ".join(str(n) for n in range(1, batch + 1) if batch % n == 0)
             raise UserError(
@@ -52,10 +52,10 @@ class MachineSection(Section):
 
 
 class TrainSection(Section):
-    """One training: the dense network's and each round's alike (MIR-L trains them all the same way)."""
+    """Section `train`: training of the dense network and of each round alike (MIR-L trains them all the same way)."""
 
     steps: int = Field(ge=0)
-    """Optimiser steps of the whole schedule; with 0 a round's ticket is its mask times its origin."""
+    """Number of optimiser steps of the whole schedule; with 0, a round's ticket is its mask times its origin."""
     rewind_step: int = Field(default=0, ge=0)
     """Step whose state is the origin: 0 is the initialisation (MIR-L), k > 0 late rewinding (1903.01611)."""
     learning_rate: float = Field(default=2e-4, gt=0)
@@ -64,15 +64,15 @@ class TrainSection(Section):
     clip_norm: float = Field(default=1.0, gt=0)
     """Largest global L2 norm of the gradients of a step."""
     seed: int = Field(default=0, ge=0)
-    """Of the stream of samples: rounds that begin at the origin see the same batches, so only masks tell them apart."""
+    """Seed of the stream of samples: rounds that begin at the origin see the same batches, and differ only in masks."""
     batches: BatchSection = BatchSection()
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """`auto` computes in bfloat16 on a GPU that has it and in float32 elsewhere; weights stay float32."""
+    """Precision of computation: `auto` is bfloat16 on a GPU that supports it, else float32; weights stay float32."""
     record_every: int = Field(default=50, gt=0)
     """Steps from one record of the training curve to the next."""
 
     def shortened(self, share: float) -> Self:
-        """The same schedule in `share`, in (0, 1], of its steps: warm-up and rewind step shrink with it."""
+        """Return the schedule in `share`, in (0, 1], of its steps, with warm-up and rewind step in proportion."""
         if share == 1:
             return self
         shorter = {
@@ -83,7 +83,7 @@ class TrainSection(Section):
 
     @staticmethod
     def step_after(step: int, share: float) -> int:
-        """Where `step` of the whole schedule lies in one shortened to `share`; never 0 for a step behind the first."""
+        """Map `step` of the whole schedule to the schedule shortened to `share`; only step 0 becomes 0."""
         return min(step, max(1, round(step * share)))
 
     @model_validator(mode="after")

@@ -1,4 +1,4 @@
-"""The network that is being trained, as an objective sees it.
+"""Network that is being trained, as an objective sees it.
 
 Dimensions in names: B images, C channels, H height, W width.
 """
@@ -12,10 +12,10 @@ from mirl.sparsity.masks import ONE, Masks
 
 
 class TrainedSubnetworks(Subnetworks):
-    """Runs the sub-network of a mask, in the precision of the training."""
+    """Sub-networks of the network in training, each run under its mask in the precision of the training."""
 
     def __init__(self, network: nn.Module, masks: Masks, autocast: torch.autocast, compiled: bool) -> None:
-        """`network` is on its device, with every weight that no mask keeps at zero."""
+        """Take the network on its device, with every weight that no mask keeps at zero."""
         self.network = network
         self._autocast = autocast
         self._whole = torch.compile(network) if compiled else network

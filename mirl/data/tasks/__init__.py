@@ -1,4 +1,4 @@
-"""The restoration tasks: the kinds that there are, the table of a study, and the five that a study has by default.
+"""Restoration tasks: the available kinds, the table of a study's tasks, and the five that a study has by default.
 
 A new kind is a file here, with its section, and an entry in KINDS and TaskSection.
 """
@@ -50,7 +50,7 @@ TaskSection = Annotated[
 """One entry of `data.tasks` in params.yaml."""
 
 Table = Mapping[str, Task]
-"""Name -> task: all of a study's, in the order of every table."""
+"""Tasks of a study by name, in the order of every table."""
 
 
 def _safe_names(sections: dict[str, TaskSection]) -> dict[str, TaskSection]:
@@ -78,7 +78,7 @@ DEFAULT_SECTIONS: dict[str, TaskSection] = {
 
 
 def table(sections: Mapping[str, KindSection]) -> Table:
-    """The tasks that the sections describe, by name."""
+    """Return the tasks that the sections describe, by name."""
     return {name: section.task(name) for name, section in sections.items()}
 
 
@@ -90,7 +90,7 @@ class _Stored(Section):
 
 
 def to_plain(sections: Mapping[str, TaskSection]) -> dict[str, Any]:
-    """The table as JSON data without default values; empty if it is the default table."""
+    """Return the table as JSON data without default values; empty if it is the default table."""
     if sections == DEFAULT_SECTIONS:
         return {}
     return {
@@ -99,5 +99,8 @@ def to_plain(sections: Mapping[str, TaskSection]) -> dict[str, Any]:
 
 
 def from_plain(values: Mapping[str, Any], source: str) -> Table:
-    """The table that `to_plain` wrote; raises UserError, naming `source`, if it has tasks that are not known here."""
+    """Return the table that `to_plain` wrote.
+
+    Raises UserError, which names `source`, if the table has tasks that are not known here.
+    """
     return table(_Stored.read({"tasks": values}, source).tasks) if values else DEFAULT

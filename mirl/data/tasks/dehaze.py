@@ -1,4 +1,4 @@
-"""Dehazing: light that is scattered between the scene and the camera, from pairs or made on clean photographs."""
+"""Dehazing: removal of light scattered between scene and camera, from pairs or from haze made on clean photographs."""
 
 from dataclasses import replace
 from functools import partial
@@ -8,16 +8,16 @@ from mirl.data.degradations import Haze
 from mirl.data.tasks.task import KindSection, Severity, Task
 
 TEST_HAZE = Haze(airlight=(0.8, 1.0), optical_depth=(0.6, 1.6))
-"""As strong as in published test sets."""
+"""Haze as strong as in published test sets."""
 
 
 class DehazeSection(KindSection):
-    """`{kind: dehaze}`."""
+    """Options of dehazing: `{kind: dehaze}`."""
 
     kind: Literal["dehaze"]
 
     def task(self, name: str) -> Task:
-        """Several hazy pictures may share one clean partner, as in RESIDE."""
+        """Return the task; several hazy pictures may share one clean partner, as in RESIDE."""
         haze = Haze()
         depth = Severity(
             name="optical_depth", unit="at the farthest point", low=0.2, high=3, at=partial(_at_depth, self, name),
@@ -33,7 +33,7 @@ class DehazeSection(KindSection):
 
 
 def reside_names(stem: str) -> tuple[str, ...]:
-    """The clean partner of RESIDE's 0001_0.8_0.2.jpg (number, airlight, beta) is 0001.png."""
+    """Return the stem of the clean partner: 0001 for RESIDE's 0001_0.8_0.2.jpg (number, airlight, beta)."""
     return (stem.split("_")[0],)
 
 

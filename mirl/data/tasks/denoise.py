@@ -10,14 +10,14 @@ from mirl.data.tasks.task import KindSection, Severity, Task
 
 
 class DenoiseSection(KindSection):
-    """`{kind: denoise, sigma: 25}`."""
+    """Options of denoising: `{kind: denoise, sigma: 25}`."""
 
     kind: Literal["denoise"]
     sigma: float = Field(gt=0, le=255)
     """Standard deviation of the noise on the scale of 0 to 255."""
 
     def task(self, name: str) -> Task:
-        """No pairs: training adds float noise, evaluation the noise of its protocol."""
+        """Return the task, which has no pairs: training adds float noise, evaluation the noise of its protocol."""
         return Task(
             name=name,
             training=Noise(sigma_255=self.sigma),

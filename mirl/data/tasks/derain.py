@@ -1,4 +1,4 @@
-"""Deraining: streaks of rain, from pairs or made on clean photographs."""
+"""Deraining: removal of rain streaks, from pairs or from rain made on clean photographs."""
 
 from dataclasses import replace
 from functools import partial
@@ -8,16 +8,16 @@ from mirl.data.rain import Rain
 from mirl.data.tasks.task import KindSection, Severity, Task
 
 TEST_RAIN = Rain(kinds=("light", "threads"))
-"""As strong as in published test sets."""
+"""Rain as strong as in published test sets."""
 
 
 class DerainSection(KindSection):
-    """`{kind: derain}`."""
+    """Options of deraining: `{kind: derain}`."""
 
     kind: Literal["derain"]
 
     def task(self, name: str) -> Task:
-        """Pairs are not turned by 90 degrees, because rain falls (ours)."""
+        """Return the task; its pairs are not turned by 90 degrees, because rain falls (ours)."""
         amount = Severity(
             name="rain", unit="times the usual amount", low=0.25, high=4, at=partial(_at_amount, self, name),
             trained=(Rain().amount, Rain().amount),

@@ -19,7 +19,7 @@ BLOCK = 16
 
 
 def in_order(limits: tuple[float, float]) -> tuple[float, float]:
-    """`limits`, lowest and highest; raises ValueError if they are swapped."""
+    """Return `limits`, lowest and highest. Raises ValueError if they are swapped."""
     if limits[0] > limits[1]:
         raise ValueError(f"the lowest, {limits[0]}, is above the highest, {limits[1]}; swap them")
     return limits
@@ -30,25 +30,25 @@ Quality = Annotated[
     Field(strict=False),  # YAML has lists
     AfterValidator(in_order),
 ]
-"""Lowest and highest quality of Pillow's encoder; each is drawn as often as any other between them."""
+"""Lowest and highest quality of Pillow's encoder; each quality between them is equally likely."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Jpeg:
-    """Encodes as JPEG and decodes again, with colour at half the resolution."""
+    """JPEG encoding and decoding, with colour at half the resolution."""
 
     quality: tuple[int, int]
     anywhere: bool = True
-    """Whether the squares of the code begin anywhere, as in a part of a larger picture; False: in the corner."""
+    """True if the squares of the code begin anywhere, as in a part of a larger picture; False if in the corner."""
 
     def __call__(
         self, clean_HWC: np.ndarray, rng: np.random.Generator, depth_HW: np.ndarray | None = None
     ) -> np.ndarray:
-        """The decoded picture, float32 in [0, 1], in steps of 1/255; depth is not used."""
+        """Return the decoded picture, float32 in [0, 1], in steps of 1/255; `depth_HW` is not used."""
         return to_float(self.code(to_bytes(clean_HWC), rng))
 
     def code(self, pixels_HWC: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """The same from uint8 to uint8."""
+        """Encode and decode a uint8 picture at a random quality; return uint8 of the same shape."""
         quality = int(rng.integers(self.quality[0], self.quality[1] + 1))
         top, left = (int(n) for n in rng.integers(BLOCK, size=2)) if self.anywhere else (0, 0)
         padded_HWC = np.pad(pixels_HWC, ((top, 0), (left, 0), (0, 0)), mode="edge")
@@ -59,13 +59,13 @@ class Jpeg:
 
 
 class JpegSection(KindSection):
-    """`{kind: jpeg, quality: [10, 60]}`."""
+    """Options of JPEG artefact removal: `{kind: jpeg, quality: [10, 60]}`."""
 
     kind: Literal["jpeg"]
     quality: Quality = (10, 60)
 
     def task(self, name: str) -> Task:
-        """Made while training; test pictures are coded from the corner, as files are."""
+        """Return the task; training inputs are made on the fly; test pictures are coded from the corner, like files."""
         return Task(
             name=name,
             training=Jpeg(quality=self.quality),
@@ -85,13 +85,13 @@ class JpegSection(KindSection):
 
 
 def to_bytes(picture_HWC: np.ndarray) -> np.ndarray:
-    """uint8 of a float picture in [0, 1]."""
+    """Convert a float picture in [0, 1] to uint8."""
     pixels_HWC: np.ndarray = np.rint(picture_HWC * 255).astype(np.uint8)
     return pixels_HWC
 
 
 def to_float(pixels_HWC: np.ndarray) -> np.ndarray:
-    """float32 in [0, 1] of uint8."""
+    """Convert a uint8 picture to float32 in [0, 1]."""
     picture_HWC: np.ndarray = np.multiply(pixels_HWC, np.float32(1 / 255), dtype=np.float32)
     return picture_HWC
 

@@ -1,4 +1,4 @@
-"""A user's own task: all that is known of it are pairs of degraded and clean pictures."""
+"""A user's own task, which is known only by pairs of degraded and clean pictures."""
 
 from typing import Literal
 
@@ -6,12 +6,12 @@ from mirl.data.tasks.task import KindSection, Task
 
 
 class OwnPairsSection(KindSection):
-    """`{kind: pairs}`."""
+    """Options of a user's own task: `{kind: pairs}`."""
 
     kind: Literal["pairs"]
     turn: bool = True
-    """Whether training patches may be turned by 90 degrees; false if the degradation has a direction, as rain has."""
+    """True if training patches may be turned by 90 degrees; False if the degradation has a direction, as rain has."""
 
     def task(self, name: str) -> Task:
-        """Nothing can be made: training and test pairs come from sources of `data`."""
+        """Return the task, whose pictures cannot be made: training and test pairs come from sources of `data`."""
         return Task(name=name, turned=self.turn)

@@ -1,8 +1,8 @@
-"""Undoing what social networks do to photographs: they scale them down and encode them as JPEG, often more than once.
+"""Undoing of what social networks do to photographs: scaling down and encoding as JPEG, often more than once.
 
-That each platform scales and compresses in a way of its own: Giudice et al., arXiv 1610.06347. That a picture which is
-shared on goes through it again: Wang et al., arXiv 2107.10833, "high-order degradation". The ranges are ours: 1.0 is a
-picture within a platform's limits, 0.4 one of 4,000 pixels where the limit is 1,600.
+Each platform scales and compresses in a way of its own (Giudice et al., arXiv 1610.06347). A picture that is shared on
+goes through this again (Wang et al., arXiv 2107.10833, "high-order degradation"). The ranges are ours: 1.0 is a picture
+within a platform's limits, 0.4 one of 4,000 pixels where the limit is 1,600.
 
 Legend: H height, W width, C 3 colours.
 """
@@ -23,7 +23,7 @@ Share = Annotated[float, Field(gt=0, le=1)]
 
 @dataclass(frozen=True, kw_only=True)
 class Social:
-    """Scales down, encodes as JPEG once or twice, and scales back up to the size that it was."""
+    """Scaling down, encoding as JPEG once or twice, and scaling back up to the original size."""
 
     scale: tuple[float, float]
     jpeg: Jpeg
@@ -32,7 +32,7 @@ class Social:
     def __call__(
         self, clean_HWC: np.ndarray, rng: np.random.Generator, depth_HW: np.ndarray | None = None
     ) -> np.ndarray:
-        """The shared picture, float32 in [0, 1], in steps of 1/255; depth is not used."""
+        """Return the shared picture, float32 in [0, 1], in steps of 1/255; `depth_HW` is not used."""
         height, width = clean_HWC.shape[:2]
         scale = rng.uniform(*self.scale)
         small = (max(round(width * scale), 1), max(round(height * scale), 1))
@@ -43,7 +43,7 @@ class Social:
 
 
 class SocialSection(KindSection):
-    """`{kind: social, scale: [0.4, 1.0], quality: [50, 90], twice: 0.5}`."""
+    """Options of social-network restoration: `{kind: social, scale: [0.4, 1.0], quality: [50, 90], twice: 0.5}`."""
 
     kind: Literal["social"]
     scale: Annotated[tuple[Share, Share], Field(strict=False), AfterValidator(in_order)] = (0.4, 1.0)
@@ -53,7 +53,7 @@ class SocialSection(KindSection):
     """Share of the pictures that are shared on and so encoded a second time, in a quality drawn anew."""
 
     def task(self, name: str) -> Task:
-        """Made while training; test pictures are coded from the corner, as files are."""
+        """Return the task; training inputs are made on the fly; test pictures are coded from the corner, like files."""
 
         def degradation(anywhere: bool) -> Social:
             return Social(
@@ -74,7 +74,7 @@ class SocialSection(KindSection):
 
 
 def _resized(pixels_HWC: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """uint8 in another size (width, height): bicubic, with a wider kernel on the way down against aliasing."""
+    """Resize uint8 to `size` (width, height): bicubic, with a wider kernel on the way down against aliasing."""
     return np.asarray(Image.fromarray(pixels_HWC).resize(size, Image.Resampling.BICUBIC))
 
 

@@ -1,4 +1,4 @@
-"""What a restoration task is to the rest of mirl: one object that says all that depends on the task.
+"""Restoration task as one object, which holds everything in mirl that depends on the task.
 
 Legend: H height, W width, C 3 colours.
 """
@@ -15,12 +15,12 @@ from mirl.data.degradations import Degradation
 
 
 def as_it_is(degraded_HWC: np.ndarray) -> np.ndarray:
-    """The degraded picture itself: what somebody has who does nothing."""
+    """Return the degraded picture itself, the result of doing nothing."""
     return degraded_HWC
 
 
 def no_others(stem: str) -> tuple[str, ...]:
-    """No further names: partners have the names that `PairsSource` lists."""
+    """Return no further stems: partners have the names that `PairsSource` lists."""
     return ()
 
 
@@ -35,22 +35,23 @@ class Task:
     testing: Degradation | None = None
     """Makes the degraded test pictures that a study does not bring; None if that cannot be done or is not needed."""
     paired: bool = True
-    """Whether degraded pictures come from files or are made by `prepare`; False: the protocol adds noise to clean ones."""
+    """True if degraded pictures come from files or are made by `prepare`; False if the protocol adds noise to clean
+    ones."""
     noise_sigma_255: float = 0.0
     """Standard deviation of the noise that the protocol adds at evaluation, on the scale of 0 to 255."""
     turned: bool = True
-    """Whether training patches of its pairs may be turned by 90 degrees."""
+    """True if training patches of the task's pairs may be turned by 90 degrees."""
     scale: int = 1
-    """Sides of the restored picture over those of the degraded one."""
+    """Side of the restored picture divided by the side of the degraded one."""
     nothing: Callable[[np.ndarray], np.ndarray] = as_it_is
-    """Degraded picture -> the picture that is scored as `input_psnr_db`: what doing nothing gives."""
+    """Degraded picture -> the picture that is scored as `input_psnr_db`, the result of doing nothing."""
     partners: Callable[[str], tuple[str, ...]] = no_others
     """Stem of a degraded file -> further stems that its clean partner may have."""
     severities: tuple["Severity", ...] = ()
-    """What its strength can be set by."""
+    """Numbers by which the strength of the degradation can be set."""
 
     def test_input(self, image: str, clean_HWC: np.ndarray, depth_HW: np.ndarray | None = None) -> np.ndarray:
-        """The made degraded picture, uint8, of the test photograph `image`, seeded by its name and the task's alone."""
+        """Make the degraded uint8 picture of the test photograph `image`, seeded by its name and the task's alone."""
         assert self.testing, f"test pictures of {self.name} cannot be made"
         clean = np.asarray(clean_HWC, np.float32) / np.float32(255)
         seed = hashlib.sha256(f"{self.name} {image}".encode()).digest()
@@ -62,7 +63,7 @@ class Task:
 
 @dataclass(frozen=True, kw_only=True)
 class Severity:
-    """A number that says how strong a task's degradation is, and the same task at another value of it."""
+    """Number that says how strong a task's degradation is, with the same task at another value."""
 
     name: str
     unit: str
@@ -70,14 +71,14 @@ class Severity:
     high: float
     """Ends of the range that makes sense, whichever of them is the stronger."""
     at: Callable[[float], Task]
-    """The task, under its own name, with test pictures of that strength alone."""
+    """Returns the task, under its own name, with test pictures of that strength alone."""
     trained: tuple[float, float] | None = None
     """Lowest and highest value that a training on made pictures meets; None if that cannot be said."""
     whole: bool = False
-    """Whether its values are whole numbers."""
+    """True if the values are whole numbers."""
 
     def values(self, points: int) -> list[float]:
-        """`points` values evenly from `low` to `high`, and the ends of the trained range, in order, each once."""
+        """Return `points` values evenly from `low` to `high` and the ends of the trained range, in order, each once."""
         even = [float(f"{value:.4g}") for value in np.linspace(self.low, self.high, points)]
         found = [*even, *(self.trained or ())]
         return sorted({float(round(value)) if self.whole else float(value) for value in found})
@@ -90,4 +91,4 @@ class KindSection(Section):
 
     @abstractmethod
     def task(self, name: str) -> Task:
-        """The task of that name with these options."""
+        """Return the task of that name with these options."""
