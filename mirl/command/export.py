@@ -13,7 +13,7 @@ from mirl.config import UserError
 from mirl.files import write_whole
 from mirl.restore.any_size import AnySize
 from mirl.restore.restorer import Restorer
-from mirl.restore.routers import chosen
+from mirl.restore.routers import Request, for_whole_images
 from mirl.runtime import export
 from mirl.runtime.export import Run
 from mirl.tickets import reading
@@ -22,7 +22,7 @@ TOLERANCE = 1e-4
 """Largest allowed difference from the ticket's output, whose values are in [0, 1]."""
 
 
-def run(address: str, out: Path, force: bool, task: str = "") -> int:
+def run(address: str, out: Path, force: bool, request: Request) -> int:
     """Write the export; return exit code 0.
 
     Raises UserError if the ticket cannot be read, or the export's output differs from the ticket's by more than
@@ -32,7 +32,7 @@ def run(address: str, out: Path, force: bool, task: str = "") -> int:
     kind = export.format_of(out.suffix.lower())
     source = ticket_file(address)
     ticket = reading.read(source)
-    mask = chosen(ticket.routing, list(ticket.masks), task)
+    mask = for_whole_images(ticket.routing, list(ticket.masks), request)
     restorer = Restorer(ticket.alone(mask), skip_zeros=False)
     multiple = restorer.network.multiple
     network = restorer.network.requires_grad_(False)

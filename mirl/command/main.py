@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 
 from mirl import __version__, terminal
 from mirl.command import studies
-from mirl.command.amounts import pixels, seconds, size, whole
+from mirl.command.amounts import pixels, seconds, share, size, whole
 from mirl.serve.hosts import Address
 from mirl.serve.limits import Limits
 
@@ -119,6 +119,7 @@ def _add_restore_command(commands: Any) -> None:
         action="store_true",
         help="write over files that exist (else those in a folder stay, and a single one is refused)",
     )
+    _add_work(restore)
     _add_network(restore)
     restore.set_defaults(run=_restore)
 
@@ -157,8 +158,16 @@ def _add_ticket_commands(commands: Any) -> None:
     export.add_argument(
         "--task", default="", metavar="TASK", help="whose sub-network is written, for a ticket that has to be told"
     )  # fmt: skip
+    _add_work(export)
     _add_network(export)
     export.set_defaults(run=_export)
+
+
+def _add_work(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--work", type=share, metavar="SHARE",
+        help="how much of the full work to do, such as 0.6, for a ticket that can do with less (`mirl inspect` shows it)",
+    )  # fmt: skip
 
 
 def _add_serve_command(commands: Any) -> None:
@@ -221,6 +230,7 @@ def _restore(wanted: argparse.Namespace) -> int:
         threads=wanted.threads,
         format=wanted.format,
         task=wanted.task,
+        work=wanted.work,
     )
     return restore.run(wanted.inputs, wanted.out, ticket, options)
 
@@ -250,8 +260,10 @@ def _pack(wanted: argparse.Namespace) -> int:
 
 def _export(wanted: argparse.Namespace) -> int:
     from mirl.command import export
+    from mirl.restore.routers import Request
 
-    return export.run(wanted.ticket, wanted.out, wanted.force, wanted.task)
+    request = Request(task=wanted.task, work=wanted.work)
+    return export.run(wanted.ticket, wanted.out, wanted.force, request)
 
 
 def _sentence(error: ValueError | OSError) -> str:

@@ -15,7 +15,7 @@ from mirl.restore import image_file
 from mirl.restore.restorer import Advance, Restorer
 from mirl.terminal import printable
 from mirl.tickets import reading
-from mirl.tickets.routing import Static
+from mirl.tickets.routing import ByDifficulty, ByTask, ByWork, Routing
 
 BAR = "{desc}: {percentage:3.0f}%|{bar}| {elapsed} gone, {remaining} left"
 
@@ -32,6 +32,8 @@ class RestoreOptions:
     """Image format of standard output; None: the format of the input."""
     task: str = ""
     """Restoration task, for a ticket whose routing asks for one."""
+    work: float | None = None
+    """Share of the full work, for a ticket whose routing has a choice; None: what is usual for it."""
 
 
 def run(inputs: Sequence[str], out: str, ticket: str, options: RestoreOptions) -> int:
@@ -60,12 +62,10 @@ def run(inputs: Sequence[str], out: str, ticket: str, options: RestoreOptions) -
         print(stay)
         return _told(planned.empty)
     loaded = reading.read(ticket_file(ticket))
-    if options.task and isinstance(loaded.routing, Static):
-        print(
-            f"mirl: --task has no effect: {loaded.lineage.name} restores every image alike", file=sys.stderr
-        )
+    for option, unused in _unused(options, loaded.routing).items():
+        print(f"mirl: {option} has no effect: {loaded.lineage.name} {unused}", file=sys.stderr)
     restorer = Restorer(loaded, threads=options.threads, memory=options.memory)
-    restorer.refuse(options.task)  # once, and not for each photograph
+    restorer.refuse(options.task, options.work)  # once, and not for each photograph
     started = time.monotonic()
     failures = restore_all(restorer, jobs, options, alone=len(planned.restore) + len(planned.empty) == 1)
     seconds = time.monotonic() - started
@@ -79,6 +79,16 @@ def run(inputs: Sequence[str], out: str, ticket: str, options: RestoreOptions) -
     if there:
         print(stay)
     return _told([*planned.empty, *failures])
+
+
+def _unused(options: RestoreOptions, routing: Routing) -> dict[str, str]:
+    """Return the options that say nothing to this routing, and why."""
+    found = {}
+    if options.task and not isinstance(routing, ByTask):
+        found["--task"] = "restores every image alike"
+    if options.work is not None and not isinstance(routing, ByWork | ByDifficulty):
+        found["--work"] = "has one amount of work"
+    return found
 
 
 def _is_there(job: Job) -> bool:
@@ -130,7 +140,7 @@ def restore(restorer: Restorer, job: Job, options: RestoreOptions, advance: Adva
         photograph = image_file.read(job.source, options.memory)
     if job.target != PIPE:
         image_file.check_target(job.target, options.force)
-    photograph = photograph.with_pixels(restorer(photograph.rgb_HWC, advance, options.task))
+    photograph = photograph.with_pixels(restorer(photograph.rgb_HWC, advance, options.task, options.work))
     if job.target == PIPE:
         format = image_file.FORMATS[f".{options.format}"] if options.format else photograph.format
         sys.stdout.buffer.write(image_file.encode(photograph, format, "standard output"))

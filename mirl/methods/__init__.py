@@ -5,6 +5,7 @@ from typing import Annotated, Any
 from pydantic import Field, TypeAdapter
 
 from mirl.config import UserError
+from mirl.methods.class_pruning import ClassPruning, ClassPruningArm
 from mirl.methods.controls import (
     Oneshot,
     OneshotArm,
@@ -28,11 +29,13 @@ METHODS: dict[str, type[Method]] = {
     "reinit": Reinit,
     "replay": Replay,
     "oneshot": Oneshot,
+    "class_pruning": ClassPruning,
 }
 """`method:` of an arm -> the class that plans its rounds."""
 
 Arm = Annotated[
-    DenseArm | RewindArm | RandomArm | ReinitArm | ReplayArm | OneshotArm, Field(discriminator="method")
+    DenseArm | RewindArm | RandomArm | ReinitArm | ReplayArm | OneshotArm | ClassPruningArm,
+    Field(discriminator="method"),
 ]
 """Entry of `arms:` in params.yaml."""
 

@@ -1,12 +1,13 @@
-"""The restoration networks, which of their tensors are prunable, and how one is built from its section."""
+"""Restoration networks, their prunable tensors, and the building of a network from its section."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from pydantic import Field, ValidationInfo, field_validator
+from torch import Tensor
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from mirl.config import Section, UserError
@@ -17,9 +18,11 @@ from mirl.networks.network import Network
 from mirl.networks.promptir import PromptIR
 from mirl.networks.prunable import prunable
 from mirl.networks.restormer import Restormer
+from mirl.networks.router import ROUTER, Router, RouterSection
 
 __all__ = [
     "NETWORKS",
+    "ROUTER",
     "Network",
     "NetworkSection",
     "allow",
@@ -31,6 +34,7 @@ __all__ = [
     "outline",
     "prunable",
     "refuse_other_source",
+    "router_with",
 ]
 
 NETWORKS: dict[str, type[Network]] = {
@@ -45,20 +49,31 @@ Option = int | float | bool | str | list[int]
 
 
 class NetworkSection(Section):
-    """Which network, how large, and the seed of its first weights; its dump is a ticket's network spec."""
+    """Name, size and seed of the first weights of a network; the dump of this section is a ticket's network spec."""
 
     name: str
     """A key of NETWORKS, or `module:Class` of one's own."""
     options: dict[str, Option] = Field(default={})
-    """What differs from the defaults of that network's `Options`."""
+    """Options that differ from the defaults of that network's `Options`."""
     seed: int = Field(default=0, ge=0, lt=2**63)
     prune_prompts: bool = False
-    """Whether the prompt tensors of a network that has them are prunable too."""
+    """True if the prompt tensors of a network that has them are prunable too."""
     source: DigestOrNone = Field(default="", validate_default=True)
     """SHA-256 digest of the source of one's own network, filled in if it was allowed; empty for those of NETWORKS."""
 
+    router: RouterSection | None = None
+    """Classifier of patches that the network has beside it, as its submodule `router`; none by default."""
+
+    @property
+    def router_outputs(self) -> int:
+        """Number of sub-networks that the router chooses among; 0 if there is no router."""
+        return self.router.outputs if self.router else 0
+
     def spec(self) -> dict[str, Any]:
-        """Its dump as plain JSON data. Keys that came later are left out at their defaults: what was dumped before stays."""
+        """Dump the section as plain JSON data.
+
+        Keys that were added later are left out at their defaults, so that earlier dumps stay the same.
+        """
         dump = self.model_dump(mode="json")
         fields = type(self).model_fields
         return {key: value for key, value in dump.items() if key in DUMPED or value != fields[key].default}
@@ -89,17 +104,20 @@ class NetworkSection(Section):
 
 
 def is_known(name: str) -> bool:
-    """Whether this process may build the network called `name`: it is one of NETWORKS, or was allowed."""
+    """Return whether this process may build the network called `name`: one of NETWORKS, or one that was allowed."""
     return name in NETWORKS or name in allowed()
 
 
 def network_class(name: str) -> type[Network]:
-    """The class called `name`. Raises UserError if it is none of NETWORKS, and was not allowed or is not to be had."""
+    """Return the class called `name`.
+
+    Raises UserError if the name is not in NETWORKS, and was not allowed or cannot be loaded.
+    """
     return NETWORKS[name] if name in NETWORKS else loaded(name).kind
 
 
 def refuse_other_source(section: NetworkSection) -> None:
-    """Raises UserError if this process cannot build the very network that is meant, but may have one of that name."""
+    """Raises UserError if the network's source here differs from that in `section`, or the network cannot be loaded."""
     if section.name in NETWORKS:
         return
     here = loaded(section.name)
@@ -112,19 +130,21 @@ def refuse_other_source(section: NetworkSection) -> None:
 
 
 def multiple(section: NetworkSection) -> int:
-    """What the height and width of its images must be multiples of, in pixels."""
+    """Return the number, in pixels, that height and width of the network's images must be multiples of."""
     return outline(section).multiple
 
 
 def outline(section: NetworkSection, most: int = 100_000) -> Network:
-    """The network on torch's meta device: names and shapes, without memory; draws nothing.
+    """Return the network on torch's meta device: names and shapes, without memory; draws no random numbers.
 
-    Raises UserError once it has more than `most` parameters, and no more of it is made: a few bytes can ask for any number.
-    Raises UserError as well if it is not mirl's, and was not allowed or has another source here.
+    Raises UserError once the network has more than `most` parameters, and makes no more of it: a few bytes can ask for
+    any number. Also raises UserError if its `multiple` is not a positive number, or the network is not mirl's and was
+    not allowed or has another source here.
     """
     kind, options = _wanted(section)
     with torch.device("meta"), _at_most(most, section.name):
         network = kind(options)
+        _add_router(network, section)
     unit = getattr(network, "multiple", None)
     if type(unit) is not int or unit < 1:
         raise UserError(
@@ -134,23 +154,40 @@ def outline(section: NetworkSection, most: int = 100_000) -> Network:
 
 
 def build(section: NetworkSection) -> Network:
-    """The untrained network on the CPU, channels-last; its weights depend on `section` alone.
+    """Build the untrained network on the CPU, channels-last; its weights depend on `section` alone.
 
-    Draws from no generator of the caller: the state of torch's global one is put back. Raises UserError as `outline` for one
-    that is not mirl's.
+    Draws from no generator of the caller: the state of torch's global one is put back. Raises UserError as `outline`
+    does for a network that is not mirl's.
     """
     kind, options = _wanted(section)
     with torch.random.fork_rng(devices=[]), torch.device("cpu"):
         # Layers initialise from the global CPU generator; seeding that one leaves those of GPUs be.
         torch.default_generator.manual_seed(section.seed)
         network = kind(options)
+        _add_router(network, section)
     # torch's type stubs do not know `memory_format` alone.
     return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
 
+def router_with(section: NetworkSection, state: Mapping[str, Tensor]) -> Router:
+    """Return the router of a network on the CPU, with its weights in the state of the whole."""
+    assert section.router, "the network has no router"
+    with torch.device("meta"):
+        router = Router(section.router)
+    own = {name.removeprefix(ROUTER): tensor for name, tensor in state.items() if name.startswith(ROUTER)}
+    router.load_state_dict(own, assign=True)
+    return router.eval().requires_grad_(False)
+
+
+def _add_router(network: Network, section: NetworkSection) -> None:
+    """Add the router that the section asks for; drawn after the network, whose weights are the same without one."""
+    if section.router:
+        network.add_module("router", Router(section.router))
+
+
 @contextmanager
 def _at_most(most: int, name: str) -> Iterator[None]:
-    """UserError as soon as this thread makes more than `most` parameters."""
+    """Raises UserError as soon as this thread makes more than `most` parameters."""
     here, made = threading.get_ident(), 0
 
     def count(*_: object) -> None:
@@ -167,14 +204,14 @@ def _at_most(most: int, name: str) -> Iterator[None]:
 
 
 def _wanted(section: NetworkSection) -> tuple[type[Network], Section]:
-    """The class of a network and its checked options."""
+    """Return the class of a network and its checked options."""
     refuse_other_source(section)
     kind = network_class(section.name)
     return kind, _options(kind, section.name, section.options)
 
 
 def _options(kind: type[Network], name: str, values: dict[str, Option]) -> Section:
-    """The checked options of network `name`. Raises UserError, which lists the valid ones."""
+    """Return the checked options of network `name`. Raises UserError, which lists the valid ones."""
     model = kind.Options
     try:
         return model.read(values, f"network `{name}`")

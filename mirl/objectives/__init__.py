@@ -1,6 +1,7 @@
-"""What a training lowers. The loop adds an objective's terms and records each; it knows none of them by name."""
+"""Objectives of training. The loop adds an objective's terms and records each; it knows none of them by name."""
 
+from mirl.objectives.levels import Levels, RouterFit, SoftChoice
 from mirl.objectives.objective import Objective, Subnetworks
 from mirl.objectives.reconstruction import Reconstruction
 
-__all__ = ["Objective", "Reconstruction", "Subnetworks"]
+__all__ = ["Levels", "Objective", "Reconstruction", "RouterFit", "SoftChoice", "Subnetworks"]

@@ -1,46 +1,54 @@
-"""The contract of an objective. Dimensions in names: B images, C channels, H height, W width."""
+"""Contract of an objective. Dimensions in names: B images, C channels, H height, W width."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import ClassVar, Protocol
 
 from torch import Tensor, nn
 
 from mirl.data.batches import Batch
+from mirl.sparsity.accounting import BACKWARD, FORWARD
 from mirl.sparsity.masks import ONE
 
 
 class Subnetworks(Protocol):
-    """The network that is being trained, as any of its sub-networks."""
+    """Network that is being trained, which can be run as any of its sub-networks."""
 
     network: nn.Module
-    """The whole of it: a router or a head is a submodule."""
+    """Whole network; a router or a head is a submodule."""
 
     def __call__(self, image_BCHW: Tensor, mask: str = ONE) -> Tensor:
-        """What the sub-network of that mask makes of degraded images: float32 of the same shape, not clamped."""
+        """Run the sub-network of that mask on degraded images; the result is float32 of the same shape, not clamped."""
         ...
 
 
 class Objective(Protocol):
-    """Immutable and made of plain values, so that every process of a training can be given it."""
+    """Loss of a training: immutable and made of plain values, so that it can be sent to every process of a training."""
 
     needs_sums: ClassVar[bool] = False
-    """Whether `terms` has to be told the `sums` over the whole batch."""
+    """True if `terms` needs the `sums` over the whole batch."""
 
     def sums(self, subnetworks: Subnetworks, piece: Batch) -> Mapping[str, Tensor]:
-        """Sums over the samples in `piece`, by name and without a gradient; the same names for every piece.
+        """Compute named sums over the samples in `piece`, without a gradient; the names are the same for every piece.
 
-        A batch may be cut into pieces, for memory or for several processes: the loop adds up these sums over all of
-        them before it asks for a term. A term that is no mean over samples needs them, as its gradient depends on the
-        whole batch.
+        A batch may be cut into pieces, for memory or for several processes: the loop adds up these sums over all
+        pieces before it asks for a term. A term that is not a mean over samples needs the sums, as its gradient depends
+        on the whole batch.
         """
         return {}
 
     def terms(
         self, subnetworks: Subnetworks, piece: Batch, sums: Mapping[str, Tensor]
     ) -> Mapping[str, Tensor]:
-        """The named terms of the loss, scalars with a gradient, each the mean over the samples in `piece`.
+        """Compute the named terms of the loss: scalars with a gradient, each the mean over the samples in `piece`.
 
         The loss of a batch is the sum of the terms of its pieces, each piece weighted by its share of the samples.
-        `sums`: those of the whole batch, if they are needed. Every piece has the same terms, in the same order.
+        `sums` are those of the whole batch, if they are needed. Every piece has the same terms, in the same order.
         """
         ...
+
+    def passes(self, masks: Sequence[str]) -> Mapping[str, int]:
+        """Return how often each sub-network is passed through for a sample: what a training costs.
+
+        `masks` are those of the model. A forward pass is one; a backward pass, by convention, two.
+        """
+        return {masks[0]: FORWARD + BACKWARD}

@@ -16,8 +16,10 @@ from mirl.networks import Network, is_own
 from mirl.restore.global_context import Statistics, TileContext, area, gather_statistics, passes
 from mirl.restore.memory import least_memory, pixels_in
 from mirl.restore.pad import round_up
+from mirl.restore.patches import PatchLevels, part_of
 from mirl.restore.photograph import MEMORY
-from mirl.restore.routers import chosen
+from mirl.restore.routed import RoutedSubnetworks
+from mirl.restore.routers import Choice, EachPatch, OneMask, Request, chosen, usual, work_of
 from mirl.restore.subnetwork import Subnetwork
 from mirl.restore.tile import Span, TilePosition, Tiles, cut, smallest
 from mirl.restore.tiled_image import TiledImage
@@ -56,7 +58,7 @@ class Restorer:
         self._skip_zeros = skip_zeros and not is_own(model.network.name)
         self._ready: dict[str, Subnetwork] = {}
         self._making = threading.Lock()
-        self._subnetwork(next(iter(model.masks)))
+        self._prepared(usual(model.routing, list(model.masks)))
 
     @property
     def _first(self) -> Subnetwork:
@@ -70,23 +72,30 @@ class Restorer:
 
     @property
     def bytes_per_pixel(self) -> float:
-        """Memory that the network takes for each pixel of the image or tile that it works on."""
-        return self._first.bytes_per_pixel
+        """Memory that a network takes for each pixel of the image or tile that it works on; of several the most."""
+        return max(each.bytes_per_pixel for each in self._ready.values())
 
     def __call__(
-        self, image_HWC: np.ndarray, advance: Advance = lambda share: None, task: str = ""
+        self,
+        image_HWC: np.ndarray,
+        advance: Advance = lambda share: None,
+        task: str = "",
+        work: float | None = None,
     ) -> np.ndarray:
         """Restore an image, in tiles if it is large; the result is clamped and rounded to the nearest level.
 
-        `task` is the restoration task, for a model whose routing asks for it. `advance` is called after each tile; an
+        `task` is the restoration task, for a model whose routing asks for it; `work` the share of the largest
+        sub-network's work that may be done, for one whose routing has a choice. `advance` is called after each tile; an
         exception that it raises ends the work. Raises UserError if the image is not a uint8 or uint16 RGB image, the
-        memory does not hold the smallest tile, or the model has no sub-network for the task.
+        memory does not hold the smallest tile, or the model has no sub-network for the task or the work.
         """
-        subnetwork = self._chosen(task)
+        choice = self._choice(task, work)
+        subnetwork = self._prepared(choice)
         picture = TiledImage(image_HWC)
-        pixels = self.pixels(picture.height, picture.width, image_HWC.itemsize)
-        tiles = cut(picture.height, picture.width, subnetwork.multiple, pixels)
-        with torch.no_grad(), subnetwork.at_work():
+        size = picture.height, picture.width
+        pixels = self.pixels(*size, image_HWC.itemsize)
+        tiles = _cut(size, subnetwork, pixels)
+        with torch.no_grad(), subnetwork.at_work(), subnetwork.deciding(choice, picture.tile, size):
             if len(tiles.positions()) == 1:
                 out_BCHW = subnetwork.run(picture.tile(tiles.rows[0], tiles.columns[0]))
                 picture.write(0, out_BCHW[..., : picture.height, : picture.width])
@@ -95,19 +104,40 @@ class Restorer:
                 _restore_tiles(subnetwork, picture, tiles, pixels, advance)
         return picture.restored_HWC
 
-    def run(self, image_BCHW: Tensor, task: str = "") -> Tensor:
+    def run(self, image_BCHW: Tensor, task: str = "", work: float | None = None) -> Tensor:
         """Run the network on float32 images in [0, 1] of any size; the result has the same shape and is not clamped.
 
-        The images are never tiled, whatever the memory: published figures are measured on whole images. `task` is as in
-        `__call__`; raises UserError if the model has no sub-network for the task.
+        The images are never tiled, whatever the memory: published figures are measured on whole images. `task` and `work`
+        are as in `__call__`; raises UserError if the model has no sub-network for them.
         """
-        subnetwork = self._chosen(task)
-        with torch.no_grad(), subnetwork.at_work():
-            return subnetwork.run_any_size(image_BCHW)
+        return self.measured(image_BCHW, task, work)[0]
 
-    def refuse(self, task: str) -> None:
-        """Raise UserError if there is no sub-network for that restoration task."""
-        chosen(self._model.routing, list(self._model.masks), task)
+    def measured(self, image_BCHW: Tensor, task: str = "", work: float | None = None) -> tuple[Tensor, float]:
+        """Run the network as `run`; also return the share of the largest sub-network's work that was done, in (0, 1].
+
+        That of a router counts too. It is 1 for a model whose sub-networks are not told apart by their work.
+        """
+        choice = self._choice(task, work)
+        subnetwork = self._prepared(choice)
+        size = image_BCHW.shape[2], image_BCHW.shape[3]
+        part = part_of(image_BCHW)
+        with torch.no_grad(), subnetwork.at_work(), subnetwork.deciding(choice, part, size) as levels:
+            share = subnetwork.work(levels, size) if levels else work_of(self._model.routing, choice)
+            return subnetwork.run_any_size(image_BCHW), share
+
+    def levels(self, image_BCHW: Tensor, task: str = "", work: float | None = None) -> PatchLevels | None:
+        """Return which sub-network restores each patch of one image; None if one restores all of it."""
+        choice = self._choice(task, work)
+        if not isinstance(choice, EachPatch):
+            return None
+        routed = self._prepared(choice)
+        assert isinstance(routed, RoutedSubnetworks)
+        with torch.no_grad(), routed.at_work():
+            return routed.levels(choice, part_of(image_BCHW), (image_BCHW.shape[2], image_BCHW.shape[3]))
+
+    def refuse(self, task: str, work: float | None = None) -> None:
+        """Raise UserError if there is no sub-network for that restoration task, or for that share of the work."""
+        self._choice(task, work)
 
     def pixels(self, height: int, width: int, itemsize: int) -> int:
         """Compute how many pixels of a picture with levels of `itemsize` bytes fit into the memory at a time.
@@ -135,42 +165,55 @@ class Restorer:
         first, *others = self._ready.values()
         return first.held + sum(each.held + each.weight_bytes for each in others)
 
-    def _chosen(self, task: str) -> Subnetwork:
-        name = chosen(self._model.routing, list(self._model.masks), task)
-        return self._ready.get(name) or self._subnetwork(name)
+    def _choice(self, task: str, work: float | None) -> Choice:
+        return chosen(self._model.routing, list(self._model.masks), Request(task=task, work=work))
 
-    def _subnetwork(self, mask: str) -> Subnetwork:
-        """Return the sub-network of that mask, made ready first if necessary."""
+    def _prepared(self, choice: Choice) -> Subnetwork:
+        """Return what restores by that choice, ready to run: made when it is first needed."""
+        name = choice.mask if isinstance(choice, OneMask) else ""
+        if name in self._ready:
+            return self._ready[name]
         with self._making:
-            if mask not in self._ready:
-                network = self._model.alone(mask).built()
-                made = Subnetwork(network, self._threads, self._device, self._skip_zeros)
-                self._ready[mask] = made
+            if name not in self._ready:
+                self._ready[name] = made = self._made(name)
                 if made.is_accelerated:
                     side = made.multiple
                     self.pixels(side, side, itemsize=1)  # the smallest picture takes as much
                     made.warm_up()
-            return self._ready[mask]
+            return self._ready[name]
+
+    def _made(self, mask: str) -> Subnetwork:
+        """Return the sub-network of that mask; of no name, all of them, routed."""
+        if not mask:
+            return RoutedSubnetworks(self._model, self._threads, self._device, self._skip_zeros)
+        network = self._model.alone(mask).built()
+        return Subnetwork(network, self._threads, self._device, self._skip_zeros)
 
     def _padded(self, height: int, width: int) -> tuple[int, int]:
         multiple = self._first.multiple
         return round_up(height, multiple), round_up(width, multiple)
 
 
+def _cut(size: tuple[int, int], subnetwork: Subnetwork, pixels: int) -> Tiles:
+    """Cut an image of `size`: in one piece if it fits, else in tiles that start where the sub-network wants them to."""
+    pieces = cut(*size, subnetwork.multiple, pixels)
+    fits = len(pieces.positions()) == 1 or pixels < smallest(*size, subnetwork.tile_multiple)
+    return pieces if fits else cut(*size, subnetwork.tile_multiple, pixels).ending_at(*pieces.size)
+
+
 def _restore_tiles(
     subnetwork: Subnetwork, picture: TiledImage, tiles: Tiles, pixels: int, advance: Advance
 ) -> None:
     """Restore a picture in tiles, after gathering the statistics of the whole image if the network takes any."""
-    context = subnetwork.global_context
-    all_passes = passes(tiles, subnetwork.multiple, pixels) if context.count else []
+    all_passes = passes(tiles, subnetwork.multiple, pixels) if subnetwork.global_context.count else []
     positions = [position for batches in all_passes for batch in batches for position in batch]
     tiled = sum(map(area, tiles.positions()))
     work, shares = sum(map(area, positions)) + tiled, list[float]()
 
     def show(positions: Sequence[TilePosition], known: Statistics, found: Statistics | None) -> Tensor:
         tiles_BChw = torch.cat([picture.tile(*position) for position in positions])
-        with context.showing(TileContext(size=tiles.size, positions=positions, known=known, found=found)):
-            out_BChw = subnetwork.run(tiles_BChw)
+        context = TileContext(size=tiles.size, positions=positions, known=known, found=found)
+        out_BChw = subnetwork.run_tiles(tiles_BChw, context)
         shares.append(sum(map(area, positions)) / work)
         advance(shares[-1])
         return out_BChw

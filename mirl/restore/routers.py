@@ -1,34 +1,88 @@
-"""Routers: choice of the sub-network that restores an image, for each kind of routing in a ticket."""
+"""Routers: choice of the sub-network that restores an image or each patch of it, for each kind of routing in a ticket."""
 
 import reprlib
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from mirl.config import UserError
-from mirl.tickets.routing import ByTask, Routing, Static
+from mirl.tickets.routing import ByDifficulty, ByTask, ByWork, Routing, Static
 
 MOST_TOLD = 12
 """Largest number of tasks that a message names."""
-Router = Callable[[Any, Sequence[str], str], str]
-"""(routing, names of the masks, requested restoration task or "") -> name of the mask.
-
-Raises UserError if there is no mask for that task.
-"""
+LEEWAY = 5e-4
+"""How far a wanted work may be below the least there is: numbers are printed rounded."""
 
 
-def static(routing: Static, masks: Sequence[str], task: str) -> str:
-    """Return the first mask, whatever the task."""
-    return masks[0]
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What somebody asks of a restoring."""
+
+    task: str = ""
+    """Restoration task, for a ticket that has to be told."""
+    work: float | None = None
+    """Share, in (0, 1], of the largest sub-network's work, for a ticket with several of them; None: what is usual for it."""
 
 
-def by_task(routing: ByTask, masks: Sequence[str], task: str) -> str:
+@dataclass(frozen=True)
+class OneMask:
+    """One sub-network restores the whole image."""
+
+    mask: str
+
+
+@dataclass(frozen=True)
+class EachPatch:
+    """The ticket's router chooses for each patch, at a price of the work."""
+
+    routing: ByDifficulty
+    price: float
+
+
+Choice = OneMask | EachPatch
+Router = Callable[[Any, Sequence[str], Request], Choice]
+"""(routing, names of the masks, request) -> choice. Raises UserError if the request cannot be met."""
+
+
+def static(routing: Static, masks: Sequence[str], request: Request) -> Choice:
+    """Return the first mask, whatever the request."""
+    return OneMask(masks[0])
+
+
+def by_task(routing: ByTask, masks: Sequence[str], request: Request) -> Choice:
     """Return the mask of the task. Raises UserError if no task is given, or the task is not in the routing."""
     known = _named(list(routing.tasks))
-    if not task:
+    if not request.task:
         raise UserError(f"this ticket has to be told what to undo; name a task: {known}")
-    if task not in routing.tasks:
-        raise UserError(f"this ticket does not undo {reprlib.repr(task)}; its tasks are {known}")
-    return routing.tasks[task]
+    if request.task not in routing.tasks:
+        raise UserError(f"this ticket does not undo {reprlib.repr(request.task)}; its tasks are {known}")
+    return OneMask(routing.tasks[request.task])
+
+
+def by_work(routing: ByWork, masks: Sequence[str], request: Request) -> Choice:
+    """Return the largest sub-network within the work, by default the largest of all. Raises UserError if none is."""
+    wanted = _within(routing.works, 1.0 if request.work is None else request.work)
+    fitting = [mask for mask in routing.masks(masks) if routing.levels[mask] <= wanted]
+    return OneMask(fitting[-1])
+
+
+def by_difficulty(routing: ByDifficulty, masks: Sequence[str], request: Request) -> Choice:
+    """Return the price of the work; at the ends one sub-network. Raises UserError if the work is less than the least."""
+    wanted = _within(routing.works, routing.work if request.work is None else request.work)
+    least, *_, most = routing.masks(masks)
+    if wanted in (routing.works[0], routing.works[-1]):
+        return OneMask(most if wanted == routing.works[-1] else least)
+    return EachPatch(routing, routing.price(wanted))
+
+
+def _within(works: Sequence[float], wanted: float) -> float:
+    """Return the work that is done for that which is wanted: at least the least. Raises UserError if it is out of range."""
+    least = works[0]
+    if not least - LEEWAY <= wanted <= 1:
+        raise UserError(
+            f"the work is {wanted:g}, expected a share from {least:.3g} to 1 of this ticket's largest sub-network's"
+        )
+    return max(wanted, least)
 
 
 def _named(tasks: list[str]) -> str:
@@ -37,10 +91,40 @@ def _named(tasks: list[str]) -> str:
     return ", ".join(tasks[:MOST_TOLD]) + more
 
 
-ROUTERS: Mapping[str, Router] = {"static": static, "task": by_task}
+ROUTERS: Mapping[str, Router] = {
+    "static": static,
+    "task": by_task,
+    "work": by_work,
+    "difficulty": by_difficulty,
+}
 """`kind` of a routing -> its router."""
 
 
-def chosen(routing: Routing, masks: Sequence[str], task: str) -> str:
-    """Return the name of the mask that restores an image. Raises UserError as the routing's router does."""
-    return ROUTERS[routing.kind](routing, masks, task)
+def chosen(routing: Routing, masks: Sequence[str], request: Request) -> Choice:
+    """Return what restores an image. Raises UserError as the routing's router does."""
+    return ROUTERS[routing.kind](routing, masks, request)
+
+
+def usual(routing: Routing, masks: Sequence[str]) -> Choice:
+    """Return what restores an image for which nobody asks for anything; of several tasks the first."""
+    task = next(iter(routing.tasks)) if isinstance(routing, ByTask) else ""
+    return chosen(routing, masks, Request(task=task))
+
+
+def work_of(routing: Routing, choice: Choice) -> float:
+    """Return the work of one sub-network for a whole image: 1 if the routing does not tell them apart by it."""
+    assert isinstance(choice, OneMask), "the work of patches depends on the image"
+    return routing.levels[choice.mask] if isinstance(routing, ByWork | ByDifficulty) else 1.0
+
+
+def for_whole_images(routing: Routing, masks: Sequence[str], request: Request) -> str:
+    """Return the mask of the one sub-network that restores whole images within the request, as an export holds it.
+
+    Of those that a router chooses among it is the largest within the work, by default the largest. Raises UserError as
+    `chosen`.
+    """
+    if isinstance(routing, ByDifficulty):
+        routing = ByWork(kind="work", levels=routing.levels)
+    choice = chosen(routing, masks, request)
+    assert isinstance(choice, OneMask)
+    return choice.mask

@@ -3,7 +3,7 @@
 Dimensions: B batch, C channels, H height, W width; h and w those of a tile.
 """
 
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +12,8 @@ from mirl.networks import Network
 from mirl.restore.global_context import GlobalContext, TileContext
 from mirl.restore.memory import bytes_per_pixel
 from mirl.restore.pad import pad
+from mirl.restore.patches import Cut, PatchLevels
+from mirl.restore.routers import Choice
 from mirl.restore.threads import outside, torch_threads
 from mirl.restore.tile import spans
 
@@ -25,20 +27,30 @@ class Subnetwork:
         """Number of pixels of which the height and width of a tile are multiples."""
         self.global_context = GlobalContext(self.network)
         # Now, while nobody restores: it puts other weights into the network for a moment.
-        self.bytes_per_pixel = bytes_per_pixel(self.network, self.multiple)
+        self._forward = self._in_torch(self.network)
+        self.bytes_per_pixel = bytes_per_pixel(self._forward, self.multiple)
         """Memory that the network takes for each pixel of the image or tile that it works on."""
         self.held = 0
         """Bytes that the kernels hold."""
         self._threads, self._device = threads, device
-        self._forward: nn.Module = self.network
         self.is_accelerated = skip_zeros and device == "cpu"
         if self.is_accelerated:
-            # With a compiler, which an evaluation need not wait for.
-            from mirl.runtime.engine import accelerate, bytes_held
+            from mirl.runtime.engine import bytes_held
 
-            self._forward = accelerate(self.network, threads or outside())
+            self._forward = self._in_kernels(self.network, threads or outside())
             self.held = bytes_held(self.network)
             self._threads = 1  # of torch: others would wait busily where the kernels' threads work
+
+    def _in_torch(self, network: Network) -> nn.Module:
+        """Return what computes in torch."""
+        return network
+
+    def _in_kernels(self, network: Network, threads: int) -> nn.Module:
+        """Return what computes in mirl's kernels."""
+        # With a compiler, which an evaluation need not wait for.
+        from mirl.runtime.engine import accelerate
+
+        return accelerate(network, threads)
 
     @property
     def weight_bytes(self) -> int:
@@ -54,16 +66,39 @@ class Subnetwork:
         side = self.multiple
         (span,) = spans(side, side, side)
         context = TileContext(size=(side, side), positions=[(span, span)], known={}, found={})
-        with torch.no_grad(), self.at_work(), self.global_context.showing(context):
-            self.run(torch.zeros(1, 3, side, side))
+        with torch.no_grad(), self.at_work():
+            self.run_tiles(torch.zeros(1, 3, side, side), context)
         assert len(context.found or {}) == self.global_context.count, (
             "kernels leave out a statistic of the whole image"
         )
+
+    @property
+    def tile_multiple(self) -> int:
+        """What the starts of tiles are multiples of, in pixels."""
+        return self.multiple
+
+    def deciding(
+        self, choice: Choice, cut: Cut, size: tuple[int, int]
+    ) -> AbstractContextManager[PatchLevels | None]:
+        """Within, an image of `size` (height, width), of which `cut` gives parts, is restored as `choice` says.
+
+        Yields the sub-network of each patch; None if one restores all of them.
+        """
+        return nullcontext()
+
+    def work(self, levels: PatchLevels, size: tuple[int, int]) -> float:
+        """Return the share of the largest sub-network's work that an image of `size` takes, in (0, 1]."""
+        raise NotImplementedError("one sub-network has no patches")
 
     def run_any_size(self, image_BCHW: Tensor) -> Tensor:
         """Run a whole image through the network: pad, run, crop."""
         height, width = image_BCHW.shape[2:]
         return self.run(pad(image_BCHW, self.multiple))[..., :height, :width]
+
+    def run_tiles(self, x_BChw: Tensor, context: TileContext) -> Tensor:
+        """Run the network on tiles of the image that `context` tells of, as `run`."""
+        with self.global_context.showing(context):
+            return self.run(x_BChw)
 
     def run(self, x_BCHW: Tensor) -> Tensor:
         """Run the network on tiles; the result is float32, not clamped, and on the device of the tiles."""

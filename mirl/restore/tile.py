@@ -4,8 +4,8 @@ Dims: B batch, C channels, H height, W width; h and w those of one tile.
 """
 
 import math
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -44,6 +44,11 @@ Run = Callable[[Span, Span], Tensor]
 """(rows, columns) of a tile -> the restored tile, float32 BChw."""
 
 
+def whole(length: int, start: int = 0) -> Span:
+    """Return the span of `length` pixels from `start` on, which no other tile covers."""
+    return Span(start=start, stop=start + length, fade_in=0, fade_out=0, core=(0, length))
+
+
 @dataclass(frozen=True, kw_only=True)
 class Tiles:
     """Division of an image into tiles of one size, except for the last; each starts at a multiple of the network's.
@@ -60,6 +65,10 @@ class Tiles:
         """Height and width of the image, padded to the network's multiple, in pixels."""
         row, column = self.rows[-1], self.columns[-1]
         return row.start + row.core[1], column.start + column.core[1]
+
+    def ending_at(self, height: int, width: int) -> "Tiles":
+        """Return the same tiles of an image that ends sooner: in the last row and column."""
+        return Tiles(rows=_ending_at(self.rows, height), columns=_ending_at(self.columns, width))
 
     def positions(self) -> list[TilePosition]:
         """List all tiles, row by row."""
@@ -84,6 +93,11 @@ class Tiles:
             yield row.start, band_BChW[..., : min(done, size[0] - row.start), : size[1]]
             band_BChW[..., : row.fade_out, :] = band_BChW[..., done : done + row.fade_out, :]
             band_BChW[..., row.fade_out :, :] = 0
+
+
+def _ending_at(spans: Sequence[Span], size: int) -> tuple[Span, ...]:
+    *others, last = spans
+    return (*others, replace(last, stop=size, core=(last.core[0], size - last.start)))
 
 
 def cut(height: int, width: int, multiple: int, pixels: int) -> Tiles:
@@ -128,23 +142,23 @@ def spans(size: int, tile: int, multiple: int, even: bool = False) -> Iterator[S
     `tile` is a multiple of `multiple`, and at least SMALLEST times `multiple` if it is below `size`. No pixel lies
     under more than two tiles.
     """
-    whole = round_up(size, multiple)
-    if whole <= tile:
-        yield Span(start=0, stop=whole, fade_in=0, fade_out=0, core=(0, whole))
+    padded = round_up(size, multiple)
+    if padded <= tile:
+        yield whole(padded)
         return
     overlap = max(multiple, min(round_up(OVERLAP, multiple), tile // 3 // multiple * multiple))
-    count = math.ceil((whole - overlap) / (tile - overlap))
-    length = round_up(math.ceil((whole + (count - 1) * overlap) / count), multiple)
-    count = math.ceil((whole - overlap) / (length - overlap))  # rounding up may have spared some
+    count = math.ceil((padded - overlap) / (tile - overlap))
+    length = round_up(math.ceil((padded + (count - 1) * overlap) / count), multiple)
+    count = math.ceil((padded - overlap) / (length - overlap))  # rounding up may have spared some
     half = overlap // 2 // multiple * multiple
     for index in range(count):
         start, last = index * (length - overlap), index == count - 1
         yield Span(
             start=start,
-            stop=start + length if even else min(start + length, whole),
+            stop=start + length if even else min(start + length, padded),
             fade_in=overlap if index else 0,
             fade_out=0 if last else overlap,
-            core=(half if index else 0, whole - start if last else length - overlap + half),
+            core=(half if index else 0, padded - start if last else length - overlap + half),
         )
 
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from mirl.networks.layers import ChannelNorm
 from mirl.runtime import kernels
 from mirl.runtime.kernels import BATCH
+from mirl.runtime.levels import ONE_LEVEL, Levels, in_order
 from mirl.runtime.planes import Norm, Tiles
 from mirl.runtime.rows import DENSE, Rows, make_rows
 from mirl.runtime.thread_pool import ThreadPool
@@ -24,28 +25,32 @@ SIZES = 2
 
 
 class SparseConv(nn.Module):
-    """Convolution of stride 1, 1x1 or 3x3, with zero padding, that skips zeros."""
+    """Convolution of stride 1, 1x1 or 3x3, with zero padding; of several sub-networks, one at each place."""
 
-    def __init__(self, conv: nn.Conv2d, pool: ThreadPool) -> None:
+    def __init__(self, convs: Sequence[nn.Conv2d], pool: ThreadPool, levels: Levels = ONE_LEVEL) -> None:
+        """`convs`: the same convolution with the weights of each sub-network."""
         super().__init__()
-        self._conv, self._pool, self._border = conv, pool, conv.kernel_size[0] // 2
-        self._rows = lru_cache(SIZES)(lambda grid: rows_of(conv, grid))
+        self._convs, self._pool, self._levels = convs, pool, levels
+        self._border = convs[0].kernel_size[0] // 2
+        self._rows = lru_cache(SIZES)(lambda grid: [rows_of(conv, grid) for conv in convs])
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
         B, C, H, W = x_BCHW.shape
-        grid = cut(H, W, C + BATCH, self._border)
-        out_BCHW = empty((B, self._conv.out_channels, H, W))
-        for x, out in zip(x_BCHW.contiguous().numpy(), out_BCHW.numpy()):
-            self._run(x, out, grid)
+        grid = cut(H, W, C + BATCH, self._border, self._levels.side(H))
+        out_BCHW = empty((B, self._convs[0].out_channels, H, W))
+        rows = self._rows(grid)
+        each = in_order(self._levels, grid, (B, H, W), len(rows))
+        for x, out, tiles in zip(x_BCHW.contiguous().numpy(), out_BCHW.numpy(), each, strict=True):
+            self._run(x, out, tiles, rows)
         return out_BCHW
 
-    def _run(self, x_CHW: np.ndarray, out_OHW: np.ndarray, grid: Grid) -> None:
-        rows = self._rows(grid)
+    def _run(
+        self, x_CHW: np.ndarray, out_OHW: np.ndarray, tiles: Sequence[Tiles], rows: Sequence[Rows]
+    ) -> None:
+        def work(part: int, some: Tiles, memory: np.ndarray) -> None:
+            kernels.convolve(x_CHW, some, rows[some.level], out_OHW, memory)
 
-        def work(part: int, tiles: Tiles, memory: np.ndarray) -> None:
-            kernels.convolve(x_CHW, tiles, rows, out_OHW, memory)
-
-        self._pool.run(work, grid, len(x_CHW) + BATCH)
+        self._pool.run(work, tiles, len(x_CHW) + BATCH)
 
 
 def rows_of(

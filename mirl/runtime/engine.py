@@ -1,8 +1,8 @@
 """Acceleration of a network on the CPU: its layers are replaced by layers that skip zeros, faster even without any."""
 
 import copy
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -10,49 +10,76 @@ from torch import nn
 from mirl.networks.layers import TransformerBlock
 from mirl.networks.nafnet import NafBlock
 from mirl.runtime.convolution import SIZES, SparseConv
+from mirl.runtime.levels import ONE_LEVEL, Levels
 from mirl.runtime.naf import SparseNafBlock
 from mirl.runtime.rows import DENSE
 from mirl.runtime.thread_pool import ThreadPool
 from mirl.runtime.transformer import SparseTransformerBlock
 
-ACCELERATED: dict[type[nn.Module], Callable[[Any, ThreadPool], nn.Module]] = {
-    TransformerBlock: SparseTransformerBlock,
+ACCELERATED: dict[type[nn.Module], Callable[[Any, ThreadPool, Levels], nn.Module]] = {
     NafBlock: SparseNafBlock,
     nn.Conv2d: SparseConv,
 }
-"""Type of layer -> type of the layer that replaces it and skips zeros."""
+"""Type of layer -> function that makes one that skips zeros, of the same layer in each of the sub-networks."""
+Combine = Callable[[Sequence[nn.Module]], nn.Module]
+"""Makes one layer of the same layer in each of several sub-networks."""
 
 
 def accelerate(network: nn.Module, threads: int) -> nn.Module:
-    """Copy `network` into one that skips zeros and has the same result to 1e-4; float32 on the CPU, BCHW in and out.
+    """Make a copy of `network` with the same result to 1e-4 that skips zeros; float32 on the CPU, BCHW in and out.
 
-    A layer without a kernel here stays torch's, and shares its weights with `network`. Give torch one thread while the
-    copy runs: more threads of torch would busy-wait on the cores on which the kernels' threads work.
+    Layers without a kernel here stay torch's, and their weights are shared with `network`. Give torch one thread while
+    the copy runs: torch's other threads would wait busily on the cores of the kernels' threads.
     """
-    accelerated = copy.copy(network)
-    _replace_layers(accelerated, ThreadPool(threads))
+    return accelerate_together([network], threads, ONE_LEVEL, lambda layers: layers[0])
+
+
+def accelerate_together(
+    networks: Sequence[nn.Module], threads: int, levels: Levels, combine: Combine
+) -> nn.Module:
+    """Make one network of several sub-networks, which differ in their weights: at each place works that of `levels`.
+
+    Layers without a kernel here are made by `combine`. Otherwise as `accelerate`.
+    """
+    accelerated = copy.copy(networks[0])
+    _replace_layers(accelerated, networks, _Making(ThreadPool(threads), levels, combine))
     return accelerated
 
 
 def bytes_held(network: nn.Module) -> int:
-    """Return the bytes that the kernels' forms of the weights take at most, for SIZES picture sizes."""
+    """Return the largest size in bytes of the kernels' forms of the weights, for all picture sizes that are kept."""
     weights = [layer.weight for layer in network.modules() if isinstance(layer, nn.Conv2d)]
     kept = [(int(torch.count_nonzero(weight)), weight.numel()) for weight in weights]
     return SIZES * sum(8 * some if some <= DENSE * whole else 4 * whole for some, whole in kept)
 
 
-def _replace_layers(module: nn.Module, pool: ThreadPool) -> None:
+class _Making(NamedTuple):
+    """What layers are made with."""
+
+    pool: ThreadPool
+    levels: Levels
+    combine: Combine
+
+
+def _replace_layers(module: nn.Module, same: Sequence[nn.Module], making: _Making) -> None:
+    """Replace the layers of `module`, a copy, by those made of the layers of `same`, the module in each sub-network."""
     module._modules = dict(module._modules)  # the copy's own, so that the network keeps its layers
     for name, child in module.named_children():
-        if type(child) not in ACCELERATED:
+        children = [each.get_submodule(name) for each in same]
+        kind = type(child)
+        if isinstance(child, TransformerBlock) and len(children) == 1:
+            module._modules[name] = SparseTransformerBlock(child, making.pool)
+        elif kind in ACCELERATED and _fits(child):
+            module._modules[name] = ACCELERATED[kind](children, making.pool, making.levels)
+        elif list(child.children()) or not list(child.parameters()):
             module._modules[name] = copied = copy.copy(child)
-            _replace_layers(copied, pool)
-        elif _fits(child):
-            module._modules[name] = ACCELERATED[type(child)](child, pool)
+            _replace_layers(copied, children, making)
+        else:
+            module._modules[name] = making.combine(children)
 
 
 def _fits(layer: nn.Module) -> bool:
-    """Return whether `layer` is a block, or a convolution that `SparseConv` supports."""
+    """Return whether the layer is a block, or a convolution of a form that `SparseConv` supports."""
     if not isinstance(layer, nn.Conv2d):
         return True
     side = layer.kernel_size[0]

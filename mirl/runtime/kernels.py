@@ -1,8 +1,8 @@
 """Layers of restoration networks, computed tile by tile: each tile is loaded, computed in cache and written back.
 
 `image` and `out` are float32 of shape (channels, height, width). `memory` is the scratch of one thread, in planes of
-the grid: first the planes of the tile's channels, then those that a layer needs between. Tiles [first, last) are
-computed.
+the grid: first the planes of the tile's channels, then those that a layer needs between. Tiles are computed in
+the order given.
 """
 
 from typing import NamedTuple
@@ -94,7 +94,7 @@ BATCH = 8
 @compiled
 def convolve(image: np.ndarray, tiles: Tiles, layer: Rows, out: np.ndarray, memory: np.ndarray) -> None:
     """Write a convolution of stride 1 with zero padding. `memory` holds BATCH planes besides those of the image."""
-    for number in range(tiles.first, tiles.last):
+    for number in tiles.numbers:
         tile = load(image, tiles.grid, number, memory)
         project(layer, tile, (0, image.shape[0]), out, out[:0], memory)
 
@@ -113,7 +113,7 @@ def compare(
     if products.counted.bottom == 0:
         heads = 0
     keys, free = channels + deep, channels + deep + BATCH
-    for number in range(tiles.first, tiles.last):
+    for number in tiles.numbers:
         tile = load(image, grid, number, memory)
         normalise(memory, channels, grid, layer.norm, keys)
         for head in range(heads):
@@ -155,7 +155,7 @@ def weigh(
     """
     grid, channels = tiles.grid, values.shape[0]
     write = (channels * grid.plane + grid.start, grid.plane)
-    for number in range(tiles.first, tiles.last):
+    for number in tiles.numbers:
         tile = load(values, grid, number, memory)
         multiply(matrix, memory, grid.start, write, inner(grid))
         store(tile, memory, (channels, 0, out.shape[0]), out, residual)
@@ -172,7 +172,7 @@ def feed_forward(
     grid, channels = tiles.grid, image.shape[0]
     rows = 2 * layer.hidden
     gates, free = channels + rows // 2, channels + rows // 2 + BATCH
-    for number in range(tiles.first, tiles.last):
+    for number in tiles.numbers:
         tile = load(image, grid, number, memory)
         normalise(memory, channels, grid, layer.mixing.norm, gates)
         for j in range(0, rows, BATCH):
@@ -199,7 +199,7 @@ def gate_neighbours(
     grid, channels = tiles.grid, image.shape[0]
     rows = 2 * gated.shape[0]
     pairs, free = channels, channels + BATCH
-    for number in range(tiles.first, tiles.last):
+    for number in tiles.numbers:
         tile = load(image, grid, number, memory)
         normalise(memory, channels, grid, layer.norm, pairs)
         for j in range(0, rows, BATCH):
@@ -222,7 +222,7 @@ def feed_pixels(
     grid, (hidden, channels) = tiles.grid, (gated.shape[0], image.shape[0])
     feeding, rows = layer.feeding, 2 * layer.feeding.hidden
     products, pairs = hidden + channels, hidden + channels + rows // 2
-    for number in range(tiles.first, tiles.last):
+    for number in tiles.numbers:
         tile = load(gated, grid, number, memory)
         write = (hidden * grid.plane + grid.start, grid.plane)
         sum_rows(layer.mix, (0, channels), memory, grid.start, write, inner(grid))

@@ -5,6 +5,7 @@ Dims: B batch, C channels, H height, W width, J hidden channels; P parts of the 
 
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,84 +16,110 @@ from mirl.runtime import kernels
 from mirl.runtime.convolution import SIZES, any_of, empty, norm_of, pairs_of, rows_from, rows_of
 from mirl.runtime.global_mean import mean_over
 from mirl.runtime.kernels import BATCH
+from mirl.runtime.levels import ONE_LEVEL, Levels, in_order
 from mirl.runtime.planes import Part, Tiles
+from mirl.runtime.rows import Rows
 from mirl.runtime.thread_pool import ThreadPool
 from mirl.runtime.tiles import Grid, cut
 
 
 class SparseNafBlock(nn.Module):
-    """`NafBlock` that skips zeros, and the hidden channels that the mask has silenced."""
+    """`NafBlock` that skips zeros, and the hidden channels that the mask has silenced.
 
-    def __init__(self, block: NafBlock, pool: ThreadPool) -> None:
+    Of several sub-networks, one works at each place; all have the same attention.
+    """
+
+    def __init__(self, blocks: Sequence[NafBlock], pool: ThreadPool, levels: Levels = ONE_LEVEL) -> None:
+        """`blocks`: the same block with the weights of each sub-network."""
         super().__init__()
-        self._block, self._pool = block, pool
-        self._gated, self._hidden = living_in_mix(block), living_in_feed(block)
-        self._mixing = lru_cache(SIZES)(self._make_mixing)
-        self._feeding = lru_cache(SIZES)(self._make_feeding)
+        self._blocks, self._pool, self._levels = blocks, pool, levels
+        living = torch.cat([living_in_mix(block) for block in blocks])
+        self._gated = torch.unique(living)
+        self._hidden = [living_in_feed(block) for block in blocks]
+        self._mixing = lru_cache(SIZES)(lambda grid: [self._make_mixing(block, grid) for block in blocks])
+        self._feeding = lru_cache(SIZES)(
+            lambda grid: [self._make_feeding(*each, grid) for each in zip(blocks, self._hidden)]
+        )
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
         x_BCHW, out_BCHW = x_BCHW.contiguous(), empty(x_BCHW.shape)
         gated_BJHW = empty((len(x_BCHW), len(self._gated), *x_BCHW.shape[2:]))
 
         def sums(counted: Sequence[Part]) -> list[Tensor]:
-            each = zip(x_BCHW.numpy(), gated_BJHW.numpy(), counted, strict=True)
-            return [self._gate(x, gated, part) for x, gated, part in each]
+            return self._gate(x_BCHW.numpy(), gated_BJHW.numpy(), counted)
 
-        mean_BC = mean_over(self._block.mix_statistic, x_BCHW.shape, sums)
-        for x, gated, mean_C, out in zip(x_BCHW.numpy(), gated_BJHW.numpy(), mean_BC, out_BCHW.numpy()):
-            self._feed(x, gated, self._weigh(mean_C), out)
+        mean_BC = mean_over(self._blocks[0].mix_statistic, x_BCHW.shape, sums)
+        weights = [self._weigh(mean_C) for mean_C in mean_BC]
+        self._feed(x_BCHW.numpy(), gated_BJHW.numpy(), weights, out_BCHW.numpy())
         return out_BCHW
 
-    def _gate(self, x_CHW: np.ndarray, gated_JHW: np.ndarray, counted: Part) -> Tensor:
-        """Write the gated channels; return the sums of all channels (C), 0 for silent ones, which are not computed."""
-        C, H, W = x_CHW.shape
+    def _gate(self, x_BCHW: np.ndarray, gated_BJHW: np.ndarray, counted: Sequence[Part]) -> list[Tensor]:
+        """Write the gated channels; return the sums of all channels (C) of each image, 0 for silent ones."""
+        B, C, H, W = x_BCHW.shape
         planes = C + 2 * BATCH
-        grid = cut(H, W, planes, 1)
-        layer = self._mixing(grid)
-        sums_PJ = np.zeros((self._pool.parts(grid), len(gated_JHW)), np.float32)
+        grid = cut(H, W, planes, 1, self._levels.side(H))
+        layers = self._mixing(grid)
+        sums_BPJ = np.zeros((B, self._pool.parts(grid), len(self._gated)), np.float32)
+        for number, tiles in enumerate(in_order(self._levels, grid, (B, H, W), len(layers))):
 
-        def work(part: int, tiles: Tiles, memory: np.ndarray) -> None:
-            total = kernels.Total(counted, sums_PJ[part])
-            kernels.gate_neighbours(x_CHW, tiles, layer, gated_JHW, total, memory)
+            def work(part: int, some: Tiles, memory: np.ndarray, number: int = number) -> None:
+                total = kernels.Total(counted[number], sums_BPJ[number, part])
+                x_CHW, gated_JHW = x_BCHW[number], gated_BJHW[number]
+                kernels.gate_neighbours(x_CHW, some, layers[some.level], gated_JHW, total, memory)
 
-        self._pool.run(work, grid, planes)
-        return torch.zeros(C).index_put((self._gated,), torch.from_numpy(sums_PJ.sum(0)))
+            self._pool.run(work, tiles, planes)
+        return [
+            torch.zeros(C).index_put((self._gated,), torch.from_numpy(sums_PJ.sum(0))) for sums_PJ in sums_BPJ
+        ]
 
     def _weigh(self, mean_C: Tensor) -> Tensor:
-        """Compute the weight of each gated channel from the means of all channels."""
-        attention = self._block.mix_attention
+        """Return the weight of each gated channel, from the means of all channels."""
+        attention = self._blocks[0].mix_attention
         return (attention.weight.flatten(1) @ mean_C + _bias(attention))[self._gated]
 
-    def _feed(self, x_CHW: np.ndarray, gated_JHW: np.ndarray, weight_J: Tensor, out_CHW: np.ndarray) -> None:
-        C, H, W = x_CHW.shape
-        planes = len(gated_JHW) + C + len(self._hidden) + 2 * BATCH
-        grid = cut(H, W, planes, 0)
-        block, scale_C111 = self._block, self._block.mix_scale.reshape(C, 1, 1, 1)
-        weight_CJ11 = block.mix_out.weight[:, self._gated] * weight_J[:, None, None] * scale_C111
-        mix = rows_from(weight_CJ11, _bias(block.mix_out) * scale_C111.flatten(), grid)
-        layer = kernels.Pointwise(mix, self._feeding(grid))
+    def _feed(
+        self, x_BCHW: np.ndarray, gated_BJHW: np.ndarray, weights: Sequence[Tensor], out_BCHW: np.ndarray
+    ) -> None:
+        B, C, H, W = x_BCHW.shape
+        planes = len(self._gated) + C + max(map(len, self._hidden)) + 2 * BATCH
+        grid = cut(H, W, planes, 0, self._levels.side(H))
+        feeding = self._feeding(grid)
+        for number, tiles in enumerate(in_order(self._levels, grid, (B, H, W), len(feeding))):
+            layers = [
+                kernels.Pointwise(self._make_mix(block, weights[number], grid), each)
+                for block, each in zip(self._blocks, feeding, strict=True)
+            ]
 
-        def work(part: int, tiles: Tiles, memory: np.ndarray) -> None:
-            kernels.feed_pixels(gated_JHW, tiles, layer, x_CHW, out_CHW, memory)
+            def work(
+                part: int, some: Tiles, memory: np.ndarray, number: int = number, layers: Any = layers
+            ) -> None:
+                x_CHW, gated_JHW, out_CHW = x_BCHW[number], gated_BJHW[number], out_BCHW[number]
+                kernels.feed_pixels(gated_JHW, some, layers[some.level], x_CHW, out_CHW, memory)
 
-        self._pool.run(work, grid, planes)
+            self._pool.run(work, tiles, planes)
 
-    def _make_mixing(self, grid: Grid) -> kernels.Mixing:
-        block, pairs = self._block, pairs_of(self._gated, self._block.mix_in)
+    def _make_mixing(self, block: NafBlock, grid: Grid) -> kernels.Mixing:
+        pairs = pairs_of(self._gated, block.mix_in)
         return kernels.Mixing(
             norm_of(block.mix_norm),
             rows_of(block.mix_in, grid, pairs),
             rows_of(block.mix_depthwise, grid, pairs),
         )
 
-    def _make_feeding(self, grid: Grid) -> kernels.Feeding:
-        block, scale_C111 = self._block, self._block.feed_scale.reshape(-1, 1, 1, 1)
-        weight_CJ11 = block.feed_out.weight[:, self._hidden] * scale_C111
+    def _make_mix(self, block: NafBlock, weight_J: Tensor, grid: Grid) -> Rows:
+        scale_C111 = block.mix_scale.reshape(-1, 1, 1, 1)
+        weight_CJ11 = block.mix_out.weight[:, self._gated] * weight_J[:, None, None] * scale_C111
+        return rows_from(weight_CJ11, _bias(block.mix_out) * scale_C111.flatten(), grid)
+
+    @staticmethod
+    def _make_feeding(block: NafBlock, hidden: Tensor, grid: Grid) -> kernels.Feeding:
+        scale_C111 = block.feed_scale.reshape(-1, 1, 1, 1)
+        weight_CJ11 = block.feed_out.weight[:, hidden] * scale_C111
         return kernels.Feeding(
             norm_of(block.feed_norm),
-            rows_of(block.feed_in, grid, pairs_of(self._hidden, block.feed_in)),
+            rows_of(block.feed_in, grid, pairs_of(hidden, block.feed_in)),
             rows_from(weight_CJ11, _bias(block.feed_out) * scale_C111.flatten(), grid),
-            len(self._hidden),
+            len(hidden),
         )
 
 

@@ -34,11 +34,13 @@ class Part(NamedTuple):
 
 
 class Tiles(NamedTuple):
-    """Tiles [first, last) of a grid, which are to be computed."""
+    """Tiles of a grid that are to be done, all by one sub-network."""
 
     grid: Grid
-    first: int
-    last: int
+    numbers: np.ndarray
+    """int64, in the order in which they are done."""
+    level: int
+    """Number of the sub-network."""
 
 
 class Tile(NamedTuple):

@@ -2,7 +2,7 @@
 
 import itertools
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -29,16 +29,21 @@ class ThreadPool:
         """Return the number of parts into which the tiles are cut."""
         return min(grid.tiles, SHARES * self._threads)
 
-    def run(self, work: Work, grid: Grid, planes: int) -> None:
-        """Call `work` for every part of the tiles, with memory of `planes` planes; `work` releases the GIL."""
+    def run(self, work: Work, tiles: Sequence[Tiles], planes: int) -> None:
+        """Call `work` for every part of the tiles of one image, with memory of `planes` planes; `work` releases the GIL.
+
+        All have one grid. A part is in one call for each sub-network that has tiles in it.
+        """
+        grid = tiles[0].grid
         parts = self.parts(grid)
         bounds = [part * grid.tiles // parts for part in range(parts + 1)]
         waiting = enumerate(itertools.pairwise(bounds))  # a step of it is done under the interpreter's lock
 
         def take(_: int) -> None:
             memory = self._memory(planes * grid.plane)
-            for part, (first, last) in waiting:
-                work(part, Tiles(grid, first, last), memory)
+            for part, bound in waiting:
+                for some in _between(tiles, *bound):
+                    work(part, some, memory)
 
         if min(parts, self._threads) == 1:
             take(0)
@@ -58,3 +63,18 @@ def _aligned(count: int) -> np.ndarray:
     room = np.zeros(count + LINE, np.float32)
     first = -(room.ctypes.data // room.itemsize) % LINE
     return room[first : first + count]
+
+
+def all_tiles(grid: Grid) -> list[Tiles]:
+    """Return the tiles of an image that one network restores, row by row."""
+    return [Tiles(grid, np.arange(grid.tiles), 0)]
+
+
+def _between(tiles: Sequence[Tiles], first: int, last: int) -> Iterator[Tiles]:
+    """Yield those from `first` on and before `last`, counted through all of `tiles`."""
+    start = 0
+    for some in tiles:
+        numbers = some.numbers[max(first - start, 0) : max(last - start, 0)]
+        if len(numbers):
+            yield some._replace(numbers=numbers)
+        start += len(some.numbers)

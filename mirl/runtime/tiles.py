@@ -32,11 +32,18 @@ class Grid(NamedTuple):
     tiles: int
 
 
-def cut(height: int, width: int, planes: int, border: int) -> Grid:
-    """Make the grid for tiles of `planes` planes: tiles of one size that cover the image and may extend beyond it."""
+def cut(height: int, width: int, planes: int, border: int, side: int = 0) -> Grid:
+    """Make the grid for tiles of `planes` planes: tiles of one size that cover the image and may extend beyond it.
+
+    With a `side`, squares of as many pixels, from the first on, are made of whole tiles.
+    """
     room = max(CACHE // planes, 4 * CHUNK)
-    columns = _whole(_even(width, COLUMNS), LINE) if border else _even(width, room)
-    rows = _even(height, max(room // (columns + 2 * border) - 2 * border, 4 * border, 1))
+    if side:
+        columns = _divisor(side, COLUMNS if border else room)
+        rows = _divisor(side, max(room // (columns + 2 * border) - 2 * border, 1))
+    else:
+        columns = _whole(_even(width, COLUMNS), LINE) if border else _even(width, room)
+        rows = _even(height, max(room // (columns + 2 * border) - 2 * border, 4 * border, 1))
     pitch = columns + 2 * border
     start = _whole(border * (pitch + 1), LANES)
     inner = _whole((rows - 1) * pitch + columns, CHUNK)
@@ -50,6 +57,11 @@ def cut(height: int, width: int, planes: int, border: int) -> Grid:
 def _even(size: int, most: int) -> int:
     """Return the length of the parts if `size` is cut into as few equal parts of at most `most` as possible."""
     return math.ceil(size / math.ceil(size / min(most, size)))
+
+
+def _divisor(side: int, most: int) -> int:
+    """Return the largest divisor of `side` that is at most `most`."""
+    return next(length for length in range(min(side, most), 0, -1) if side % length == 0)
 
 
 def _whole(length: int, unit: int) -> int:

@@ -18,7 +18,7 @@ from mirl.runtime.kernels import BATCH
 from mirl.runtime.planes import Part, Tiles
 from mirl.runtime.products import make_blocks
 from mirl.runtime.rows import DENSE
-from mirl.runtime.thread_pool import ThreadPool
+from mirl.runtime.thread_pool import ThreadPool, all_tiles
 from mirl.runtime.tiles import cut
 from mirl.runtime.vectors import SIDE
 
@@ -67,7 +67,7 @@ class SparseAttention(nn.Module):
             products = kernels.Products(counted, dots_PhDD[part], squares_P2hD[part])
             kernels.compare(x_CHW, tiles, layer, v_CHW, products, memory)
 
-        self._pool.run(work, grid, planes)
+        self._pool.run(work, all_tiles(grid), planes)
         squares_2hD, dots_hDD = torch.from_numpy(squares_P2hD.sum(0)), torch.from_numpy(dots_PhDD.sum(0))
         return torch.cat([dots_hDD, *squares_2hD[..., None]], dim=-1)
 
@@ -83,7 +83,7 @@ class SparseAttention(nn.Module):
         def work(part: int, tiles: Tiles, memory: np.ndarray) -> None:
             kernels.weigh(v_CHW, tiles, matrix, out_CHW, x_CHW, memory)
 
-        self._pool.run(work, grid, planes)
+        self._pool.run(work, all_tiles(grid), planes)
 
 
 class SparseFeedForward(nn.Module):
@@ -120,7 +120,7 @@ class SparseFeedForward(nn.Module):
         def work(part: int, tiles: Tiles, memory: np.ndarray) -> None:
             kernels.feed_forward(x_CHW, tiles, layer, out_CHW, memory)
 
-        self._pool.run(work, grid, planes)
+        self._pool.run(work, all_tiles(grid), planes)
 
 
 class SparseTransformerBlock(nn.Module):

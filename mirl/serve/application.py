@@ -3,10 +3,10 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Annotated, Any
 from urllib.parse import quote
 
-from fastapi import APIRouter, Depends, FastAPI
+from fastapi import APIRouter, Depends, FastAPI, Query
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 from starlette.requests import Request
 
@@ -23,6 +23,7 @@ from mirl.serve.queue import FAILING, Queue
 from mirl.serve.refusal import RESTORED
 from mirl.serve.worker import Worker
 
+Share = Annotated[float, Query(gt=0, le=1)]
 PIECE = 256 * 2**10
 """Bytes of an answer that are sent at a time: the next piece follows once this one has nearly been fetched."""
 
@@ -76,15 +77,17 @@ def _restore(queue: Queue, limits: Limits, metrics: Metrics, ticket: dict[str, A
                 request.state.has_place = False
 
     @router.post("/restore", dependencies=[Depends(place)], response_class=Response, **RESTORE)
-    async def restore(request: Request, task: str = "") -> Response:
+    async def restore(request: Request, task: str = "", work: Share | None = None) -> Response:
         """Restore the picture in the body; the answer has the format of the picture, unless `Accept` leaves that out.
 
         `task`: what to undo, for a ticket that has to be told (`/ticket` shows its routing); others restore all alike.
+        `work`: share of the full work that is done, for a ticket that can do with less; others do all of it.
         """
         wanted = RestoreRequest(
             data=await body.read(request, limits),
             accept=", ".join(request.headers.getlist("accept")),
             task=task,
+            work=work,
         )
         restored = await body.unless_gone(request, queue.restored(wanted))
         metrics.count(RESTORED)

@@ -29,6 +29,8 @@ class RestoreRequest:
     """Value of the Accept header; empty: any format."""
     task: str = ""
     """Restoration task, for a ticket whose routing asks for one."""
+    work: float | None = None
+    """Share of the full work, for a ticket whose routing has a choice; None: what is usual for it."""
 
 
 @dataclass(frozen=True, kw_only=True)

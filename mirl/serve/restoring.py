@@ -81,11 +81,11 @@ def answer(
     try:
         own = header(wanted.data, options.pixels)
         target = chosen(own, wanted.accept)
-        restorer.refuse(wanted.task)
+        restorer.refuse(wanted.task, wanted.work)
         go_on()
         photograph = decode(wanted.data, "the picture", options.memory)
         go_on()
-        restored = photograph.with_pixels(restorer(photograph.rgb_HWC, go_on, wanted.task))
+        restored = photograph.with_pixels(restorer(photograph.rgb_HWC, go_on, wanted.task, wanted.work))
         encoded = encode(restored, target, "the picture")
     except Refusal as refusal:
         return refusal

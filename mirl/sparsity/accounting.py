@@ -1,5 +1,6 @@
-"""What a mask leaves of a network: parameters and multiply-accumulates, before and after."""
+"""Accounting of a network's parameters and multiply-accumulates before and after masking."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -11,17 +12,17 @@ from torch.utils.flop_counter import FlopCounterMode
 from mirl.sparsity.mask import Mask
 
 FLOPS_PER_MAC = 2
-PASSES_PER_SAMPLE = 3
-"""Forward, and by convention twice as much backward: the gradients of the activations and those of the weights."""
+FORWARD, BACKWARD = 1, 2
+"""Passes through a network, in the cost of a forward one: backward are the gradients of activations and of weights."""
 
 
 class Densities(NamedTuple):
     """Kept fractions, in [0, 1]."""
 
     prunable: float
-    """Of the elements the mask covers."""
+    """Kept fraction of the elements that the mask covers."""
     all: float
-    """Of all trainable parameters, those outside the mask counted as kept."""
+    """Kept fraction of all trainable parameters; those outside the mask count as kept."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,50 +37,68 @@ class Flops(NamedTuple):
     """Floating-point operations of a training."""
 
     kept: float
-    """What the mask leaves, were no zero multiplied; training multiplies them all the same."""
+    """Operations that the mask leaves, if no zero were multiplied; training multiplies them all the same."""
     dense: float
 
 
 def densities(mask: Mask, parameters: int) -> Densities:
-    """Both densities of a network with `parameters` trainable elements."""
+    """Return both densities of a network with `parameters` trainable elements."""
     assert parameters >= mask.total > 0, f"{parameters} parameters cannot hold a mask of {mask.total}"
     return Densities(mask.density, (parameters - mask.total + mask.kept) / parameters)
 
 
 def macs(network: nn.Module, mask: Mask, height: int, width: int) -> Macs:
-    """Multiply-accumulates for one RGB image of `height` x `width` pixels (multiples of the network's own).
+    """Count the multiply-accumulates for one RGB image of `height` x `width` pixels (multiples of the network's own).
 
-    Counts convolutions and matrix products, as torch does. A masked layer keeps its share of weights; all
+    Convolutions and matrix products count, as in torch. A masked layer keeps its share of weights; all
     else (attention products, the mixing of prompts) stays whole. Only shapes are run, so any size is quick.
     """
-    positions: dict[str, int] = {}
-    hooks = [
-        module.register_forward_hook(_record_positions(f"{name}.weight", positions))
-        for name, module in network.named_modules()
-        if f"{name}.weight" in mask
-    ]
-    try:
-        dense = _dense_macs(network, height, width)
-    finally:
-        for hook in hooks:
-            hook.remove()
+    dense, positions = _counted(network, mask, height, width)
     spared = sum(count * _masked(mask[name]) for name, count in positions.items())
     return Macs(dense_g=dense / 1e9, kept_g=(dense - spared) / 1e9)
 
 
-def training_flops(work: Macs, samples: int) -> Flops:
-    """Of training on `samples` patches, where `work` is the forward pass of one of them.
+def once_per_image(network: nn.Module, weights: Collection[str], multiple: int) -> set[str]:
+    """Return those of `weights` that are multiplied as often for a large image as for a small one: on its statistics.
 
-    The usual convention: a sample costs three forward passes, a multiply-accumulate two operations, and what
-    is no convolution or matrix product (norms, activations, the optimiser) nothing.
+    `multiple`: what the height and width of an image are multiples of.
     """
-    each = PASSES_PER_SAMPLE * FLOPS_PER_MAC * 1e9 * samples
+    _, small = _counted(network, weights, multiple, multiple)
+    _, large = _counted(network, weights, 2 * multiple, 2 * multiple)
+    return {name for name, count in small.items() if large[name] == count}
+
+
+def training_flops(work: Macs, samples: int, passes: int = FORWARD + BACKWARD) -> Flops:
+    """Compute the operations of training on `samples` patches, where `work` is the forward pass of one patch.
+
+    The usual convention: a sample costs three `passes`, a forward one and a backward one that counts twice, a
+    multiply-accumulate two operations, and what is no convolution or matrix product (norms, activations, the optimiser)
+    nothing.
+    """
+    each = passes * FLOPS_PER_MAC * 1e9 * samples
     return Flops(kept=each * work.kept_g, dense=each * work.dense_g)
 
 
 def _masked(keep: Tensor) -> int:
     # Not `(~keep).sum()`: torch widens bool to int64 there, which takes seconds at 33 M weights.
     return keep.numel() - int(torch.count_nonzero(keep))
+
+
+def _counted(
+    network: nn.Module, weights: Collection[str], height: int, width: int
+) -> tuple[int, dict[str, int]]:
+    """Return (multiply-accumulates of the whole network for an image, how often each of the `weights` is multiplied)."""
+    positions: dict[str, int] = {}
+    hooks = [
+        module.register_forward_hook(_record_positions(f"{name}.weight", positions))
+        for name, module in network.named_modules()
+        if f"{name}.weight" in weights
+    ]
+    try:
+        return _dense_macs(network, height, width), positions
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 def _dense_macs(network: nn.Module, height: int, width: int) -> int:
@@ -93,7 +112,7 @@ def _dense_macs(network: nn.Module, height: int, width: int) -> int:
 
 
 def _record_positions(name: str, positions: dict[str, int]) -> Any:
-    """A forward hook that adds up how often each weight of `name` is multiplied."""
+    """Return a forward hook that adds up how often each weight of `name` is multiplied."""
 
     def hook(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         if isinstance(module, nn.Linear):

@@ -1,4 +1,4 @@
-"""Which weights come and go together: the shapes that hardware and files can make use of.
+"""Structures: groups of weights that come and go together, in shapes that hardware and files can make use of.
 
 A structure joins weights to units, which a scope chooses by their mean scores.
 
@@ -15,45 +15,55 @@ from torch import Tensor
 
 from mirl.config import Section, UserError
 from mirl.sparsity.mask import Mask
+from mirl.sparsity.schedule import keep_at
 from mirl.sparsity.scope import Scope
 
 Scores = Mapping[str, Tensor]
 
 
 class Structure(Protocol):
-    """Cuts a mask to a subset in which units stay or go as a whole."""
+    """Rule that cuts a mask to a subset in which units stay or go as a whole."""
 
     def select(self, scores: Scores, mask: Mask, keep: int, scope: Scope, floor: float) -> Mask:
-        """A subset of `mask` that keeps `keep` weights, or as many of them as whole units allow.
+        """Return a subset of `mask` that keeps `keep` weights, or as many of them as whole units allow.
 
-        `scores`, `scope` and `floor` as in `mirl.sparsity.scope`. Raises UserError if that cannot be reached.
+        `scores`, `scope` and `floor` are as in `mirl.sparsity.scope`. Raises UserError if `keep` cannot be reached.
         """
+        ...
+
+    def count(self, mask: Mask, share: float) -> int:
+        """Return the `keep` that leaves a share, in (0, 1], of the weights in `mask`."""
         ...
 
 
 class Unstructured(Section):
-    """Every weight by itself."""
+    """Structure in which every weight is a unit by itself."""
 
     kind: Literal["unstructured"] = "unstructured"
 
     def select(self, scores: Scores, mask: Mask, keep: int, scope: Scope, floor: float) -> Mask:
-        """Exactly `keep` weights."""
+        """Keep exactly `keep` weights."""
         return scope(scores, mask, keep, floor)
+
+    def count(self, mask: Mask, share: float) -> int:
+        """Return the nearest whole number of weights."""
+        return keep_at(mask.kept, share)
 
 
 class Blocks(Section):
-    """Blocks of neighbouring outputs and inputs with their whole kernels: PnG's micro-structures (the sizes are ours)."""
+    """Blocks of neighbouring outputs and inputs with whole kernels: PnG's micro-structures (the sizes are ours)."""
 
     kind: Literal["blocks"]
     outputs: int = Field(default=4, ge=1)
-    """Neighbouring outputs (first dimension of a weight) of a block; the last ones of a layer may be fewer."""
+    """Number of neighbouring outputs (first dimension of a weight) of a block; the last block of a layer may have
+    fewer."""
     inputs: int = Field(default=4, ge=1)
-    """Neighbouring inputs (second dimension of a weight), likewise."""
+    """Number of neighbouring inputs (second dimension of a weight), likewise."""
 
     def select(self, scores: Scores, mask: Mask, keep: int, scope: Scope, floor: float) -> Mask:
-        """Whole blocks with `keep` weights or a little fewer: one that the scope would cut in two goes.
+        """Keep whole blocks with `keep` weights or a little fewer: a block that the scope would cut in two goes.
 
-        Raises UserError if `keep` does not hold one block.
+        Raises UserError if `keep` weights do not hold one block.
         """
         live = {name: self._sums(kept.double()) for name, kept in mask.items()}
         means = {
@@ -70,8 +80,12 @@ class Blocks(Section):
             )
         return found
 
+    def count(self, mask: Mask, share: float) -> int:
+        """Return the nearest whole number of weights."""
+        return keep_at(mask.kept, share)
+
     def _sums(self, values: Tensor) -> Tensor:
-        """Sums over the blocks of a weight: o x i."""
+        """Sum over the blocks of a weight: o x i."""
         values_OI = values.flatten(2).sum(2) if values.ndim > 2 else _as_matrix(values)
         pad = (0, -values_OI.shape[1] % self.inputs, 0, -values_OI.shape[0] % self.outputs)
         values_OI = F.pad(values_OI, pad)
@@ -79,7 +93,7 @@ class Blocks(Section):
         return values_OI.view(tall, self.outputs, wide, self.inputs).sum((1, 3))
 
     def _spread(self, value_oi: Tensor, like: Tensor) -> Tensor:
-        """What each block has, for each of its weights."""
+        """Repeat the value of each block for each of its weights, in the shape of `like`."""
         outputs, inputs = _as_matrix(like).shape[:2]
         value_OI = value_oi.repeat_interleave(self.outputs, 0).repeat_interleave(self.inputs, 1)
         value_OI = value_OI[:outputs, :inputs]
@@ -88,21 +102,24 @@ class Blocks(Section):
 
 
 class NOfM(Section):
-    """N of every M consecutive inputs, the same for a group of outputs: N:M sparsity (SR-STE, 2102.04010; groups are ours).
+    """N of every M consecutive inputs, the same for a group of outputs: N:M sparsity (SR-STE, 2102.04010; groups ours).
 
     The density says what N is: 0.5 with an M of 4 is 2:4. The scope has no say, as every group keeps as much.
     """
 
     kind: Literal["n_of_m"]
     m: int = Field(ge=2)
-    """Consecutive inputs (second dimension of a weight, at each place of its kernel) that N are kept of."""
+    """Number of consecutive inputs (second dimension of a weight, at each place of its kernel) of which N are kept."""
     outputs: int = Field(default=1, ge=1)
-    """Neighbouring outputs that keep the same inputs."""
+    """Number of neighbouring outputs that keep the same inputs."""
     indivisible: Literal["refuse", "keep"] = "refuse"
-    """What becomes of a layer whose inputs `m` does not divide: an error, or it stays as it is."""
+    """Handling of a layer whose inputs `m` does not divide: refuse it with an error, or keep it as it is."""
 
     def select(self, scores: Scores, mask: Mask, keep: int, scope: Scope, floor: float) -> Mask:
-        """N of M in every layer that M divides. Raises UserError if `keep` is not N of M, or M does not divide a layer."""
+        """Keep N of M in every layer that M divides.
+
+        Raises UserError if `keep` is not N of M, or M does not divide a layer and `indivisible` is refuse.
+        """
         n, rest = divmod(keep * self.m + mask.total // 2, mask.total)
         exact = abs(rest - mask.total // 2) <= self.m  # `keep` was rounded to a whole weight
         if not (exact and 0 < n < self.m):
@@ -121,8 +138,12 @@ class NOfM(Section):
             {name: kept if name in odd else self._best(scores[name], kept, n) for name, kept in mask.items()}
         )
 
+    def count(self, mask: Mask, share: float) -> int:
+        """Return the `keep` for an N of `share` times M, whatever `mask` keeps already."""
+        return keep_at(mask.total, share)
+
     def _best(self, scores: Tensor, kept: Tensor, n: int) -> Tensor:
-        """Of each group the `n` inputs with the highest mean scores, ties by place; survivors alone count."""
+        """Keep the `n` inputs of each group with the highest mean scores, ties by place; survivors alone count."""
         live = kept.double()
         pooled = _grouped(scores.double() * live, self.outputs) / _grouped(live, self.outputs).clamp(min=1)
         pooled = torch.where(_grouped(live, self.outputs) > 0, pooled, -1.0)
@@ -143,12 +164,12 @@ STRUCTURES: dict[str, type[Section]] = {"unstructured": Unstructured, "blocks": 
 
 
 def _as_matrix(weight: Tensor) -> Tensor:
-    """A weight with at least two dimensions: one that has fewer is a single output."""
+    """Return the weight with at least two dimensions: one that has fewer becomes a single output."""
     return weight if weight.ndim > 1 else weight.reshape(1, -1)
 
 
 def _grouped(values: Tensor, outputs: int) -> Tensor:
-    """Sums over groups of neighbouring outputs: o x I x kernel."""
+    """Sum over groups of neighbouring outputs: o x I x kernel."""
     values = _as_matrix(values)
     padded = torch.cat([values, values.new_zeros(-values.shape[0] % outputs, *values.shape[1:])])
     return padded.view(-1, outputs, *values.shape[1:]).sum(1)

@@ -55,14 +55,17 @@ def forecast(params: Params) -> list[Forecast]:
         beliefs[name] = method.absorb(plan, plan.state, plan.origin or plan.state, origin_step)
         steps, may_stop_early = _steps(params, plan), not isinstance(plan.stopping_rule, TrainToEnd)
         samples = steps * params.train.batches.batch
-        kept = Macs(dense_g=dense, kept_g=whole + plan.mask.density * (dense - whole))
+        each = [
+            training_flops(_share(plan.masks[mask].density, dense, whole), samples, passes)
+            for mask, passes in plan.objective.passes(list(plan.masks)).items()
+        ]
         found.append(
             Forecast(
                 name=name,
                 density=plan.mask.density,
                 steps=steps,
                 samples=samples,
-                flops=training_flops(kept, samples),
+                flops=_added(each),
                 at_most=may_stop_early,
                 ranks_only=(may_stop_early or plan.length < 1) and (name, item.arm) not in going_on,
             )
@@ -77,11 +80,18 @@ def together(rounds: Sequence[Forecast]) -> Forecast:
         density=rounds[-1].density,
         steps=sum(each.steps for each in rounds),
         samples=sum(each.samples for each in rounds),
-        flops=Flops(
-            kept=sum(each.flops.kept for each in rounds), dense=sum(each.flops.dense for each in rounds)
-        ),
+        flops=_added([each.flops for each in rounds]),
         at_most=any(each.at_most for each in rounds),
     )
+
+
+def _share(density: float, dense: float, whole: float) -> Macs:
+    """Return the work under a mask of that density; `dense` and `whole` are those of `_forward`."""
+    return Macs(dense_g=dense, kept_g=whole + density * (dense - whole))
+
+
+def _added(each: Sequence[Flops]) -> Flops:
+    return Flops(kept=sum(flops.kept for flops in each), dense=sum(flops.dense for flops in each))
 
 
 def _steps(params: Params, plan: Plan) -> int:

@@ -6,7 +6,7 @@ from mirl import networks
 from mirl.config import non_default_values
 from mirl.data.batches import BatchStream
 from mirl.data.packed import PackedImages
-from mirl.methods.plan import Plan
+from mirl.methods.plan import Draw, Plan
 from mirl.study.params import Params
 from mirl.study.study import Study
 from mirl.study.ticket_folder import TicketFolder
@@ -22,6 +22,16 @@ def round_settings(params: Params, key: str) -> dict[str, Any]:
         "train": non_default_values(params.train),
         "arm": non_default_values(arm) | {"method": arm.method},
     }
+
+
+UNSEEN = 2**31
+"""Part of the stream of samples that no training draws from: it is the number of no round."""
+
+
+def unseen(params: Params, packed: PackedImages) -> Draw:
+    """Return what draws batches of training samples that no training of the study draws."""
+    section = params.train
+    return BatchStream(packed, section.batches, section.seed, UNSEEN).batch
 
 
 def train_round(

@@ -12,7 +12,7 @@ from mirl.data.prepare import prepare as prepare_data
 from mirl.evaluation import collapse
 from mirl.evaluation.comparison import assess
 from mirl.evaluation.report import write_report
-from mirl.evaluation.scoring import pictures, score, summary
+from mirl.evaluation.scoring import pictures
 from mirl.methods import planner
 from mirl.methods.plan import copied
 from mirl.networks.contract import refuse_unfit
@@ -24,7 +24,8 @@ from mirl.study import ticket_folder
 from mirl.study.candidates import read_candidates, write_pictures
 from mirl.study.held_out import held_out_images, memory_in_words
 from mirl.study.params import ROOT_TICKET
-from mirl.study.round_training import round_settings, train_round
+from mirl.study.round_training import round_settings, train_round, unseen
+from mirl.study.scores import scored
 from mirl.study.study import ImageBar, Study
 from mirl.study.ticket_folder import TicketFolder
 from mirl.study.training_cost import spent, trained_on
@@ -76,6 +77,7 @@ def round_(study: Study, key: str) -> None:
         plan = method.plan(before.parent, before.initialise)
         trained = train_round(study, key, mark, plan, (before, packed))
         belief = method.absorb(plan, trained.weights, trained.origin, trained.origin_step)
+        belief = method.calibrate(belief, unseen(params, packed))
         lineage = Lineage(
             name=key, arm=item.arm, method=arm.method, round=before.ticket.lineage.round + 1,
             parent=before.digests["ticket"], fingerprint=mark, seed=params.train.seed, steps=trained.steps,
@@ -84,7 +86,7 @@ def round_(study: Study, key: str) -> None:
         ticket = Ticket(
             network=belief.network, state=belief.state, masks=belief.masks, routing=belief.routing, lineage=lineage
         )  # fmt: skip
-        cost = spent(trained, ticket, params) | before.weight_steps(plan, trained.steps)
+        cost = spent(trained, ticket, plan, params) | before.weight_steps(plan, trained.steps)
         ticket_folder.write(draft, ticket, belief.origin, trained.history, cost)
         write_json(draft / "machine.json", trained_on(trained, params.machine))
 
@@ -103,10 +105,10 @@ def evaluate(study: Study, key: str) -> None:
     images = [image for image in held_out_images(study.root) if ticket.routing.serves(image.task.name)]
     bar = ImageBar(f"evaluate {key}", study.should_stop)
     with files.making(files.scores(key)) as draft, memory_in_words(device), bar:
-        frame = score(restorer.run, images, section, bar)
+        frame, metrics = scored(restorer, ticket, images, section, bar)
         frame.to_parquet(draft / "scores.parquet", index=False)
+        write_json(draft / "metrics.json", metrics)
         decisive = section.protocols[0]
-        write_json(draft / "metrics.json", ticket_folder.metrics(ticket) | summary(frame, decisive))
         probe_BCHW = torch.rand(1, 3, PROBE_SIDE, PROBE_SIDE, generator=torch.Generator().manual_seed(0))
         found = collapse.findings(
             ticket.built().to(device), ticket.mask, probe_BCHW.to(device_of(machine)), frame, decisive

@@ -1,5 +1,6 @@
 """Cost of the training of one ticket."""
 
+from mirl.methods.plan import Plan
 from mirl.sparsity.accounting import macs, training_flops
 from mirl.study.params import Params
 from mirl.tickets.ticket import Ticket
@@ -9,7 +10,7 @@ from mirl.training.loop import Trained
 from mirl.training.section import MachineSection
 
 
-def spent(trained: Trained, ticket: Ticket, params: Params) -> dict[str, float]:
+def spent(trained: Trained, ticket: Ticket, plan: Plan, params: Params) -> dict[str, float]:
     """Compute the numbers on training cost for the ticket's metrics.json.
 
     `train_flops` counts the weights that the mask keeps, `train_flops_dense` all weights, for the same samples
@@ -17,12 +18,16 @@ def spent(trained: Trained, ticket: Ticket, params: Params) -> dict[str, float]:
     """
     batches = params.train.batches
     samples = trained.steps * batches.batch
-    flops = training_flops(macs(ticket.outline(), ticket.mask, batches.patch, batches.patch), samples)
+    network = ticket.outline()
+    each = [
+        training_flops(macs(network, ticket.masks[mask], batches.patch, batches.patch), samples, passes)
+        for mask, passes in plan.objective.passes(list(ticket.masks)).items()
+    ]
     found = {
         "steps": trained.steps,
         "samples": samples,
-        "train_flops": flops.kept,
-        "train_flops_dense": flops.dense,
+        "train_flops": sum(flops.kept for flops in each),
+        "train_flops_dense": sum(flops.dense for flops in each),
         "train_seconds": trained.train_seconds,
         "images_per_second": samples / max(trained.train_seconds, 1e-9),
     }

@@ -22,7 +22,13 @@ from mirl.sparsity.masks import ONE
 from mirl.tickets import masked
 from mirl.tickets.container import DTYPES, MENDING, Shapes
 from mirl.tickets.lineage import Lineage
-from mirl.tickets.routing import ROUTINGS, Routing, Static, refuse_other_masks
+from mirl.tickets.routing import (
+    ROUTINGS,
+    Routing,
+    Static,
+    refuse_other_masks,
+    refuse_other_router,
+)
 from mirl.tickets.values import Values
 
 MOST_ELEMENTS = 2**28
@@ -135,6 +141,8 @@ def checked(path: Path, raw: dict[str, Any], held: Shapes) -> Header:
     header = Header(
         raw=found, network=NetworkSection.read(found.network, f"{path}: network"), routing=routing
     )
+    if version < 3 and header.network.router:
+        raise UserError(f"{path} has a router, which there is none of in version {version}; {MENDING}")
     if is_own(header.network.name) and not found.network.get("source"):
         raise UserError(f"{path} does not say which source its network has; {MENDING}")
     check_tensors(path, held)
@@ -162,6 +170,7 @@ def _check_masks(path: Path, header: Header) -> None:
             )
     try:
         refuse_other_masks(header.routing, names or [ONE])
+        refuse_other_router(header.routing, header.network.router_outputs)
     except ValueError as error:
         raise UserError(f"{path} cannot be run: {error}; {MENDING}") from None
 

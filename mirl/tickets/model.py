@@ -5,12 +5,12 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from mirl.networks import Network, NetworkSection
+from mirl.networks import ROUTER, Network, NetworkSection
 from mirl.sparsity.accounting import Densities, densities
 from mirl.sparsity.mask import Mask, State
 from mirl.sparsity.masks import Masks
 from mirl.tickets import fit
-from mirl.tickets.routing import Routing, Static, refuse_other_masks
+from mirl.tickets.routing import Routing, Static, refuse_other_masks, refuse_other_router
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -27,6 +27,7 @@ class SparseModel:
     def __post_init__(self) -> None:
         """Raises ValueError if the routing and the masks are not of one model."""
         refuse_other_masks(self.routing, list(self.masks))
+        refuse_other_router(self.routing, self.network.router_outputs)
 
     @property
     def mask(self) -> Mask:
@@ -39,10 +40,17 @@ class SparseModel:
         return densities(self.mask, sum(t.numel() for t in self.state.values() if torch.is_floating_point(t)))
 
     def alone(self, mask: str) -> "SparseModel":
-        """Return the sub-network of `mask` as a model of its own; if there is no other mask, it shares the memory."""
-        own = self.masks[mask]
-        state = self.state if len(self.masks) == 1 else own.apply(self.state)
-        return SparseModel(network=self.network, state=state, masks=Masks.one(own))
+        """Return the sub-network of `mask` as a model of its own, without a router.
+
+        If there is no other mask, the two share their memory.
+        """
+        own, network, state = self.masks[mask], self.network, self.state
+        if network.router:
+            network = network.model_copy(update={"router": None})
+            state = {name: tensor for name, tensor in state.items() if not name.startswith(ROUTER)}
+        if len(self.masks) > 1:
+            state = own.apply(state)
+        return SparseModel(network=network, state=state, masks=Masks.one(own))
 
     def built(self) -> Network:
         """Build the network with the weights that any of the masks keeps, on the CPU, channels-last.

@@ -1,10 +1,11 @@
-"""Which mask of a model is used at run time: data alone; what chooses by it is `mirl.restore.routers`."""
+"""Routing: the data by which `mirl.restore.routers` chooses the mask of a model at run time."""
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Literal
+from itertools import pairwise
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from mirl.config import Section
 from mirl.names import Name
@@ -17,19 +18,19 @@ class Routing(Section):
 
     @abstractmethod
     def masks(self, known: Sequence[str]) -> Sequence[str]:
-        """The masks that it chooses among, of those that the model has."""
+        """Return the masks that the routing chooses among, of those that the model has."""
 
     @abstractmethod
     def serves(self, task: str) -> bool:
-        """Whether there is a mask for that restoration task."""
+        """Return whether there is a mask for that restoration task."""
 
     def words(self) -> str:
-        """What it does, for people."""
+        """Describe the routing for people."""
         return self.kind
 
 
 class Static(Routing):
-    """The one mask, for every image."""
+    """Routing to the one mask, for every image."""
 
     kind: Literal["static"] = "static"
 
@@ -41,7 +42,7 @@ class Static(Routing):
 
 
 class ByTask(Routing):
-    """The mask of the restoration task that is asked for: who restores says which it is."""
+    """Routing to the mask of the restoration task that is asked for; who restores names the task."""
 
     kind: Literal["task"]
     tasks: dict[Name, Name] = Field(min_length=1)
@@ -58,12 +59,118 @@ class ByTask(Routing):
         return "by task: " + "; ".join(f"{mask} for {', '.join(named)}" for mask, named in tasks.items())
 
 
-ROUTINGS: dict[str, type[Routing]] = {"static": Static, "task": ByTask}
+Work = Annotated[float, Field(gt=0, le=1)]
+"""Share of the multiply-accumulates of the largest sub-network."""
+
+
+class _Levels(Routing):
+    """Routing among sub-networks that differ in their work."""
+
+    levels: dict[Name, Work] = Field(min_length=2)
+    """Mask -> work, each another; that of the largest is 1."""
+
+    def masks(self, known: Sequence[str]) -> Sequence[str]:
+        """Return the masks from the least work to the most, whatever their order in the file."""
+        return sorted(self.levels, key=self.levels.__getitem__)
+
+    @property
+    def works(self) -> list[float]:
+        """Work of each sub-network, rising."""
+        return sorted(self.levels.values())
+
+    def serves(self, task: str) -> bool:
+        return True
+
+    @property
+    def by_level(self) -> str:
+        """The work of each sub-network in words."""
+        return ", ".join(f"{mask} {self.levels[mask]:.0%}" for mask in self.masks(()))
+
+    @model_validator(mode="after")
+    def _differ(self) -> Self:
+        if len(set(self.works)) < len(self.works) or self.works[-1] != 1:
+            raise ValueError(
+                f"the work of the levels is {self.works[:16]}, expected different numbers up to 1"
+            )
+        return self
+
+
+class ByWork(_Levels):
+    """Routing to the largest sub-network within the work that is asked for, the same for the whole image."""
+
+    kind: Literal["work"]
+
+    def words(self) -> str:
+        return f"by work: {self.by_level}"
+
+
+class Point(Section):
+    """What patches take at a price of work."""
+
+    price: float
+    """Score that the whole work has to gain."""
+    work: Work
+    """Mean over the patches."""
+    shares: list[Annotated[float, Field(ge=0, le=1)]]
+    """Share of the patches that each sub-network restores."""
+
+
+class ByDifficulty(_Levels):
+    """Routing of every patch of an image by a router, at the price that gives the work that is asked for.
+
+    A patch goes through the sub-network whose score, less the price times its work, is the largest.
+    """
+
+    kind: Literal["difficulty"]
+    patch: int = Field(ge=8, le=2**15)
+    """Side of a patch, pixels."""
+    curve: list[Point] = Field(min_length=2, max_length=1024)
+    """Price of each share of work, as it was found on training samples: work rises and the price falls."""
+    work: Work
+    """Share that is done if nobody asks for another."""
+
+    def price(self, work: float) -> float:
+        """Return the price at which `work` is done, linear between the points of the curve."""
+        for before, after in pairwise(self.curve):
+            if work <= after.work:
+                share = max(0.0, work - before.work) / (after.work - before.work)
+                return before.price + share * (after.price - before.price)
+        return self.curve[-1].price
+
+    def words(self) -> str:
+        return f"by difficulty, patches of {self.patch} pixels, {self.work:.0%} of the work: {self.by_level}"
+
+    @model_validator(mode="after")
+    def _falls(self) -> Self:
+        steps = [
+            (after.work - before.work, before.price - after.price) for before, after in pairwise(self.curve)
+        ]
+        if min(min(step) for step in steps) <= 0:
+            raise ValueError("the points of the curve must rise in work and fall in price")
+        if any(len(point.shares) != len(self.levels) for point in self.curve):
+            raise ValueError(f"a point of the curve has not one share for each of {len(self.levels)} levels")
+        return self
+
+
+ROUTINGS: dict[str, type[Routing]] = {
+    "static": Static,
+    "task": ByTask,
+    "work": ByWork,
+    "difficulty": ByDifficulty,
+}
 """`kind` of a routing -> its section."""
 
 
+def refuse_other_router(routing: Routing, outputs: int) -> None:
+    """Raise ValueError unless a router with so many outputs, 0 if there is none, chooses among the routing's levels."""
+    if isinstance(routing, ByDifficulty) and outputs != len(routing.levels):
+        raise ValueError(
+            f"the router has {outputs} outputs, expected {len(routing.levels)}, one for each level"
+        )
+
+
 def refuse_other_masks(routing: Routing, known: Sequence[str]) -> None:
-    """Raises ValueError unless the masks that the routing chooses among are those that are `known`, all of them."""
+    """Raises ValueError unless the masks that the routing chooses among are exactly those that are `known`."""
     if isinstance(routing, Static) and len(known) > 1:
         raise ValueError(f"the routing static has one mask to choose, got {len(known)}")
     chosen = routing.masks(known)

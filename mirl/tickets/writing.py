@@ -45,7 +45,7 @@ def write(ticket: Ticket, path: Path | str) -> str:
     }
     for name, keep in ticket.mask.items():
         tensors |= masked.pack(name, _plain(ticket.state[name]), _plain(keep), ticket.values.kind)
-    if list(ticket.masks) == [ONE] and isinstance(ticket.routing, Static):
+    if list(ticket.masks) == [ONE] and isinstance(ticket.routing, Static) and not ticket.network.router:
         return container.save_sealed(path, TICKET, header, tensors, version=2)
     for name, keep in ticket.mask.items():
         keeps = [_plain(mask[name]) for mask in ticket.masks.values()]

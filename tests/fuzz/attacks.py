@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import Any
 
 from tests.fuzz.forge import WORDS, Forged, first_version, forged, hollow, with_masks
-from tests.fuzz.mask_attacks import masks, routed, submask
+from tests.fuzz.mask_attacks import difficult, masks, routed, submask
 from tests.fuzz.odd import HUGE, ODD, a_number
 
 Attack = Callable[[Forged, random.Random], None]
@@ -289,7 +289,7 @@ def foreign(file: Forged, rng: random.Random) -> None:
 
 ATTACKS: list[Attack] = [
     option, option, wide, emptied, emptied, shape, claimed, code, kept, dtype, other_name, side, many, field,
-    version, density, nested, digits, twice, long, hole, layered, submask, masks, routed,
+    version, density, nested, digits, twice, long, hole, layered, submask, masks, routed, difficult,
     foreign,
 ]  # fmt: skip
 """Twice: made twice as often."""

@@ -19,6 +19,7 @@ from mirl.tickets.routing import ByTask, Static
 from mirl.tickets.ticket import Ticket
 from tests.fuzz.measuring import measured
 from tests.fuzz.pictures import whole_pictures
+from tests.routed_ticket import routed_ticket
 
 SECONDS = 10
 """A case that takes longer has hung, also on a busy machine."""
@@ -90,6 +91,7 @@ def tickets(
     folder = tmp_path_factory.mktemp("tickets")
     files = []
     made = [make_ticket(), does_nothing(), make_ticket("promptir"), several("nafnet", [0.2, 0.5, 0.9], True)]
+    made.append(routed_ticket(make_ticket, "nafnet"))
     for number, ticket in enumerate(made):
         writing.write(ticket, folder / f"{number}.safetensors")
         files.append((folder / f"{number}.safetensors").read_bytes())
@@ -111,6 +113,7 @@ def readable(
         writing.write(sparse, folder / "sparse")
         made += [whole, sparse, packed(reading.read(folder / "sparse"), "int8")]
     made += [several("nafnet", [0.0, 0.2, 0.9], True), several("restormer", [0.3], True)]
+    made += [routed_ticket(make_ticket, name) for name in ("nafnet", "promptir")]
     writing.write(several("promptir", [0.3, 1.0, 0.1, 0.3], False), folder / "several")
     made.append(packed(reading.read(folder / "several"), "int8"))
     files = []

@@ -1,5 +1,6 @@
 """Attacks on what version 3 adds: several masks, their codes, and what chooses one of them."""
 
+import math
 import random
 
 from tests.fuzz.forge import Forged, with_masks
@@ -44,10 +45,52 @@ def routed(file: Forged, rng: random.Random) -> None:
     """Another routing, of masks that are there or not."""
     if rng.random() < 0.7:
         with_masks(file, rng.randint(1, 4))
-    name = rng.choice([mask["name"] for mask in file.header.get("masks", [])] or ["one"])
+    listed = file.header.get("masks", [])
+    name = rng.choice([mask["name"] for mask in listed] or ["one"])
     file.header["routing"] = rng.choice([
         {"kind": "static"}, {"kind": "task"}, {"kind": "task", "tasks": {}}, {"kind": "task", "tasks": {"derain": name}},
         {"kind": "task", "tasks": {"derain": "none"}}, {"kind": "task", "tasks": {"derain": a_number(rng)}},
         {"kind": "task", "tasks": {"\x1b[31m": name}}, {"kind": "task", "tasks": {f"t{n}": name for n in range(9000)}},
+        {"kind": "work", "levels": {name: 1.0}}, {"kind": "work", "levels": {name: 0.5, "none": 1.0}},
+        {"kind": "work", "levels": {mask["name"]: (n + 1) / len(listed) for n, mask in enumerate(listed)}},
         {"kind": "static", "tasks": {"derain": name}}, {"kind": a_number(rng)}, a_number(rng),
     ])  # fmt: skip
+
+
+def difficult(file: Forged, rng: random.Random) -> None:
+    """Routing by difficulty with other levels, patches or prices, or another router than its levels need."""
+    masks = [mask["name"] for mask in file.header.get("masks", [])] or ["one"]
+    works = [(number + 1) / len(masks) for number in range(len(masks))]
+    points = [
+        {"price": float(-number), "work": work, "shares": [0.5] * len(masks)}
+        for number, work in enumerate(works)
+    ]
+    routing = {
+        "kind": "difficulty", "levels": dict(zip(masks, works)), "patch": 8, "work": 0.5,
+        "curve": points + [{"price": -1e300, "work": 1.0, "shares": [0.5] * len(masks)}] * (len(points) < 2),
+    }  # fmt: skip
+    network = file.header.get("network")
+    router = {"outputs": len(masks), "channels": rng.choice([1, 4, 256, *HUGE])}
+    rng.choice([
+        lambda: routing.update(patch=rng.choice([0, -8, 1, 2**15, 2**60, *HUGE])), lambda: points.reverse(),
+        lambda: routing.update(work=a_number(rng)), lambda: routing.update(curve=[]), lambda: routing.update(levels={}),
+        lambda: routing.update(curve=points * 3000), lambda: points[0].update(price=a_number(rng)),
+        lambda: points[0].update(shares=[a_number(rng)] * rng.choice([1, 3, 10_000])),
+        lambda: points[-1].update(work=a_number(rng)), lambda: router.update(outputs=rng.choice([0, 1, 2, 16, *HUGE])),
+        lambda: router.update(more=1), lambda: None,
+    ])()  # fmt: skip
+    if isinstance(network, dict) and rng.random() < 0.8:
+        network["router"] = rng.choice([router, router, a_number(rng), None, {}])
+    file.header["routing"] = routing
+    wide, outputs = rng.choice([1, 4]), len(masks)
+    if rng.random() < 0.5:  # a router that fits
+        router["channels"] = wide
+        shapes = {
+            "squares.weight": [wide, 3, 4, 4], "squares.bias": [wide], "hidden.0.weight": [wide, wide, 1, 1],
+            "hidden.0.bias": [wide], "hidden.1.weight": [wide, wide, 1, 1], "hidden.1.bias": [wide],
+            "score.weight": [outputs, 2 * wide], "score.bias": [outputs],
+        }  # fmt: skip
+        for name, shape in shapes.items():
+            size = 4 * math.prod(shape)
+            data = rng.choice([bytes(size), b"\x7f\x7f\xff\xff" * (size // 4), rng.randbytes(size)])
+            file.tensors[f"full.router.{name}"] = ("F32", shape, data)

@@ -23,9 +23,10 @@ ARMS: dict[str, dict[str, Any]] = {
     "reinit": {"seed": 3},
     "replay": {},
     "oneshot": {"density": 0.2},
+    "class_pruning": {"structure": {"kind": "unstructured"}},
 }
 PARENT_DENSITY = {"dense": 1.1}
-STARTS = {"dense": 7, "replay": 7, "reinit": 3}
+STARTS = {"dense": 7, "replay": 7, "reinit": 3, "class_pruning": 7}
 """Seed of the state that a round begins with; 0, the origin, for all others."""
 ORIGINS = {"reinit": 3}
 """Seed of the state that the next one can rewind to; 0 for all others."""
@@ -137,7 +138,7 @@ def test_weights_go_on_from_the_parents_where_the_method_says_so(
 
 def test_every_method_says_its_role() -> None:
     assert all(name in with_role(role_of(name)) and role_of(name) in get_args(Role) for name in METHODS)
-    assert with_role("reference") == ["dense"] and with_role("candidate") == ["imp"]
+    assert with_role("reference") == ["dense"] and with_role("candidate") == ["imp", "class_pruning"]
     assert {role_of(name) for name in ("random", "reinit", "replay", "oneshot")} == {"control"}
     with pytest.raises(UserError, match="there is no method 'magic'; the known ones are .*dense, imp"):
         role_of("magic")

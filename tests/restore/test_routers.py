@@ -9,10 +9,10 @@ import torch
 
 from mirl.config import UserError
 from mirl.restore.restorer import Restorer
-from mirl.restore.routers import ROUTERS, chosen
+from mirl.restore.routers import ROUTERS, EachPatch, OneMask, Request, chosen, for_whole_images
 from mirl.sparsity.mask import Mask
 from mirl.sparsity.masks import Masks
-from mirl.tickets.routing import ROUTINGS, ByTask, Static
+from mirl.tickets.routing import ROUTINGS, ByDifficulty, ByTask, ByWork, Static
 from mirl.tickets.ticket import Ticket
 
 IMAGE_HWC = np.random.default_rng(0).integers(0, 256, (24, 40, 3), np.uint8)
@@ -51,22 +51,58 @@ def test_a_routing_of_very_many_tasks_is_told_in_one_sentence() -> None:
     routing = ByTask(kind="task", tasks={f"task-{number}": "one" for number in range(20_000)})
     for task in ("", "x" * 10_000):
         with pytest.raises(UserError, match="task-0, task-1, .*, task-11 and 19988 more$") as raised:
-            chosen(routing, ["one"], task)
+            chosen(routing, ["one"], Request(task=task))
         assert len(str(raised.value)) < 300
 
 
 def test_the_only_sub_network_restores_whatever_is_asked_for() -> None:
-    assert chosen(Static(), ["one"], "") == chosen(Static(), ["one"], "derain") == "one"
+    for request in (Request(), Request(task="derain", work=0.5)):
+        assert chosen(Static(), ["one"], request) == OneMask("one")
 
 
 def test_a_routing_by_task_has_to_be_told_one_of_its_tasks(of_two: Ticket) -> None:
-    assert chosen(of_two.routing, list(of_two.masks), "dehaze") == "heavy"
+    assert chosen(of_two.routing, list(of_two.masks), Request(task="dehaze")) == OneMask("heavy")
     with pytest.raises(
         UserError, match="has to be told what to undo; name a task: denoise_25, derain, dehaze"
     ):
-        chosen(of_two.routing, list(of_two.masks), "")
+        chosen(of_two.routing, list(of_two.masks), Request())
     with pytest.raises(UserError, match="does not undo 'jpeg'; its tasks are denoise_25, derain, dehaze"):
-        chosen(of_two.routing, list(of_two.masks), "jpeg")
+        chosen(of_two.routing, list(of_two.masks), Request(task="jpeg"))
+
+
+LEVELS = {"easy": 0.25, "hard": 1.0, "medium": 0.5}
+POINTS = [
+    {"price": 3.0, "work": 0.25, "shares": [1.0, 0.0, 0.0]},
+    {"price": 1.0, "work": 1.0, "shares": [0.0, 0.0, 1.0]},
+]
+DIFFICULTY = ByDifficulty.read(
+    {"kind": "difficulty", "levels": LEVELS, "patch": 64, "curve": POINTS, "work": 0.625}, "a ticket"
+)
+
+
+@pytest.mark.parametrize(
+    ("work", "mask"), [(None, "hard"), (1.0, "hard"), (0.99, "medium"), (0.5, "medium"), (0.2499, "easy")]
+)
+def test_a_routing_by_work_takes_the_largest_that_fits(work: float | None, mask: str) -> None:
+    request = Request(work=work)
+    assert chosen(ByWork(kind="work", levels=LEVELS), list(LEVELS), request) == OneMask(mask)
+    assert for_whole_images(DIFFICULTY, list(LEVELS), request) == mask
+
+
+@pytest.mark.parametrize("routing", [ByWork(kind="work", levels=LEVELS), DIFFICULTY])
+def test_less_work_than_the_least_is_refused(routing: Any) -> None:
+    with pytest.raises(UserError, match="the work is 0.2, expected a share from 0.25 to 1 of this ticket's"):
+        chosen(routing, list(LEVELS), Request(work=0.2))
+
+
+@pytest.mark.parametrize(("work", "price"), [(None, 2.0), (0.4375, 2.5), (0.8125, 1.5)])
+def test_a_routing_by_difficulty_has_a_price_for_the_work(work: float | None, price: float) -> None:
+    assert chosen(DIFFICULTY, list(LEVELS), Request(work=work)) == EachPatch(DIFFICULTY, price)
+
+
+@pytest.mark.parametrize(("work", "mask"), [(0.25, "easy"), (0.2499, "easy"), (1.0, "hard")])
+def test_all_work_and_the_least_need_no_router(work: float, mask: str) -> None:
+    assert chosen(DIFFICULTY, list(LEVELS), Request(work=work)) == OneMask(mask)
 
 
 @pytest.mark.parametrize("skip_zeros", [True, False])

@@ -17,5 +17,5 @@ def test_a_convolution(size: tuple[int, int], side: int, bias: bool) -> None:
     conv = nn.Conv2d(5, 9, side, padding=side // 2, bias=bias).requires_grad_(False)
     prune(conv, 0.3)
     x_BCHW = torch.randn(2, 5, *size)
-    sparse = SparseConv(conv, ThreadPool(2))
+    sparse = SparseConv([conv], ThreadPool(2))
     torch.testing.assert_close(sparse(x_BCHW), conv(x_BCHW), atol=1e-5, rtol=0)

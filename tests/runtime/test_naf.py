@@ -27,7 +27,9 @@ def test_a_block(size: tuple[int, int], density: float) -> None:
     prune(block, density)
     x_BCHW = torch.randn(2, 6, *size)
     wanted_BCHW = block(x_BCHW)
-    error = (SparseNafBlock(block, ThreadPool(2))(x_BCHW) - wanted_BCHW).abs().max() / wanted_BCHW.abs().max()
+    error = (
+        SparseNafBlock([block], ThreadPool(2))(x_BCHW) - wanted_BCHW
+    ).abs().max() / wanted_BCHW.abs().max()
     assert error < 2e-6
 
 
@@ -36,7 +38,7 @@ def test_a_block_that_says_nothing() -> None:
     for parameter in block.parameters():
         parameter.data.zero_()
     x_BCHW = torch.randn(1, 6, 9, 9)
-    assert torch.equal(SparseNafBlock(block, ThreadPool(1))(x_BCHW), x_BCHW)
+    assert torch.equal(SparseNafBlock([block], ThreadPool(1))(x_BCHW), x_BCHW)
 
 
 def test_channels_without_factor_or_use_are_left_out_of_the_mixing() -> None:
@@ -55,7 +57,7 @@ def test_channels_without_factor_or_use_are_left_out_of_the_mixing() -> None:
     assert living_in_mix(block).tolist() == [2, 4]
     x_BCHW = torch.randn(1, 5, 20, 20)
     torch.testing.assert_close(
-        SparseNafBlock(block, ThreadPool(1))(x_BCHW), block(x_BCHW), atol=1e-4, rtol=1e-5
+        SparseNafBlock([block], ThreadPool(1))(x_BCHW), block(x_BCHW), atol=1e-4, rtol=1e-5
     )
 
 

@@ -39,6 +39,11 @@ VALUES: dict[str, Any] = {
         "reinit": {"method": "reinit"},
         "oneshot": {"method": "oneshot", "density": 0.25},
         "longer": {"method": "replay"},
+        "routed": {
+            "method": "class_pruning",
+            "structure": {"kind": "unstructured"},
+            "router": {"channels": 2, "patch": 16},
+        },
     },
     "rounds": {
         "dense": {"arm": "dense", "after": "init"},
@@ -49,6 +54,8 @@ VALUES: dict[str, Any] = {
         "reinit-r2": {"arm": "reinit", "after": "global-r2"},
         "oneshot-r2": {"arm": "oneshot", "after": "dense"},
         "longer-r1": {"arm": "longer", "after": "dense"},
+        "routed-r1": {"arm": "routed", "after": "dense"},
+        "routed-r2": {"arm": "routed", "after": "routed-r1"},
     },
     "evaluate": {"protocols": ["paper", "strict"], "pictures": 1},
     "promote": {},

@@ -20,6 +20,7 @@ from mirl.study.study import Study
 from mirl.study.ticket_folder import TicketFolder
 from mirl.tickets import reading
 from mirl.tickets.container import sha256_of as sha256
+from mirl.tickets.routing import ByDifficulty, ByWork
 
 
 def _with(study: Study, **sections: object) -> Study:
@@ -53,7 +54,7 @@ def test_photographs_become_a_report_and_a_decision(study: Study) -> None:
     assert list(table.index) == rounds
     assert table["density/prunable"].round(2).to_dict() == {
         "dense": 1.0, "global-r1": 0.5, "global-r2": 0.25, "layers-r1": 0.5, "random-r2": 0.25, "reinit-r2": 0.25,
-        "oneshot-r2": 0.25, "longer-r1": 1.0,
+        "oneshot-r2": 0.25, "longer-r1": 1.0, "routed-r1": 1.0, "routed-r2": 1.0,
     }  # fmt: skip
     decision = json.loads((study.files.report / "decision.json").read_text())
     assert decision["reasons"] and (decision["ticket"] is None or decision["ticket"] in rounds)
@@ -64,6 +65,46 @@ def test_photographs_become_a_report_and_a_decision(study: Study) -> None:
         frame = pd.read_parquet(study.files.scores(name) / "scores.parquet")
         assert set(frame["task"]) == {"denoise_15", "denoise_25", "denoise_50", "derain", "dehaze"}
         assert set(frame["protocol"]) == {"paper", "strict"}
+        assert ("work" in frame) == (name == "routed-r2")
+    frame = pd.read_parquet(study.files.scores("routed-r2") / "scores.parquet")
+    measured = json.loads((study.files.scores("routed-r2") / "metrics.json").read_text())["work/share"]
+    decisive = frame[frame["protocol"] == "paper"]
+    assert measured == pytest.approx(decisive.groupby("task")["work"].mean().mean())
+    assert 0.3 < measured < 1.1
+
+
+@pytest.mark.parametrize("name", ["routed-r1", "routed-r2"])
+def test_sub_networks_and_a_router_that_are_stopped_go_on_to_the_same_ticket(study: Study, name: str) -> None:
+    before = ["routed-r1"] * (name == "routed-r2")
+    _make(study, "prepare", "init", "round@dense", *(f"round@{each}" for each in before))
+    asked = iter([False, True])
+    stopping = Study(root=study.root, params=study.params, should_stop=lambda: next(asked))
+    with pytest.raises(Stopped):
+        _make(stopping, f"round@{name}")
+    _make(study, f"round@{name}")
+    stopped = sha256(study.files.ticket(name) / "ticket.safetensors")
+    shutil.rmtree(study.files.ticket(name))
+    shutil.rmtree(study.root / ".mirl")
+    _make(study, f"round@{name}")
+    assert sha256(study.files.ticket(name) / "ticket.safetensors") == stopped
+
+
+def test_the_router_learns_and_nothing_else_moves(study: Study) -> None:
+    _make(study, "prepare", "init", "round@dense", "round@routed-r1", "round@routed-r2")
+    levels, routed = _ticket(study, "routed-r1").ticket, _ticket(study, "routed-r2").ticket
+    assert (
+        list(levels.masks) == list(routed.masks) == ["easy", "medium", "hard"]
+        and levels.masks == routed.masks
+    )
+    assert all(torch.equal(routed.state[name], tensor) for name, tensor in levels.state.items())
+    origin = _ticket(study, "routed-r2").parent.origin
+    moved = [
+        name
+        for name in routed.state
+        if name.startswith("router.") and not torch.equal(routed.state[name], origin[name])
+    ]
+    assert moved and routed.network.router is not None and levels.network.router is None
+    assert isinstance(levels.routing, ByWork) and isinstance(routed.routing, ByDifficulty)
 
 
 def test_with_no_steps_a_ticket_is_its_mask_times_the_origin_for_every_parameter(study: Study) -> None:
@@ -145,7 +186,7 @@ def test_a_memory_that_holds_no_test_photograph_is_said_in_words(
         raise torch.OutOfMemoryError("tried to allocate 20 GiB\nand more")
 
     _make(study, "prepare", "init", "round@dense")
-    monkeypatch.setattr("mirl.study.stages.score", full)
+    monkeypatch.setattr("mirl.study.scores.score", full)
     with pytest.raises(UserError, match=r"the memory of cpu .*\(tried to allocate 20 GiB\); .*device: cpu"):
         _make(study, "evaluate@dense")
     assert not study.files.scores("dense").exists()

@@ -10,6 +10,17 @@ from mirl.tickets.routing import ROUTINGS, ByTask, Static
 EXAMPLES: dict[str, dict[str, Any]] = {
     "static": {"kind": "static"},
     "task": {"kind": "task", "tasks": {"derain": "heavy", "dehaze": "light"}},
+    "work": {"kind": "work", "levels": {"easy": 0.25, "hard": 1.0}},
+    "difficulty": {
+        "kind": "difficulty",
+        "levels": {"easy": 0.25, "hard": 1.0},
+        "patch": 64,
+        "work": 0.5,
+        "curve": [
+            {"price": 1.5, "work": 0.25, "shares": [1.0, 0.0]},
+            {"price": -0.5, "work": 1.0, "shares": [0.0, 1.0]},
+        ],
+    },
 }
 """An entry for every routing; without one its contract is not tested, and the test says so."""
 

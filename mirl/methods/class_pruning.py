@@ -1,0 +1,218 @@
+"""ClassPruning (arXiv 2211.05488): nested sub-networks of one set of weights, and a router that picks one for each patch.
+
+The paper's N, M, classifier and losses are not public: what stands here is ours (ADR 22).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import Annotated, ClassVar, Literal, Self
+
+import torch
+from pydantic import Field, model_validator
+
+from mirl import networks
+from mirl.config import Section, UserError
+from mirl.methods.plan import Draw, Initialise, Method, Parent, Plan, Role, Samples, continued
+from mirl.methods.rewind import ScopeName, ScoreName
+from mirl.names import Name
+from mirl.networks import NetworkSection
+from mirl.networks.router import RouterSection
+from mirl.objectives import Levels, Objective, RouterFit, SoftChoice
+from mirl.sparsity.accounting import macs, once_per_image
+from mirl.sparsity.mask import Mask
+from mirl.sparsity.masks import Masks
+from mirl.sparsity.scope import SCOPES
+from mirl.sparsity.scores import SCORES
+from mirl.sparsity.structure import AnyStructure, NOfM
+from mirl.tickets.calibration import calibrated
+from mirl.tickets.routing import ByWork
+
+MOST_ROUTER_WORK = 0.03
+"""Share of the work of the largest sub-network that the router may take."""
+CALIBRATION_BATCHES = 64
+"""Batches of training samples that the router's prices are calibrated with."""
+
+
+class RouterArm(Section):
+    """How the router is made and trained."""
+
+    channels: int = Field(default=16, ge=1, le=256)
+    """Channels of its hidden layers."""
+    patch: int = Field(default=64, ge=8, le=1024)
+    """Side of the patches that are routed, pixels: a multiple of the network's `multiple`, best the training patch."""
+    train: Literal["after", "along"] = "after"
+    """`after`: a round of its own, once the sub-networks are trained; `along`: together with them, as ClassSR."""
+    temperature_db: float = Field(default=0.1, gt=0)
+    """Difference in PSNR that makes one sub-network e times as likely as another; for `after`."""
+    class_weight: float = Field(default=0.0005, ge=0)
+    """Weight of the term that asks for sure choices; for `along`. ClassSR's share of its L1 loss."""
+    balance_weight: float = Field(default=0.003, ge=0)
+    """Weight of the term that asks for each sub-network to be chosen as often; for `along`. ClassSR's share."""
+    length: float = Field(default=0.5, gt=0, le=1)
+    """Share of the schedule that its own round trains."""
+
+
+class ClassPruningArm(Section):
+    """Sub-networks from the least work to the most, and the router that chooses among them."""
+
+    method: Literal["class_pruning"]
+    levels: dict[Name, Annotated[float, Field(gt=0, le=1)]] = Field(
+        default={"easy": 0.25, "medium": 0.5, "hard": 1.0}, min_length=2, max_length=16
+    )
+    """Name of a sub-network -> share of the parent's weights that it keeps: N / M with the structure `n_of_m`."""
+    structure: AnyStructure = NOfM(kind="n_of_m", m=16, indivisible="keep")
+    """Which weights come and go together."""
+    scope: ScopeName = "layerwise"
+    score: ScoreName = "magnitude"
+    floor: float = Field(default=0.0, ge=0, lt=1)
+    """Share of its weights that every layer keeps, come what may."""
+    whole: list[str] = Field(default=[])
+    """Beginnings of names of parameters that every sub-network keeps as the parent does, such as `tail.`."""
+    router: RouterArm = RouterArm()
+    work: float = Field(default=0.5, gt=0, le=1)
+    """Share of the largest sub-network's work that the ticket does where nobody asks for another."""
+
+    @property
+    def order(self) -> list[str]:
+        """The sub-networks from the fewest weights to the most."""
+        return sorted(self.levels, key=self.levels.__getitem__)
+
+    @model_validator(mode="after")
+    def _differ(self) -> Self:
+        if len(set(self.levels.values())) < len(self.levels):
+            named = ", ".join(f"{name}: {share:g}" for name, share in self.levels.items())
+            raise ValueError(f"the levels are {{{named}}}, but each must keep another share")
+        return self
+
+
+@dataclass(frozen=True)
+class ClassPruning(Method):
+    """A round that trains the sub-networks, and one that trains the router; or both in one."""
+
+    role: ClassVar[Role] = "candidate"
+    arm: ClassPruningArm
+
+    @property
+    def continues(self) -> bool:
+        return True
+
+    def plan(self, parent: Parent, initialise: Initialise) -> Plan:
+        if parent.network.router is not None:
+            raise UserError(
+                "nothing is left to do: the router is trained already; leave out this round, or put it after a ticket "
+                "without one"
+            )
+        if len(parent.masks) == 1:
+            return self._plan_levels(parent)
+        if list(parent.masks) != self.arm.order or self.arm.router.train == "along":
+            raise UserError(
+                f"a class_pruning round comes after a ticket with the sub-networks {', '.join(parent.masks)}, expected "
+                f"one, or {', '.join(self.arm.order)} for a router that is trained after them; put it after another "
+                "round, or use the same arm for both"
+            )
+        return self._plan_router(parent)
+
+    def _plan_levels(self, parent: Parent) -> Plan:
+        masks = self._nested(parent)
+        # By weights, until it is trained: `calibrate` counts the work.
+        routing = ByWork(
+            kind="work", levels={name: mask.kept / masks.union.kept for name, mask in masks.items()}
+        )
+        plan = continued(parent, masks.union)
+        names = tuple(masks)
+        if self.arm.router.train == "after":
+            return replace(plan, masks=masks, routing=routing, objective=Levels(names))
+        router = self.arm.router
+        plan = replace(plan, masks=masks, routing=routing)
+        return self._with_router(plan, SoftChoice(names, router.class_weight, router.balance_weight))
+
+    def _plan_router(self, parent: Parent) -> Plan:
+        plan = Plan(
+            network=parent.network, state=parent.masks.union.apply(parent.state), masks=parent.masks, routing=parent.routing,
+            start_step=parent.origin_step, samples=Samples(new=True), length=self.arm.router.length,
+            origin=parent.origin,
+        )  # fmt: skip
+        plan = self._with_router(plan, RouterFit(tuple(parent.masks), self.arm.router.temperature_db))
+        frozen = {name: torch.ones_like(tensor, dtype=torch.bool) for name, tensor in parent.state.items()}
+        return replace(plan, frozen=frozen)
+
+    def _with_router(self, plan: Plan, objective: Objective) -> Plan:
+        """Return the same plan with an untrained router. Raises UserError if that takes too much work."""
+        wanted = RouterSection(outputs=len(plan.masks), channels=self.arm.router.channels)
+        section = plan.network.model_copy(update={"router": wanted})
+        own = {
+            name: tensor.detach().clone()
+            for name, tensor in networks.build(section).state_dict().items()
+            if name.startswith(networks.ROUTER)
+        }
+        self._refuse_heavy(section)
+        assert plan.origin is not None
+        return replace(
+            plan, network=section, state={**plan.state, **own}, objective=objective,
+            origin={**plan.origin, **{name: tensor.clone() for name, tensor in own.items()}},
+        )  # fmt: skip
+
+    def _refuse_heavy(self, section: NetworkSection) -> None:
+        side = self.arm.router.patch
+        network = networks.outline(section)
+        if side % network.multiple:
+            raise UserError(
+                f"router.patch is {side}, expected a multiple of {network.multiple} for this network"
+            )
+        nothing = Mask.full({})
+        whole = macs(network, nothing, side, side).dense_g
+        own = macs(network.get_submodule("router"), nothing, side, side).dense_g
+        if own > MOST_ROUTER_WORK * whole:
+            raise UserError(
+                f"the router takes {own / whole:.1%} of the network's work, expected at most {MOST_ROUTER_WORK:.0%}; use "
+                f"fewer router.channels than {self.arm.router.channels}"
+            )
+
+    def _nested(self, parent: Parent) -> Masks:
+        """Return the masks of the levels, each inside the next, all inside the parent's."""
+        network = networks.outline(parent.network)
+        once = once_per_image(network, parent.mask, network.multiple)
+        whole = {name for name in parent.mask if name in once or name.startswith(tuple(self.arm.whole))}
+        pruned = Mask({name: keep for name, keep in parent.mask.items() if name not in whole})
+        if not len(pruned):
+            raise UserError("no layer is left to prune: `whole` names them all; name fewer")
+        kept_whole = {name: parent.mask[name] for name in whole}
+        structure, scope = self.arm.structure, SCOPES[self.arm.scope]
+        scores = SCORES[self.arm.score](parent.state, parent.origin, pruned)
+        found: dict[str, Mask] = {}
+        larger = pruned
+        for name in reversed(self.arm.order):
+            if self.arm.levels[name] < 1:
+                keep = structure.count(pruned, self.arm.levels[name])
+                larger = structure.select(scores, larger, keep, scope, self.arm.floor)
+            found[name] = Mask({**kept_whole, **larger})
+        self._refuse_equal(found)
+        return Masks({name: found[name] for name in self.arm.order})
+
+    def _refuse_equal(self, masks: Mapping[str, Mask]) -> None:
+        """Raise UserError if two sub-networks keep as many weights, so that they are the same."""
+        for less, more in pairwise(self.arm.order):
+            if masks[less].kept == masks[more].kept:
+                raise UserError(
+                    f"the sub-networks {less} and {more} both keep {masks[less].kept} weights; use an `m` that divides the "
+                    "inputs of some layers, levels that lie further apart, or a smaller `floor`"
+                )
+
+    def calibrate(self, belief: Parent, draw: Draw) -> Parent:
+        """Measure the work of the sub-networks, and the price of every share of it if there is a router."""
+        assert isinstance(belief.routing, ByWork)
+        routing = ByWork(kind="work", levels=self._work(belief))
+        if belief.network.router is None:
+            return replace(belief, routing=routing)
+        router = networks.router_with(belief.network, belief.state)
+        with torch.no_grad():
+            scores = [router(draw(number).degraded_BCHW).double() for number in range(CALIBRATION_BATCHES)]
+        found = calibrated(routing, torch.cat(scores).numpy(), self.arm.router.patch, self.arm.work)
+        return replace(belief, routing=found)
+
+    def _work(self, belief: Parent) -> dict[str, float]:
+        """Return the share of the largest sub-network's multiply-accumulates that each takes."""
+        network, side = belief.outline(), self.arm.router.patch
+        took = {name: macs(network, mask, side, side).kept_g for name, mask in belief.masks.items()}
+        return {name: own / max(took.values()) for name, own in took.items()}

@@ -1,0 +1,126 @@
+"""What several sub-networks over one set of weights are trained on, and what a router learns from them.
+
+Dims: B patches, C channels, H height, W width, K sub-networks.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mirl.data.batches import Batch
+from mirl.objectives.objective import Objective, Subnetworks
+from mirl.sparsity.accounting import BACKWARD, FORWARD
+
+SMALLEST_ERROR = 1e-8
+"""Floor of a mean squared error, before its logarithm: 80 dB."""
+
+
+@dataclass(frozen=True)
+class Levels(Objective):
+    """The mean absolute error of each of several sub-networks, all of them on every sample (ours)."""
+
+    masks: tuple[str, ...]
+
+    def terms(
+        self, subnetworks: Subnetworks, piece: Batch, sums: Mapping[str, Tensor]
+    ) -> Mapping[str, Tensor]:
+        return {
+            f"l1_{mask}": F.l1_loss(subnetworks(piece.degraded_BCHW, mask), piece.clean_BCHW)
+            / len(self.masks)
+            for mask in self.masks
+        }
+
+    def passes(self, masks: Sequence[str]) -> Mapping[str, int]:
+        return dict.fromkeys(self.masks, FORWARD + BACKWARD)
+
+
+@dataclass(frozen=True)
+class RouterFit(Objective):
+    """Cross-entropy between the router's choice and the one that the errors of the sub-networks ask for (ours).
+
+    The wanted probability of a sub-network falls with its error, measured in dB: p_k = softmax(PSNR_k / `temperature_db`).
+    Then log p_k is the PSNR of sub-network k in units of the temperature, but for a constant, so that the largest
+    log p_k - price * work_k is the best choice where work has that price. The sub-networks are not trained.
+    """
+
+    masks: tuple[str, ...]
+    """From the least work to the most, in the order of the router's outputs."""
+    temperature_db: float
+
+    def terms(
+        self, subnetworks: Subnetworks, piece: Batch, sums: Mapping[str, Tensor]
+    ) -> Mapping[str, Tensor]:
+        with torch.no_grad():
+            errors_BK = torch.stack(
+                [
+                    (subnetworks(piece.degraded_BCHW, mask) - piece.clean_BCHW).square().mean((1, 2, 3))
+                    for mask in self.masks
+                ],
+                dim=1,
+            )
+            psnr_BK = -10 * errors_BK.clamp(min=SMALLEST_ERROR).log10()
+            wanted_BK = torch.softmax(psnr_BK / self.temperature_db, dim=1)
+        scores_BK = router_of(subnetworks)(piece.degraded_BCHW).float()
+        return {"choice": F.cross_entropy(scores_BK, wanted_BK)}
+
+    def passes(self, masks: Sequence[str]) -> Mapping[str, int]:
+        return dict.fromkeys(self.masks, FORWARD)
+
+
+@dataclass(frozen=True)
+class SoftChoice(Objective):
+    """Sub-networks and router trained together, as ClassSR trains its branches (2103.04039, section 3.3).
+
+    The output is the mean of the sub-networks' outputs, weighted by the router's probabilities p. Beside its mean absolute
+    error:
+
+    - `class`: the mean over samples of (K - 1) - sum over i < j of |p_i - p_j|, 0 where the router is sure.
+    - `balance`: sum over k of |sum over samples of p_k - B / K| / (B K), B and the sum being those of the whole batch; 0
+      where every sub-network is chosen as often.
+    """
+
+    masks: tuple[str, ...]
+    class_weight: float
+    balance_weight: float
+    needs_sums: ClassVar[bool] = True
+
+    def sums(self, subnetworks: Subnetworks, piece: Batch) -> Mapping[str, Tensor]:
+        p_BK = self._probabilities(subnetworks, piece)
+        return {"chosen": p_BK.sum(0), "samples": p_BK.new_tensor(float(len(p_BK)))}
+
+    def terms(
+        self, subnetworks: Subnetworks, piece: Batch, sums: Mapping[str, Tensor]
+    ) -> Mapping[str, Tensor]:
+        p_BK = self._probabilities(subnetworks, piece)
+        out_BCHW = torch.zeros_like(piece.clean_BCHW)
+        for place, mask in enumerate(self.masks):
+            out_BCHW = out_BCHW + p_BK[:, place, None, None, None] * subnetworks(piece.degraded_BCHW, mask)
+        apart = [(p_BK[:, i] - p_BK[:, j]).abs() for i, j in combinations(range(len(self.masks)), 2)]
+        unsure = len(self.masks) - 1 - torch.stack(apart).sum(0).mean()
+        # The derivative of |x| is the sign of x, which the whole batch knows: so a mean over pieces has the right gradient
+        # and the right value.
+        excess_K = sums["chosen"] - sums["samples"] / len(self.masks)
+        balance = (excess_K.sign() * (p_BK.mean(0) - 1 / len(self.masks))).sum() / len(self.masks)
+        return {
+            "l1": F.l1_loss(out_BCHW, piece.clean_BCHW),
+            "class": self.class_weight * unsure,
+            "balance": self.balance_weight * balance,
+        }
+
+    def passes(self, masks: Sequence[str]) -> Mapping[str, int]:
+        return dict.fromkeys(self.masks, FORWARD + BACKWARD)
+
+    @staticmethod
+    def _probabilities(subnetworks: Subnetworks, piece: Batch) -> Tensor:
+        scores_BK = router_of(subnetworks)(piece.degraded_BCHW).float()
+        return torch.softmax(scores_BK, dim=1)
+
+
+def router_of(subnetworks: Subnetworks) -> nn.Module:
+    """The router of the network that is being trained."""
+    return subnetworks.network.get_submodule("router")

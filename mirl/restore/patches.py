@@ -1,0 +1,113 @@
+"""Which sub-network restores each patch of an image, and how much work that is.
+
+Dims: B batch, C channels, H height, W width; h and w those of a part; R rows and Q columns of patches, K sub-networks.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from mirl.restore.pad import reflected
+from mirl.restore.tile import Span, TilePosition, whole
+from mirl.tickets.calibration import cheapest_good
+from mirl.tickets.routing import ByDifficulty
+
+Cut = Callable[[Span, Span], Tensor]
+"""Part of an image in [0, 1], float32 1 x 3 x h x w; beyond the image it is filled by reflection."""
+
+
+@dataclass(frozen=True, eq=False)
+class PatchLevels:
+    """Number of the sub-network of each patch, from 0 for the least work, on a grid that covers the image."""
+
+    level_RQ: Tensor
+    """int64."""
+    patch: int
+    """Side of a patch, pixels."""
+
+    @classmethod
+    def routed(
+        cls, router: nn.Module, cut: Cut, size: tuple[int, int], routing: ByDifficulty, price: float
+    ) -> "PatchLevels":
+        """The choice of `router` at a price of work, for an image of `size` (height, width)."""
+        side = routing.patch
+        rows, columns = (-(-length // side) for length in size)
+        work_K = np.array(routing.works)
+        level_RQ = torch.empty(rows, columns, dtype=torch.int64)
+        for row in range(rows):  # of which one is in memory at a time
+            band_1Chw = cut(whole(side, row * side), whole(columns * side))
+            patch_QCpp = band_1Chw[0].unflatten(-1, (columns, side)).permute(2, 0, 1, 3)
+            scores_QK = (
+                router(patch_QCpp.contiguous(memory_format=torch.channels_last)).double().cpu().numpy()
+            )
+            level_RQ[row] = torch.from_numpy(cheapest_good(scores_QK, work_K, price))
+        return cls(level_RQ, side)
+
+    def work(self, size: tuple[int, int], work_K: Sequence[float]) -> float:
+        """Share of the largest sub-network's work over an image of `size`: patches count by the pixels they have in it."""
+        high_R, wide_Q = (
+            torch.full((count,), self.patch).sub_(
+                torch.clamp((torch.arange(count) + 1) * self.patch - length, min=0)
+            )
+            for count, length in zip(self.level_RQ.shape, size)
+        )
+        area_RQ = (high_R[:, None] * wide_Q).double()
+        each_RQ = torch.tensor(work_K, dtype=torch.float64)[self.level_RQ]
+        return float((area_RQ * each_RQ).sum() / area_RQ.sum())
+
+    def over(self, position: TilePosition, height: int, width: int) -> Tensor:
+        """Return the numbers over a tile, in the resolution of features of that size: (height, width).
+
+        A place goes by the patch in which its first pixel lies; what lies beyond the image by the last patch.
+        """
+        rows, columns = (
+            ((span.start + torch.arange(length) * (span.stop - span.start) // length) // self.patch).clamp(
+                max=count - 1
+            )
+            for span, length, count in zip(position, (height, width), self.level_RQ.shape)
+        )
+        return self.level_RQ[rows[:, None], columns]
+
+
+class TileLevels:
+    """The sub-networks at work in a batch of tiles, in the resolution of any layer."""
+
+    def __init__(self, levels: PatchLevels, positions: Sequence[TilePosition], device: str) -> None:
+        """`positions` are those of the tiles in the image of `levels`; all tiles are of one size."""
+        self._levels, self._positions, self._device = levels, positions, device
+        self._at: dict[tuple[int, int], Tensor] = {}
+
+    @cached_property
+    def present(self) -> list[int]:
+        """The numbers that there are in the image, rising."""
+        found: list[int] = torch.unique(self._levels.level_RQ).tolist()
+        return found
+
+    def at(self, height: int, width: int) -> Tensor:
+        """Return the number at each place of features of that size: int64 B1hw."""
+        if (height, width) not in self._at:
+            each = [self._levels.over(position, height, width) for position in self._positions]
+            self._at[height, width] = torch.stack(each)[:, None].to(self._device)
+        return self._at[height, width]
+
+    def side(self, height: int) -> int:
+        """Return the side of a patch in features of that height, at least 1."""
+        row, _ = self._positions[0]
+        return max(1, self._levels.patch * height // (row.stop - row.start))
+
+
+def part_of(image_BCHW: Tensor) -> Cut:
+    """Return what cuts parts out of one image."""
+
+    def cut(rows: Span, columns: Span) -> Tensor:
+        height, width = image_BCHW.shape[2:]
+        row, column = reflected(height, rows.start, rows.stop), reflected(width, columns.start, columns.stop)
+        return image_BCHW.index_select(2, row.to(image_BCHW.device)).index_select(
+            3, column.to(image_BCHW.device)
+        )
+
+    return cut

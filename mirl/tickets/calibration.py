@@ -1,0 +1,64 @@
+"""The price of work: how a router's scores become choices that take a given share of the work.
+
+Dims: N patches, K sub-networks, from the least work to the most.
+"""
+
+import numpy as np
+
+from mirl.tickets.routing import ByDifficulty, ByWork, Point
+
+POINTS = 33
+"""Shares of work for which a price is found, evenly from the least to the most."""
+HALVINGS = 60
+
+
+def cheapest_good(scores_NK: np.ndarray, work_K: np.ndarray, price: float) -> np.ndarray:
+    """The sub-network of each patch, (N,): the one with the largest score less `price` times its work.
+
+    Of equally good ones the cheapest. Scores that are not finite count as the least: (N,) of 0 if none is.
+    """
+    worth_NK = np.nan_to_num(scores_NK, nan=-np.inf, posinf=-np.inf) - price * work_K
+    found_N: np.ndarray = worth_NK.argmax(1)
+    return found_N
+
+
+def calibrated(routing: ByWork, scores_NK: np.ndarray, patch: int, work: float) -> ByDifficulty:
+    """Routing by difficulty among the sub-networks of `routing`, with the price of every share of work.
+
+    `scores_NK`: the router's scores of patches like those to come. `work`: the share that is done if nobody asks for
+    another; the least there is if that is more.
+    """
+    work_K = np.array(routing.works)
+
+    def point(price: float) -> Point:
+        taken_N = cheapest_good(scores_NK, work_K, price)
+        shares_K = np.bincount(taken_N, minlength=len(work_K)) / len(taken_N)
+        return Point(price=price, work=float(work_K @ shares_K), shares=[float(share) for share in shares_K])
+
+    low, high = _ends(scores_NK, work_K)
+    curve = [point(high)]
+    for target in np.linspace(work_K[0], work_K[-1], POINTS)[1:-1]:
+        above, below = high, low  # the work falls as the price rises
+        for _ in range(HALVINGS):
+            middle = (above + below) / 2
+            if point(middle).work < target:
+                above = middle
+            else:
+                below = middle
+        curve.append(point(below))
+    curve.append(point(low))
+    rising = [curve[0]]
+    for each in curve[1:]:
+        if each.work > rising[-1].work and each.price < rising[-1].price:
+            rising.append(each)
+    return ByDifficulty(
+        kind="difficulty", levels=routing.levels, patch=patch, curve=rising,
+        work=max(work, float(work_K[0])),
+    )  # fmt: skip
+
+
+def _ends(scores_NK: np.ndarray, work_K: np.ndarray) -> tuple[float, float]:
+    """Prices at which every patch takes the most work, and the least."""
+    dearer = (scores_NK[:, -1:] - scores_NK[:, :-1]) / (work_K[-1] - work_K[:-1])
+    cheaper = (scores_NK[:, 1:] - scores_NK[:, :1]) / (work_K[1:] - work_K[0])
+    return float(dearer.min()) - 1, float(cheaper.max()) + 1

@@ -1,0 +1,168 @@
+"""Images whose patches go through different sub-networks."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from mirl import networks
+from mirl.config import UserError
+from mirl.restore.patches import PatchLevels, TileLevels
+from mirl.restore.restorer import Restorer
+from mirl.restore.tile import whole
+from mirl.tickets import reading, writing
+from mirl.tickets.routing import Static
+from mirl.tickets.ticket import Ticket
+from tests.routed_ticket import MASKS, PATCH, routed_ticket
+
+SIZE = (100, 150)
+CHECKERED_RQ = torch.arange(20).view(4, 5) % 3
+
+
+@pytest.fixture(scope="module", params=networks.NETWORKS)
+def ticket(request: pytest.FixtureRequest, make_ticket: Any) -> Ticket:
+    return routed_ticket(make_ticket, request.param)
+
+
+@pytest.fixture(scope="module")
+def nafnet(make_ticket: Any) -> Ticket:
+    return routed_ticket(make_ticket, "nafnet")
+
+
+def _image(height: int, width: int) -> Tensor:
+    """Brighter to the right."""
+    draw = torch.Generator().manual_seed(0)
+    return torch.rand(1, 3, height, width, generator=draw) * torch.linspace(0.1, 1, width)
+
+
+def _fix(monkeypatch: pytest.MonkeyPatch, level_RQ: Tensor) -> None:
+    """Let the router choose as the test says."""
+    monkeypatch.setattr(PatchLevels, "routed", staticmethod(lambda *_: PatchLevels(level_RQ, PATCH)))
+
+
+@pytest.mark.parametrize("skip_zeros", [False, True])
+@pytest.mark.parametrize("mask", MASKS)
+def test_where_all_patches_are_alike_it_is_the_sub_network_alone(
+    mask: str, skip_zeros: bool, ticket: Ticket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alone = replace(ticket, **vars(ticket.alone(mask)) | {"routing": Static()})
+    expected = Restorer(alone, threads=1, skip_zeros=False).run(_image(*SIZE))
+    _fix(monkeypatch, torch.full((4, 5), list(MASKS).index(mask)))
+    found = Restorer(ticket, threads=1, skip_zeros=skip_zeros).run(_image(*SIZE))
+    assert torch.equal(found, expected) or (skip_zeros and torch.allclose(found, expected, atol=1e-4))
+
+
+def test_the_kernels_do_what_torch_does(ticket: Ticket, monkeypatch: pytest.MonkeyPatch) -> None:
+    _fix(monkeypatch, CHECKERED_RQ)
+    expected = Restorer(ticket, threads=1, skip_zeros=False).run(_image(*SIZE))
+    found = Restorer(ticket, threads=2).run(_image(*SIZE))
+    assert torch.allclose(found, expected, atol=1e-4)
+    for end in (0.3, 1.0):
+        alone = Restorer(ticket, threads=1, skip_zeros=False).run(_image(*SIZE), work=end)
+        assert not torch.allclose(found, alone, atol=1e-3)
+
+
+def test_far_from_its_neighbours_a_patch_is_what_its_sub_network_makes(
+    nafnet: Ticket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """But for the means of the whole image, which are set to what they are."""
+    draw = torch.Generator().manual_seed(0)
+    constant = {
+        key: torch.zeros_like(x) if "mix_attention.weight" in key else x for key, x in nafnet.state.items()
+    }
+    local = replace(nafnet, state=constant)
+    image_BCHW = torch.rand(1, 3, 3 * PATCH, 3 * PATCH, generator=draw)
+    level_RQ = torch.tensor([[0, 0, 0], [0, 2, 0], [0, 0, 0]])
+    _fix(monkeypatch, level_RQ)
+    restorer = Restorer(local, threads=1, skip_zeros=False)
+    found = restorer.run(image_BCHW)
+    middle = slice(PATCH + 14, 2 * PATCH - 14)
+    assert torch.equal(found[..., middle, middle], restorer.run(image_BCHW, work=1.0)[..., middle, middle])
+    corner = slice(0, 8)
+    assert torch.equal(found[..., corner, corner], restorer.run(image_BCHW, work=0.3)[..., corner, corner])
+
+
+@pytest.mark.parametrize("skip_zeros", [False, True])
+def test_tiles_are_what_the_whole_is(
+    nafnet: Ticket, skip_zeros: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    local = {
+        key: torch.zeros_like(x) if "mix_attention.weight" in key else x for key, x in nafnet.state.items()
+    }
+    at_once = Restorer(replace(nafnet, state=local), threads=1, skip_zeros=skip_zeros)
+    image_HWC = (_image(400, 300)[0].permute(1, 2, 0).numpy() * 255).astype(np.uint8)
+    expected = at_once(image_HWC).astype(int)
+    memory = at_once.memory_for(192 * 192, image_HWC.shape[:2], 1)
+    calls: list[int] = []
+    tiled = Restorer(replace(nafnet, state=local), threads=1, skip_zeros=skip_zeros, memory=memory)
+    found = tiled(image_HWC, lambda share: calls.append(1))
+    assert len(calls) > 3 and np.abs(found - expected).max() <= 1
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        _image(1, 1),
+        _image(PATCH - 1, 3),
+        torch.zeros(1, 3, 70, 40),
+        torch.rand(1, 3, 65, 40, generator=torch.Generator().manual_seed(1)),
+        torch.full((1, 3, 40, 40), 1e6),
+    ],
+    ids=["one pixel", "less than a patch", "flat", "noise", "out of range"],
+)
+def test_any_image_is_restored(image: Tensor, ticket: Ticket) -> None:
+    found, share = Restorer(ticket, threads=1).measured(image)
+    assert found.shape == image.shape and bool(found.isfinite().all())
+    assert 0.3 < share < 1.2
+
+
+def test_the_work_is_what_the_patches_take_and_the_router(
+    nafnet: Ticket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    restorer = Restorer(nafnet, threads=1, skip_zeros=False)
+    _fix(monkeypatch, torch.zeros(4, 5, dtype=torch.int64))
+    router = restorer.measured(_image(*SIZE))[1] - 0.3
+    assert 0 < router < 0.2
+    level_RQ = torch.zeros(4, 5, dtype=torch.int64)
+    level_RQ[3] = 2  # four rows of pixels of a hundred
+    _fix(monkeypatch, level_RQ)
+    assert restorer.measured(_image(*SIZE))[1] == pytest.approx(0.96 * 0.3 + 0.04 + router)
+    assert restorer.measured(_image(*SIZE), work=1.0)[1] == 1.0
+
+
+def test_more_work_goes_to_more_patches(nafnet: Ticket) -> None:
+    restorer = Restorer(nafnet, threads=1)
+    shares = [restorer.measured(_image(*SIZE), work=work)[1] for work in (0.3, 0.4, 0.55, 0.7, 0.9)]
+    assert shares == sorted(shares) and shares[0] < shares[-1]
+    levels = restorer.levels(_image(*SIZE), work=0.6)
+    assert levels is not None and levels.level_RQ[:, 0].max() < levels.level_RQ[:, -1].min()
+    assert restorer.levels(_image(*SIZE), work=1.0) is None
+
+
+def test_a_network_without_kernels_is_refused_nothing(nafnet: Ticket) -> None:
+    with pytest.raises(UserError, match=r"the work is 0.1, expected a share from 0.3 to 1"):
+        Restorer(nafnet).refuse("", 0.1)
+    Restorer(nafnet).refuse("derain", 0.5)
+
+
+def test_the_numbers_of_a_tile_in_the_resolution_of_a_layer() -> None:
+    levels = PatchLevels(torch.tensor([[0, 1], [2, 0]]), 8)
+    tile = TileLevels(levels, [(whole(8, 8), whole(16))], "cpu")
+    assert tile.at(4, 8)[0, 0].tolist() == [[2, 2, 2, 2, 0, 0, 0, 0]] * 4
+    assert tile.at(1, 2)[0, 0].tolist() == [[2, 0]]
+    assert tile.at(16, 32)[0, 0, 0].tolist() == [2] * 16 + [0] * 16
+    assert (tile.side(8), tile.side(4), tile.side(16), tile.present) == (8, 4, 16, [0, 1, 2])
+    beyond = TileLevels(levels, [(whole(8, 16), whole(8, 16))], "cpu")
+    assert beyond.at(1, 1).item() == 0
+
+
+def test_a_file_keeps_all_of_it(ticket: Ticket, tmp_path: Any) -> None:
+    writing.write(ticket, tmp_path / "t.safetensors")
+    again = reading.read(tmp_path / "t.safetensors")
+    assert again.routing == ticket.routing and again.masks == ticket.masks and again.network == ticket.network
+    image = _image(*SIZE)
+    restored = [Restorer(each, threads=1, skip_zeros=False).run(image) for each in (ticket, again)]
+    assert torch.equal(*restored)
