@@ -238,7 +238,7 @@ def _begun(module: str, folder: Path, environment: dict[str, str]) -> Iterator[P
     place = Path(tempfile.mkdtemp(dir=folder.parent))
     with (place / "log").open("wb") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "flows.lifeline", str(os.getpid()), *module.split()],
+            [sys.executable, "-m", "flows.child_process", str(os.getpid()), *module.split()],
             cwd=folder, env=environment, stdout=log, stderr=log, start_new_session=True,
         )  # fmt: skip
     try:

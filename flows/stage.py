@@ -13,11 +13,11 @@ from pathlib import Path
 from types import FrameType
 from typing import IO
 
-from flows.lifeline import EXIT_STOPPED
-from mirl.training.lifeline import die_with_parent
+from flows.child_process import EXIT_STOPPED
+from mirl.training.parent_process import end_with_parent
 
 if __name__ == "__main__":
-    die_with_parent()  # before torch is imported, which takes seconds
+    end_with_parent()  # before torch is imported, which takes seconds
 
 from flows.tracking import ticket_sink
 from mirl import terminal

@@ -7,7 +7,7 @@ from typing import Self
 from pydantic import Field, model_validator
 
 from mirl.evaluation.collapse import Finding
-from mirl.evaluation.comparison import Assessment, Ground
+from mirl.evaluation.comparison import Assessment, ControlResult
 from mirl.evaluation.winning import RuleSection, own_findings
 from mirl.methods import with_role
 
@@ -20,7 +20,7 @@ class PolicySection(RuleSection):
     max_work: float = Field(default=0.5, gt=0, le=1)
     """Largest share of the multiply-accumulates at which a ticket is admitted, if `cost` is work."""
     beat_controls: bool = True
-    """True if a ticket must also hold its ground against every control that stands, or may stand, beside it."""
+    """True if a ticket must also pass against every control that stands, or may stand, beside it."""
 
     @model_validator(mode="after")
     def _one_ceiling(self) -> Self:
@@ -124,15 +124,15 @@ def _objection(entry: Assessment, policy: PolicySection) -> str:
     if entry.cost > policy.ceiling:
         ceiling = f"{100 * policy.ceiling:g} %"
         return f"{word}, but its {policy.words.noun} {_percent(entry)} is above the ceiling of {ceiling}"
-    return f"{word}, but {lost}" if policy.beat_controls and (lost := _lost_ground(entry)) else ""
+    return f"{word}, but {lost}" if policy.beat_controls and (lost := _failed_controls(entry)) else ""
 
 
-def _lost_ground(entry: Assessment) -> str:
+def _failed_controls(entry: Assessment) -> str:
     """Say how a ticket fails against its controls; empty if it does not."""
-    names = ", ".join(name for name, ground in entry.controls.items() if ground is entry.beats_controls)
-    if entry.beats_controls is Ground.LOST:
+    names = ", ".join(name for name, result in entry.controls.items() if result is entry.beats_controls)
+    if entry.beats_controls is ControlResult.FAILED:
         return f"does not hold its ground against {names}"
-    if entry.beats_controls is Ground.UNKNOWN:
+    if entry.beats_controls is ControlResult.UNKNOWN:
         whose = "its weights were" if entry.candidate.weight_steps is None else f"the weights of {names} were"
         return f"how long {whose} trained is not known, so it may have to match {names}, which it does not"
     return ""

@@ -109,7 +109,7 @@ def test_bars_are_drawn_as_without_it() -> None:
     assert guarded == on_a_terminal("-c", BARS, "as it is")
 
 
-ELSEWHERE = {"flows/lifeline.py", "flows/remote.py"}
+ELSEWHERE = {"flows/child_process.py", "flows/remote.py"}
 """They say nothing: they become another program."""
 
 

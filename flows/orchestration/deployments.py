@@ -29,7 +29,7 @@ from prefect.workers.process import ProcessWorker
 from flows import login
 from flows.orchestration import flow, stage
 from flows.orchestration.checkout import git, refuse_commands, refuse_secrets
-from flows.orchestration.dispatch import WORKER, patiently
+from flows.orchestration.dispatch import WORKER, retry_on_outage
 from flows.orchestration.flow import Placement, Source
 from flows.orchestration.heartbeat import (
     HEARTBEAT,
@@ -52,7 +52,7 @@ POOLS = {
     CPU: "everything else",
 }
 AT_ONCE = {CONTROL: 20, GPU: 1, CPU: 1}
-"""Runs that one worker of a pool takes at once. A lottery waits for its stages, so it must not take their place."""
+"""Runs that one worker of a pool takes at once. A lottery waits for its stages, so it must not take their slots."""
 POLL_SECONDS = 1
 """Time between two requests of a worker for work."""
 
@@ -93,7 +93,7 @@ def worker(pool: str) -> NoReturn:
     command += ["--limit", str(AT_ONCE.get(pool, 1))]
     if pool == CONTROL:  # as after a power cut: nobody may wait for what has died
         with suppress(PrefectHTTPStatusError):  # the worker says it as well
-            patiently(check_for_lost_runs, partial(print, file=sys.stderr), lambda: True)
+            retry_on_outage(check_for_lost_runs, partial(print, file=sys.stderr), lambda: True)
     seconds = {"PREFECT_WORKER_QUERY_SECONDS": str(POLL_SECONDS)}
     # A shell that begins it with `&` has SIGINT ignored, and a worker ends by it.
     signal.signal(signal.SIGINT, signal.SIG_DFL)

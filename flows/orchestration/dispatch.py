@@ -90,7 +90,7 @@ class PoolRunner:
             run = self._wait(run, pool, log)
             assert run.state is not None
             if run.state.is_completed():
-                done = self._patiently(lambda: _published(work.key), log)
+                done = self._retry_on_outage(lambda: _published(work.key), log)
                 if done is not None and (not was_over or self._is_there(work, done)):
                     return done
             elif not was_over and not (run.state.is_cancelled() and self._mark not in run.tags):
@@ -121,7 +121,7 @@ class PoolRunner:
             return run
 
         try:
-            run = self._patiently(begin, log)
+            run = self._retry_on_outage(begin, log)
         except ObjectNotFound:
             raise UserError(f"there is no deployment stage/{pool}; `make deploy` registers it") from None
         if self._mark in run.tags:
@@ -139,24 +139,24 @@ class PoolRunner:
                 if self._stopped and mine:
                     _cancel(run.id)
                 time.sleep(POLL_SECONDS)
-                before, run = run, self._patiently(partial(client.read_flow_run, run.id), log)
+                before, run = run, self._retry_on_outage(partial(client.read_flow_run, run.id), log)
                 if run.state_name != before.state_name:
                     since, tell_at = time.monotonic(), PATIENCE_SECONDS
                 waited = time.monotonic() - since
                 if waited > tell_at and not _is_over(run):
                     log(
-                        f"{run.name} waits for {self._patiently(partial(_waits_for, client, run, pool, mine), log)}"
+                        f"{run.name} waits for {self._retry_on_outage(partial(_waits_for, client, run, pool, mine), log)}"
                     )
                     tell_at = waited + TELL_SECONDS
                 if _begins(run) and waited > BEGIN_SECONDS:
-                    self._patiently(partial(_give_up, client, run.id, pool), log)
+                    self._retry_on_outage(partial(_give_up, client, run.id, pool), log)
         return run
 
-    def _patiently(self, ask: Callable[[], Answer], log: Log) -> Answer:
-        return patiently(ask, log, lambda: not self._stopped)
+    def _retry_on_outage(self, ask: Callable[[], Answer], log: Log) -> Answer:
+        return retry_on_outage(ask, log, lambda: not self._stopped)
 
 
-def patiently(ask: Callable[[], Answer], log: Log, may_go_on: Callable[[], bool]) -> Answer:
+def retry_on_outage(ask: Callable[[], Answer], log: Log, may_go_on: Callable[[], bool]) -> Answer:
     """Return Prefect's answer to `ask`, which is repeated while the server, or a database behind it, is away.
 
     An outage costs time, not the work of days. Raises Stopped if `may_go_on` returns False, or after AWAY_SECONDS.

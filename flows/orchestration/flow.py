@@ -24,7 +24,7 @@ from flows.orchestration.dispatch import INTERRUPTED, LocalRunner, PoolRunner, S
 from flows.orchestration.heartbeat import Heartbeat
 from flows.orchestration.lock_store import LockArtifact, LockStore, reconcile
 from flows.orchestration.lockfile import LockFile
-from flows.orchestration.parameters import settle_params
+from flows.orchestration.parameters import resolve_params
 from flows.orchestration.runner import Dvc, StageJob, StageResult
 from flows.orchestration.stage import need_server
 from flows.orchestration.stage_scheduler import LotteryResult, Outcome, make_all
@@ -91,7 +91,7 @@ def lottery(
     try:
         asked = _revision(source)
         with heartbeat, clones.clone(asked) as clone:
-            name = settle_params(clone, source.params, study, overrides or {})
+            name = resolve_params(clone, source.params, study, overrides or {})
             asked = replace(asked, params=(clone / "params.yaml").read_text())
             locks: LockStore = LockFile(Path(where.lock)) if where.lock else LockArtifact(name)
             known = [locks.load(), LockFile(clone / "dvc.lock").load()]
@@ -143,7 +143,7 @@ def promote(source: Source, study: str = "", rollback: bool = False, force: bool
             Heartbeat(lambda: None),
             CloneFolder.of().clone(_revision(source)) as clone,
         ):  # it takes minutes at most
-            name = settle_params(clone, source.params, study, {})
+            name = resolve_params(clone, source.params, study, {})
             if rollback:
                 return Completed(message=registry.rollback(clone))
             lock = LockArtifact(name).load()

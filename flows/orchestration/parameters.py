@@ -7,8 +7,8 @@ from mirl.config import UserError, parse_yaml, yaml_text
 from mirl.study.params import read_params
 
 
-def settle_params(clone: Path, text: str, study: str, overrides: dict[str, Any]) -> str:
-    """Write the params.yaml that is asked for into `clone`, and return the study's name.
+def resolve_params(clone: Path, text: str, study: str, overrides: dict[str, Any]) -> str:
+    """Resolve the params.yaml that is asked for, write it into `clone`, and return the study's name.
 
     The section `machine` stays that of the revision, whichever study is chosen: it is the machines', not the study's.
     Raises UserError if there is no such study, or a value is not one that params.yaml may have.

@@ -15,8 +15,8 @@ from typing import IO, Any
 
 from pydantic import BaseModel, ConfigDict
 
+from flows.child_process import EXIT_STOPPED
 from flows.graph import Node, has_remote, refuse_closed_remote
-from flows.lifeline import EXIT_STOPPED
 from flows.locks import Lock
 from flows.orchestration.checkout import CloneFolder, Revision
 from flows.orchestration.lockfile import LockFile
@@ -238,9 +238,9 @@ class Dvc:
 
     def _begin(self, *arguments: str) -> subprocess.Popen[bytes]:
         # -P: these modules are ours, not those of the revision that lies in the folder
-        lifeline = [sys.executable, "-P", "-m", "flows.lifeline", str(os.getpid())]
+        in_child = [sys.executable, "-P", "-m", "flows.child_process", str(os.getpid())]
         return subprocess.Popen(
-            [*lifeline, "flows.remote", "--wait-for-lock", *arguments],
+            [*in_child, "flows.remote", "--wait-for-lock", *arguments],
             cwd=self._folder,
             env=self._environment,
             stdout=subprocess.PIPE,

@@ -107,13 +107,13 @@ def _begin(command: list[str], environment: dict[str, str], log: Path | None) ->
 
     A module with a log is a server: nobody else can read what it writes.
     """
-    lifeline = [sys.executable, "-m", "flows.lifeline", str(os.getpid())]
+    in_child = [sys.executable, "-m", "flows.child_process", str(os.getpid())]
     if log is None:
-        return subprocess.Popen([*lifeline, *command], env=environment, start_new_session=True)
+        return subprocess.Popen([*in_child, *command], env=environment, start_new_session=True)
     login.private(log.parent)
     with os.fdopen(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab") as said:
         return subprocess.Popen(
-            [*lifeline, *command],
+            [*in_child, *command],
             env=environment, stdout=said, stderr=said, start_new_session=True, umask=0o077,
         )  # fmt: skip
 

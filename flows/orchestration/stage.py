@@ -9,11 +9,11 @@ from prefect.states import Completed, Failed, State
 
 from flows.orchestration import runner
 from flows.orchestration.checkout import CloneFolder
-from flows.orchestration.dispatch import WORKER, environment, patiently, publish
+from flows.orchestration.dispatch import WORKER, environment, publish, retry_on_outage
 from flows.orchestration.heartbeat import Heartbeat
 from flows.orchestration.runner import ChildProcessGuard, StageJob
 from mirl.config import Stopped, UserError
-from mirl.training.lifeline import die_with_parent
+from mirl.training.parent_process import end_with_parent
 
 
 @flow(name="stage")
@@ -22,11 +22,11 @@ def stage(work: StageJob) -> State[Any]:
     log, guard = get_run_logger().info, ChildProcessGuard()
     heartbeat = Heartbeat(guard.terminate)
     try:
-        _die_with_worker()
+        _end_with_worker()
         need_server()
         with heartbeat:
             done = runner.run(work, CloneFolder.of(), environment(), log, guard)
-            patiently(lambda: publish(work, done), log, lambda: not guard.terminated)
+            retry_on_outage(lambda: publish(work, done), log, lambda: not guard.terminated)
     except Stopped as stopped:
         return heartbeat.stopped(str(stopped))
     except UserError as error:
@@ -37,12 +37,12 @@ def stage(work: StageJob) -> State[Any]:
     return Completed(message=f"{done.seconds:.0f} s on {done.host}")
 
 
-def _die_with_worker() -> None:
+def _end_with_worker() -> None:
     """Make this process end with its worker; nobody else would end it.
 
-    Raises Stopped if the worker died while this process began.
+    Raises Stopped if the worker ended while this process began.
     """
-    die_with_parent()
+    end_with_parent()
     if _is_orphan():
         raise Stopped("the worker that began this is gone")
 

@@ -12,7 +12,7 @@ import pandas as pd
 from mlflow.entities.model_registry import ModelVersion
 
 from flows.registry.card import Card
-from flows.registry.registered import CHAMPION, PREVIOUS, Registered, number, title
+from flows.registry.registered_model import CHAMPION, PREVIOUS, RegisteredModel, number, title
 from flows.registry.verification import Rescore, rescorer, sound, verify
 from flows.tracking import store
 from flows.tracking.facts import read_facts, study_file
@@ -60,7 +60,7 @@ def promote(root: Path, rescore: Rescore | None = None, force: bool = False) -> 
     _refuse_own_network(ticket)
     opened = Store(root)
     with plain_errors(opened.uri), opened.locked("registry"):
-        registered = Registered(opened)
+        registered = RegisteredModel(opened)
         candidates = registered.of_ticket(card.sha256)
         version, remark = sound(registered, candidates, card, ticket, lambda: sync(root, [name])[0].run_id)
         champion = registered.aliased(CHAMPION)
@@ -89,7 +89,7 @@ def rollback(root: Path) -> str:
     """
     opened = _opened(root)
     with plain_errors(opened.uri), opened.locked("registry"):
-        registered = Registered(opened)
+        registered = RegisteredModel(opened)
         champion, previous = registered.aliased(CHAMPION), registered.aliased(PREVIOUS)
         if champion is None:
             raise UserError(
@@ -112,7 +112,7 @@ def versions(root: Path) -> pd.DataFrame:
     opened = _opened(root)
     columns = ["ticket", "study", "density", "verified", "sha256"]
     with plain_errors(opened.uri):
-        registered = Registered(opened)
+        registered = RegisteredModel(opened)
         aliases = registered.aliases()
         rows = [
             {"version": number(version)}
@@ -132,7 +132,7 @@ def download(address: str) -> Path:
     """
     opened = _opened(Path.cwd())
     with plain_errors(opened.uri):
-        registered = Registered(opened)
+        registered = RegisteredModel(opened)
         version = registered.at(address)
         return registered.ticket(version)
 

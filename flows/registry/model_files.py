@@ -18,8 +18,8 @@ import mirl
 from flows.registry import model
 from mirl.tickets.container import sha256_of
 
-TICKET_PLACE = "artifacts/ticket.safetensors"
-"""Place of the ticket file in a model's folder."""
+TICKET_PATH = "artifacts/ticket.safetensors"
+"""Path of the ticket file in a model's folder."""
 
 SIGNATURE = ModelSignature(
     inputs=Schema([ColSpec("binary", "image")]),
@@ -43,12 +43,12 @@ def save(ticket: Path, folder: Path) -> None:
             signature=SIGNATURE,
             pip_requirements=requirements(),
         )
-    assert (folder / TICKET_PLACE).exists(), f"a model without {TICKET_PLACE}"
+    assert (folder / TICKET_PATH).exists(), f"a model without {TICKET_PATH}"
     _forget_the_moment(folder / MLMODEL_FILE_NAME, ticket)
 
 
 def files(folder: Path) -> dict[str, Path]:
-    """Return the files of a model on this disk, by their places in the model."""
+    """Return the files of a model on this disk, by their paths in the model."""
     return {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
 
 
@@ -67,5 +67,5 @@ def _forget_the_moment(description: Path, ticket: Path) -> None:
     made.utc_time_created = "1970-01-01 00:00:00.000000"
     flavor = made.flavors[mlflow.pyfunc.FLAVOR_NAME]
     flavor["model_code_path"] = Path(model.__file__).name
-    flavor["artifacts"][model.TICKET]["uri"] = TICKET_PLACE
+    flavor["artifacts"][model.TICKET]["uri"] = TICKET_PATH
     made.save(str(description))

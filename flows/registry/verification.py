@@ -9,7 +9,7 @@ from mlflow.entities.model_registry import ModelVersion
 
 from flows.registry import model_files
 from flows.registry.card import Card
-from flows.registry.registered import Registered, title
+from flows.registry.registered_model import RegisteredModel, title
 from mirl.config import UserError
 from mirl.evaluation.scoring import Restore, score
 from mirl.restore.restorer import Restorer
@@ -27,7 +27,7 @@ Rescore = Callable[[Restore], pd.DataFrame]
 
 
 def sound(
-    registered: Registered,
+    registered: RegisteredModel,
     candidates: Sequence[ModelVersion],
     card: Card,
     ticket: Path,
@@ -54,7 +54,7 @@ def sound(
     return made, remark
 
 
-def verify(registered: Registered, version: ModelVersion, scores: Path, rescore: Rescore) -> float:
+def verify(registered: RegisteredModel, version: ModelVersion, scores: Path, rescore: Rescore) -> float:
     """Fetch the ticket of `version` back and score it again; return the largest difference in dB.
 
     Raises UserError if that is over TOLERANCE_DB, or `scores` is of other images or protocols.

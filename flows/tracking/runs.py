@@ -44,7 +44,7 @@ class StudyRuns:
         return self._find_or_make({FINGERPRINT: fingerprint, "name": name}, name, tags, begun)
 
     def tickets(self) -> list[Run]:
-        """Return every ticket's run of the study. Raises UserError if the files of one are not at the store's place."""
+        """Return every ticket's run of the study. Raises UserError if the files of one are not at the store's location."""
         return self._search(f"tags.`{FINGERPRINT}` LIKE '%'")
 
     def _experiment(self) -> str:

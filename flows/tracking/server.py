@@ -38,16 +38,16 @@ def settings(root: Path, host: str, port: int) -> dict[str, str]:
     }
 
 
-def _configuration(place: Path) -> Path:
+def _configuration(folder: Path) -> Path:
     """Write MLflow's file for its login anew and return its path; the file holds no secret, the users lie beside it."""
     parser = configparser.ConfigParser(interpolation=None)
     parser["mlflow"] = {
         "default_permission": "READ",
-        "database_uri": f"sqlite:///{place / 'mlflow-users.db'}".replace("%", "%%"),
+        "database_uri": f"sqlite:///{folder / 'mlflow-users.db'}".replace("%", "%%"),
         "authorization_function": "flows.tracking.authorization:authorize",
         "auth_cache_ttl_seconds": str(CACHE_SECONDS),
     }
-    path = place / "mlflow.ini"
+    path = folder / "mlflow.ini"
     text = io.StringIO()
     parser.write(text)
     write_whole(path, text.getvalue().encode())  # a server may be reading it

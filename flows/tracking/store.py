@@ -1,4 +1,4 @@
-"""Store of MLflow's records: the place that MLFLOW_TRACKING_URI names, else the study's SQLite file."""
+"""Store of MLflow's records: the address in MLFLOW_TRACKING_URI, else the study's SQLite file."""
 
 import fcntl
 import os
@@ -13,7 +13,7 @@ from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 from requests.exceptions import RequestException
 from sqlalchemy.exc import SQLAlchemyError
 
-from flows.tracking import places
+from flows.tracking import locations
 from mirl.config import UserError
 
 DATABASE = "mlflow.db"
@@ -37,11 +37,11 @@ class Store:
         with plain_errors(self.uri):
             self.client = MlflowClient(tracking_uri=self.uri, registry_uri=self.uri)
 
-    def own(self, place: str) -> str:
-        """Return `place`, an address that the store gave for files. Raises UserError if it is not the store's own."""
-        given = os.environ.get(places.ROOT_VARIABLE, "")
+    def own(self, location: str) -> str:
+        """Return `location`, an address that the store gave for files. Raises UserError if it is not the store's own."""
+        given = os.environ.get(locations.ROOT_VARIABLE, "")
         roots = [(self.root / ARTIFACTS).as_uri(), *([given] if given else [])]
-        return places.own(place, self.uri, roots)
+        return locations.own(location, self.uri, roots)
 
     @property
     def shown(self) -> str:

@@ -1,4 +1,4 @@
-"""Made-up photographs and pairs for the rehearsal of a study whose data is missing."""
+"""Made-up photographs and pairs for the dry run of a study whose data is missing."""
 
 from pathlib import Path
 

@@ -86,13 +86,13 @@ def work_share(metrics: Mapping[str, float]) -> float | None:
     return None
 
 
-class Ground(StrEnum):
-    """Result of a ticket beside a control: whether the ticket holds its ground."""
+class ControlResult(StrEnum):
+    """Result of the comparison of a ticket with a control, which the ticket has to beat or to match."""
 
-    HELD = "yes"
-    LOST = "no"
+    PASSED = "yes"
+    FAILED = "no"
     UNKNOWN = "unknown"
-    """The ticket would lose its ground, if it has to hold it: how long one of the two was trained is not known."""
+    """The ticket fails if it has to match the control: how long one of the two was trained is not known."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,19 +109,17 @@ class Assessment:
     verdict: Verdict
     cost: float
     """Share that the ticket has left of the cost that the rule wants saved."""
-    controls: Mapping[str, Ground]
-    """Name of each control that stands beside the ticket, or may -> whether the ticket holds its ground, see
-    `_ground`."""
+    controls: Mapping[str, ControlResult]
+    """Name of each control that stands beside the ticket, or may -> whether the ticket passes, see
+    `_compare_with_control`."""
     search: Mapping[str, float]
     """Cost of the whole search up to the ticket, see `search_costs`."""
 
     @property
-    def beats_controls(self) -> Ground | None:
+    def beats_controls(self) -> ControlResult | None:
         """Worst result of the ticket beside its controls; None if no control stands beside it."""
-        found = self.controls.values()
-        return next(
-            (ground for ground in (Ground.LOST, Ground.UNKNOWN, Ground.HELD) if ground in found), None
-        )
+        worst_first = (ControlResult.FAILED, ControlResult.UNKNOWN, ControlResult.PASSED)
+        return next((result for result in worst_first if result in self.controls.values()), None)
 
     @property
     def tasks(self) -> list[str]:
@@ -190,7 +188,8 @@ def _assess_one(
         word = verdict(found, candidate.findings, of_references, rule)
         word = narrowed(word, list(found.tasks)) if partial else word
     stands_alone = candidate.role == "control" or is_reference
-    grounds = {} if stands_alone else {c.name: _ground(candidate, c, beside, rule) for c in study.controls}
+    compared = () if stands_alone else study.controls
+    results = {c.name: _compare_with_control(candidate, c, beside, rule) for c in compared}
     return Assessment(
         candidate=candidate,
         quality=summary(candidate.scores, rule.protocol),
@@ -198,34 +197,34 @@ def _assess_one(
         difference=found,
         verdict=word,
         cost=candidate.cost(rule),
-        controls={name: ground for name, ground in grounds.items() if ground is not None},
+        controls={name: result for name, result in results.items() if result is not None},
         search=search,
     )
 
 
-def _ground(
+def _compare_with_control(
     ticket: Candidate, control: Candidate, beside: Sequence[Candidate], rule: RuleSection
-) -> Ground | None:
-    """Judge a ticket beside a control of its own cost, or one of a reference's cost that was trained no longer.
+) -> ControlResult | None:
+    """Compare a ticket with a control of its own cost, or one of a reference's cost that was trained no longer.
 
     Beside a control of its cost, the ticket has to beat the control; beside the other, it has to match it. The second
     control is the reference trained on: a ticket whose weights were not rewound has had more training than the
-    reference, which alone may be why it is better. A ticket that matches it holds its ground, however long either was
+    reference, which alone may be why it is better. A ticket that matches it passes, however long either was
     trained. `beside`: the references of the ticket's tasks. Returns None if the control does not stand beside the
     ticket, or serves no task that the ticket serves.
     """
     if not set(scored_tasks(ticket.scores, rule.protocol)) & set(scored_tasks(control.scores, rule.protocol)):
         return None
     if _same_cost(ticket, control, rule):
-        return Ground.HELD if _low_db(ticket, control, rule) > 0 else Ground.LOST
+        return ControlResult.PASSED if _low_db(ticket, control, rule) > 0 else ControlResult.FAILED
     if not any(_same_cost(reference, control, rule) for reference in beside):
         return None
     matches = _low_db(ticket, control, rule) >= -rule.tolerance_db
     if ticket.weight_steps is None or control.weight_steps is None:
-        return Ground.HELD if matches else Ground.UNKNOWN
+        return ControlResult.PASSED if matches else ControlResult.UNKNOWN
     if control.weight_steps > ticket.weight_steps:
         return None
-    return Ground.HELD if matches else Ground.LOST
+    return ControlResult.PASSED if matches else ControlResult.FAILED
 
 
 def _low_db(ticket: Candidate, control: Candidate, rule: RuleSection) -> float:

@@ -100,7 +100,7 @@ def convolve(image: np.ndarray, tiles: Tiles, layer: Rows, out: np.ndarray, memo
 
 
 @compiled
-def compare(
+def attention_products(
     image: np.ndarray, tiles: Tiles, layer: Mixing, values: np.ndarray, products: Products, memory: np.ndarray
 ) -> None:
     """Write the values of channel attention, and add up the products of its queries and keys.
@@ -119,12 +119,12 @@ def compare(
         for head in range(heads):
             for j in range(0, deep, BATCH):
                 more = min(BATCH, deep - j)
-                deepen(layer, (head * deep + j, more), tile, memory, free, channels + j)
+                pointwise_depthwise(layer, (head * deep + j, more), tile, memory, free, channels + j)
                 keep_counted(tile, products.counted, memory, channels + j, more)
                 add_squares(grid, memory, channels + j, products.squares[0, head, j : j + more])
             for j in range(0, deep, BATCH):
                 more = min(BATCH, deep - j)
-                deepen(layer, (channels + head * deep + j, more), tile, memory, free, keys)
+                pointwise_depthwise(layer, (channels + head * deep + j, more), tile, memory, free, keys)
                 keep_counted(tile, products.counted, memory, keys, more)
                 add_squares(grid, memory, keys, products.squares[1, head, j : j + more])
                 add_products(
@@ -136,12 +136,12 @@ def compare(
                 )
         for j in range(0, channels, BATCH):
             more = min(BATCH, channels - j)
-            deepen(layer, (2 * channels + j, more), tile, memory, free, keys)
+            pointwise_depthwise(layer, (2 * channels + j, more), tile, memory, free, keys)
             store(tile, memory, (keys, j, more), values, values[:0])
 
 
 @compiled
-def weigh(
+def attention_output(
     values: np.ndarray,
     tiles: Tiles,
     matrix: tuple[np.ndarray, np.ndarray],
@@ -177,7 +177,7 @@ def feed_forward(
         normalise(memory, channels, grid, layer.mixing.norm, gates)
         for j in range(0, rows, BATCH):
             more = min(BATCH, rows - j)
-            deepen(layer.mixing, (j, more), tile, memory, free, gates)
+            pointwise_depthwise(layer.mixing, (j, more), tile, memory, free, gates)
             for pair in range(more // 2):
                 gate, value = gates + 2 * pair, gates + 2 * pair + 1
                 gate_gelu(
@@ -204,7 +204,7 @@ def gate_neighbours(
         normalise(memory, channels, grid, layer.norm, pairs)
         for j in range(0, rows, BATCH):
             more = min(BATCH, rows - j)
-            deepen(layer, (j, more), tile, memory, free, pairs)
+            pointwise_depthwise(layer, (j, more), tile, memory, free, pairs)
             multiply_pairs(grid, memory, pairs, more // 2)
             store(tile, memory, (pairs, j // 2, more // 2), gated, gated[:0])
             keep_counted(tile, total.counted, memory, pairs, more // 2)
@@ -240,7 +240,7 @@ def feed_pixels(
 
 
 @compiled
-def deepen(
+def pointwise_depthwise(
     layer: Mixing, some: tuple[int, int], tile: Tile, memory: np.ndarray, free: int, target: int
 ) -> None:
     """Compute rows `some` = (first, count) of a `Mixing` from normalised planes into planes from `target` on.

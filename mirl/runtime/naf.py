@@ -24,7 +24,7 @@ from mirl.runtime.tiles import Grid, cut
 
 
 class SparseNafBlock(nn.Module):
-    """`NafBlock` that skips zeros, and the hidden channels that the mask has silenced.
+    """`NafBlock` that skips zeros, and the hidden channels that the mask left dead.
 
     Of several sub-networks, one works at each place; all have the same attention.
     """
@@ -33,9 +33,9 @@ class SparseNafBlock(nn.Module):
         """`blocks`: the same block with the weights of each sub-network."""
         super().__init__()
         self._blocks, self._pool, self._levels = blocks, pool, levels
-        living = torch.cat([living_in_mix(block) for block in blocks])
-        self._gated = torch.unique(living)
-        self._hidden = [living_in_feed(block) for block in blocks]
+        live = torch.cat([live_gated_channels(block) for block in blocks])
+        self._gated = torch.unique(live)
+        self._hidden = [live_hidden_channels(block) for block in blocks]
         self._mixing = lru_cache(SIZES)(lambda grid: [self._make_mixing(block, grid) for block in blocks])
         self._feeding = lru_cache(SIZES)(
             lambda grid: [self._make_feeding(*each, grid) for each in zip(blocks, self._hidden)]
@@ -49,12 +49,12 @@ class SparseNafBlock(nn.Module):
             return self._gate(x_BCHW.numpy(), gated_BJHW.numpy(), counted)
 
         mean_BC = mean_over(self._blocks[0].mix_statistic, x_BCHW.shape, sums)
-        weights = [self._weigh(mean_C) for mean_C in mean_BC]
+        weights = [self._channel_weights(mean_C) for mean_C in mean_BC]
         self._feed(x_BCHW.numpy(), gated_BJHW.numpy(), weights, out_BCHW.numpy())
         return out_BCHW
 
     def _gate(self, x_BCHW: np.ndarray, gated_BJHW: np.ndarray, counted: Sequence[Part]) -> list[Tensor]:
-        """Write the gated channels; return the sums of all channels (C) of each image, 0 for silent ones."""
+        """Write the gated channels; return the sums of all channels (C) of each image, 0 for dead ones."""
         B, C, H, W = x_BCHW.shape
         planes = C + 2 * BATCH
         grid = cut(H, W, planes, 1, self._levels.side(H))
@@ -72,7 +72,7 @@ class SparseNafBlock(nn.Module):
             torch.zeros(C).index_put((self._gated,), torch.from_numpy(sums_PJ.sum(0))) for sums_PJ in sums_BPJ
         ]
 
-    def _weigh(self, mean_C: Tensor) -> Tensor:
+    def _channel_weights(self, mean_C: Tensor) -> Tensor:
         """Return the weight of each gated channel, from the means of all channels."""
         attention = self._blocks[0].mix_attention
         return (attention.weight.flatten(1) @ mean_C + _bias(attention))[self._gated]
@@ -123,24 +123,24 @@ class SparseNafBlock(nn.Module):
         )
 
 
-def living_in_mix(block: NafBlock) -> Tensor:
+def live_gated_channels(block: NafBlock) -> Tensor:
     """Return the gated channels that matter: both factors can differ from 0, and their product or its mean is used."""
-    speaks = _speaks(block.mix_depthwise, any_of(block.mix_in.weight) | (_bias(block.mix_in) != 0))
-    left, right = speaks.chunk(2)
+    live = _live_outputs(block.mix_depthwise, any_of(block.mix_in.weight) | (_bias(block.mix_in) != 0))
+    left, right = live.chunk(2)
     used = any_of(block.mix_out.weight.transpose(0, 1)) | any_of(block.mix_attention.weight.transpose(0, 1))
     return torch.nonzero(left & right & used).flatten()
 
 
-def living_in_feed(block: NafBlock) -> Tensor:
+def live_hidden_channels(block: NafBlock) -> Tensor:
     """Return the hidden channels that matter: both factors can differ from 0, and their product is used."""
-    left, right = _speaks(block.feed_in).chunk(2)
+    left, right = _live_outputs(block.feed_in).chunk(2)
     return torch.nonzero(left & right & any_of(block.feed_out.weight.transpose(0, 1))).flatten()
 
 
-def _speaks(conv: nn.Conv2d, input_speaks: Tensor | None = None) -> Tensor:
+def _live_outputs(conv: nn.Conv2d, live_inputs: Tensor | None = None) -> Tensor:
     """Return, for each output, whether it can differ from 0."""
-    heard = any_of(conv.weight)
-    return (heard if input_speaks is None else heard & input_speaks) | (_bias(conv) != 0)
+    weighted = any_of(conv.weight)
+    return (weighted if live_inputs is None else weighted & live_inputs) | (_bias(conv) != 0)
 
 
 def _bias(conv: nn.Conv2d) -> Tensor:

@@ -44,15 +44,15 @@ class SparseAttention(nn.Module):
 
         def products(counted: Sequence[Part]) -> list[Tensor]:
             each = zip(x_BCHW.numpy(), v_BCHW.numpy(), counted, strict=True)
-            return [self._compare(x, v, part) for x, v, part in each]
+            return [self._products(x, v, part) for x, v, part in each]
 
         products_BhDE = mean_over(self._attention.statistic, x_BCHW.shape, products)
         weight_BhDD = torch.softmax(cosine(products_BhDE) * self._attention.temperature, dim=-1)
         for x, v, weight, out in zip(x_BCHW.numpy(), v_BCHW.numpy(), weight_BhDD, out_BCHW.numpy()):
-            self._weigh(v, weight, out, x)
+            self._output(v, weight, out, x)
         return out_BCHW
 
-    def _compare(self, x_CHW: np.ndarray, v_CHW: np.ndarray, counted: Part) -> Tensor:
+    def _products(self, x_CHW: np.ndarray, v_CHW: np.ndarray, counted: Part) -> Tensor:
         """Write the values; return the sums of queries times keys and of their squares, of shape (h, D, D + 2)."""
         C, H, W = x_CHW.shape
         heads = self._attention.heads
@@ -65,13 +65,13 @@ class SparseAttention(nn.Module):
 
         def work(part: int, tiles: Tiles, memory: np.ndarray) -> None:
             products = kernels.Products(counted, dots_PhDD[part], squares_P2hD[part])
-            kernels.compare(x_CHW, tiles, layer, v_CHW, products, memory)
+            kernels.attention_products(x_CHW, tiles, layer, v_CHW, products, memory)
 
         self._pool.run(work, all_tiles(grid), planes)
         squares_2hD, dots_hDD = torch.from_numpy(squares_P2hD.sum(0)), torch.from_numpy(dots_PhDD.sum(0))
         return torch.cat([dots_hDD, *squares_2hD[..., None]], dim=-1)
 
-    def _weigh(self, v_CHW: np.ndarray, weight_hDD: Tensor, out_CHW: np.ndarray, x_CHW: np.ndarray) -> None:
+    def _output(self, v_CHW: np.ndarray, weight_hDD: Tensor, out_CHW: np.ndarray, x_CHW: np.ndarray) -> None:
         """Write the residual plus the projected sums of weighted values, with weights and projection as one matrix."""
         C, H, W = x_CHW.shape
         project_ChD = self._attention.project_out.weight.reshape(C, *weight_hDD.shape[:2])
@@ -81,27 +81,27 @@ class SparseAttention(nn.Module):
         matrix = (blocks, (np.arange(C) * grid.plane).astype(np.int32))
 
         def work(part: int, tiles: Tiles, memory: np.ndarray) -> None:
-            kernels.weigh(v_CHW, tiles, matrix, out_CHW, x_CHW, memory)
+            kernels.attention_output(v_CHW, tiles, matrix, out_CHW, x_CHW, memory)
 
         self._pool.run(work, all_tiles(grid), planes)
 
 
 class SparseFeedForward(nn.Module):
-    """Feed-forward half of a transformer block, x + feed(norm(x)), without hidden channels silenced by the mask."""
+    """Feed-forward half of a transformer block, x + feed(norm(x)), without the hidden channels that the mask left dead."""
 
     def __init__(self, norm: ChannelNorm, feed: GatedFeedForward, pool: ThreadPool) -> None:
         super().__init__()
         self._pool = pool
-        alive = living(feed)
-        self._hidden = len(alive)
-        pairs = pairs_of(alive, feed.project_in)
+        live = live_hidden_channels(feed)
+        self._hidden = len(live)
+        pairs = pairs_of(live, feed.project_in)
         self._layer = lru_cache(SIZES)(
             lambda grid: kernels.FeedForward(
                 kernels.Mixing(
                     norm_of(norm), rows_of(feed.project_in, grid, pairs), rows_of(feed.depthwise, grid, pairs)
                 ),
-                rows_of(feed.project_out, grid, inputs=alive),
-                len(alive),
+                rows_of(feed.project_out, grid, inputs=live),
+                len(live),
             )
         )
 
@@ -136,8 +136,8 @@ class SparseTransformerBlock(nn.Module):
         return y_BCHW
 
 
-def living(feed: GatedFeedForward) -> Tensor:
+def live_hidden_channels(feed: GatedFeedForward) -> Tensor:
     """Return the hidden channels that matter: gate, value and output projection each have a weight that is not 0."""
-    speaks = any_of(feed.project_in.weight) & any_of(feed.depthwise.weight)
-    gate, value = speaks.chunk(2)
+    live = any_of(feed.project_in.weight) & any_of(feed.depthwise.weight)
+    gate, value = live.chunk(2)
     return torch.nonzero(gate & value & any_of(feed.project_out.weight.transpose(0, 1))).flatten()

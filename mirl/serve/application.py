@@ -67,16 +67,16 @@ def _restore(queue: Queue, limits: Limits, metrics: Metrics, ticket: dict[str, A
         "Cache-Control": "no-store",
     }
 
-    async def place(request: Request) -> AsyncIterator[None]:
+    async def slot(request: Request) -> AsyncIterator[None]:
         formats.refuse_other(request.headers.get("content-type", ""))
-        with queue.place():
-            request.state.has_place = True
+        with queue.slot():
+            request.state.has_slot = True
             try:
                 yield  # until the answer has been sent
             finally:
-                request.state.has_place = False
+                request.state.has_slot = False
 
-    @router.post("/restore", dependencies=[Depends(place)], response_class=Response, **RESTORE)
+    @router.post("/restore", dependencies=[Depends(slot)], response_class=Response, **RESTORE)
     async def restore(request: Request, task: str = "", work: Share | None = None) -> Response:
         """Restore the picture in the body; the answer has the format of the picture, unless `Accept` leaves that out.
 

@@ -36,10 +36,10 @@ class Connection(H11Protocol):
         """True if the answer that is being fetched is fully written, so that the next one gets its own time limit."""
 
     @property
-    def has_place(self) -> bool:
+    def has_slot(self) -> bool:
         """True if a picture of this connection arrives, waits, is restored or is fetched."""
         busy = self.cycle is not None and not self.cycle.response_complete
-        return busy and bool(self.cycle.scope["state"].get("has_place"))
+        return busy and bool(self.cycle.scope["state"].get("has_slot"))
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -71,7 +71,7 @@ class Connection(H11Protocol):
         return busy and ended and bool(self.conn.trailing_data[0])
 
     def _cut_behind(self, cycle: object) -> None:
-        if self.cycle is cycle and self._more_came() and self.has_place:
+        if self.cycle is cycle and self._more_came() and self.has_slot:
             self.transport.abort()
 
     def send_400_response(self, msg: str) -> None:

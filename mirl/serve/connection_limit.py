@@ -18,7 +18,7 @@ class OpenConnection(Protocol):
     transport: asyncio.Transport
 
     @property
-    def has_place(self) -> bool:
+    def has_slot(self) -> bool:
         """True if a picture of this connection arrives, waits, is restored or is fetched: it is not cut for another."""
 
 
@@ -36,7 +36,7 @@ class ConnectionLimit:
         if self._closed:
             connection.transport.abort()
         elif len(self._connections) > self._most:
-            silent = next((one for one in self._connections if not one.has_place), connection)
+            silent = next((one for one in self._connections if not one.has_slot), connection)
             self.remove(silent)
             silent.transport.abort()
 

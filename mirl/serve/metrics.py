@@ -43,8 +43,8 @@ class Metrics:
         )
         self.pixels = Counter("mirl_pixels", "Pixels restored", registry=self._registry)
         self.queue_length = Gauge("mirl_queue_length", "Pictures that wait", registry=self._registry)
-        self.places_taken = Gauge(
-            "mirl_places_taken",
+        self.slots_taken = Gauge(
+            "mirl_slots_taken",
             "Pictures that arrive, wait, are restored or fetched",
             registry=self._registry,
         )

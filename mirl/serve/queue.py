@@ -42,13 +42,13 @@ class Queue:
 
     def __init__(self, worker: Worker, limits: Limits, metrics: Metrics) -> None:
         self._worker, self._limits, self._metrics = worker, limits, metrics
-        self._line: deque[_Waiting] = deque()  # bounded by the places: who goes is taken out
+        self._line: deque[_Waiting] = deque()  # bounded by the slots: who goes is taken out
         self._arrived = asyncio.Event()
         self._failing = False
         self._current: _Waiting | None = None
         self._taken = 0
         self._recent_seconds: deque[float] = deque([1.0], maxlen=8)
-        metrics.places_taken.set_function(lambda: self._taken)
+        metrics.slots_taken.set_function(lambda: self._taken)
         metrics.queue_length.set_function(lambda: len(self._line))
 
     @property
@@ -57,10 +57,10 @@ class Queue:
         return "ready" if self._worker.ready else "failing" if self._failing else "starting"
 
     @contextlib.contextmanager
-    def place(self) -> Iterator[None]:
-        """Hold a place for one picture, from its first byte to the last of its answer, so that memory is bounded.
+    def slot(self) -> Iterator[None]:
+        """Hold a slot for one picture, from its first byte to the last of its answer, so that memory is bounded.
 
-        Raises Refusal if no place is free, or the worker is failing.
+        Raises Refusal if no slot is free, or the worker is failing.
         """
         self._refuse_failing()
         if self._taken > self._limits.queue:  # one is restored, the others wait

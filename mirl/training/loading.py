@@ -21,7 +21,7 @@ from torch import Tensor
 from mirl import terminal
 from mirl.config import UserError
 from mirl.data.batches import Batch
-from mirl.training.lifeline import follow_parent_only
+from mirl.training.parent_process import end_only_with_parent
 from mirl.training.process_group import ProcessGroup
 from mirl.training.section import MachineSection
 
@@ -157,7 +157,7 @@ class _Loader:
 def _draw(source: BatchSource, steps: range, link: Connection, trainer: int) -> None:
     """Run a loader: send its batches, and, if it fails, a UserError or a traceback at the end."""
     terminal.guard()
-    follow_parent_only(trainer)
+    end_only_with_parent(trainer)
     try:
         for step in steps:
             drawn = source.draw(step)

@@ -35,9 +35,9 @@ class MaskedAdamW:
             [{"params": own, "factor": factor} for factor, own in groups.items()],
             lr=0.0, weight_decay=weight_decay, fused=True,
         )  # fmt: skip
-        self._spoilt = torch.zeros((), device=self._adamw.param_groups[0]["params"][0].device)
+        self._found_inf = torch.zeros((), device=self._adamw.param_groups[0]["params"][0].device)
         # The fused kernel looks at this number on the device, and does nothing where it is 1 (torch.amp.GradScaler's way).
-        self._adamw.found_inf = self._spoilt  # type: ignore[attr-defined]
+        self._adamw.found_inf = self._found_inf  # type: ignore[attr-defined]
         self._masked: list[Tensor] = [self._parameters[name] for name in mask]
         self._keep = [_like(mask[name], self._parameters[name]) for name in mask]
         self._frozen = [
@@ -67,7 +67,7 @@ class MaskedAdamW:
             if parameter.grad is not None:
                 parameter.grad.masked_fill_(where, 0)
         norm = nn.utils.clip_grad_norm_(self._parameters.values(), clip_norm).detach()
-        self._spoilt.logical_or_(~(norm.isfinite() & loss.isfinite()))
+        self._found_inf.logical_or_(~(norm.isfinite() & loss.isfinite()))
         for group in self._adamw.param_groups:
             group["lr"] = learning_rate * group["factor"]
         self._adamw.step()

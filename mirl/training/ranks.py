@@ -23,9 +23,9 @@ from mirl.networks import refuse_other_source
 from mirl.networks.imported import allow
 from mirl.records import NullSink, TrainRecord
 from mirl.training.context import TrainingContext
-from mirl.training.lifeline import follow_parent_only
 from mirl.training.loading import SampleStream
 from mirl.training.loop import train
+from mirl.training.parent_process import end_only_with_parent
 from mirl.training.process_group import ProcessGroup
 from mirl.training.section import MachineSection, TrainSection
 
@@ -115,7 +115,7 @@ def run_rank(address: RankAddress, link: Connection) -> None:
     Sends records, and, if the training does not finish, a UserError, Stopped, GroupBroken or traceback at the end.
     """
     terminal.guard()
-    follow_parent_only(address.parent)
+    end_only_with_parent(address.parent)
     tqdm.set_lock(
         threading.RLock()
     )  # its own is shared between processes, and left behind where one is killed

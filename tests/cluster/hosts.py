@@ -104,9 +104,9 @@ class Host:
             "TMPDIR": f"{DISK}/tmp",
             "LANG": "C.UTF-8",
         } | environment
-        die_with_us = ["setpriv", "--pdeathsig", "KILL", "unshare", "--kill-child", "--fork", "--mount-proc"]
+        end_with_us = ["setpriv", "--pdeathsig", "KILL", "unshare", "--kill-child", "--fork", "--mount-proc"]
         with (logs / f"{name}-boot.log").open("ab") as log:
-            command = [*die_with_us, *SPACES, "sh", "-c", BOOT, "sh", name]
+            command = [*end_with_us, *SPACES, "sh", "-c", BOOT, "sh", name]
             self._holder = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
         assert self._holder.stdout is not None
         assert self._holder.stdout.readline() == "up\n", f"{name} did not come up"

@@ -119,6 +119,6 @@ def test_what_was_begun_is_finished_when_told_to_stop(
 
 def _taken(address: str) -> float:
     with urllib.request.urlopen(f"{address}/metrics") as answer:
-        found = re.search(r"^mirl_places_taken (\S+)$", answer.read().decode(), re.MULTILINE)
+        found = re.search(r"^mirl_slots_taken (\S+)$", answer.read().decode(), re.MULTILINE)
     assert found
     return float(found[1])

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from mirl.config import UserError
-from mirl.evaluation.comparison import Candidate, Ground, assess, compare
+from mirl.evaluation.comparison import Candidate, ControlResult, assess, compare
 from mirl.evaluation.winning import RuleSection
 
 RULE = RuleSection()
@@ -31,21 +31,21 @@ def test_one_row_a_ticket_with_the_names_that_tracking_knows(study: list[Candida
 
 def test_a_ticket_stands_beside_the_controls_of_its_density(study: list[Candidate]) -> None:
     beats = {entry.candidate.name: entry.beats_controls for entry in assess(study, RULE)}
-    assert beats["global-r2"] is Ground.HELD
-    assert beats["layerwise-r2"] is Ground.LOST  # one-shot pruning is as good there
+    assert beats["global-r2"] is ControlResult.PASSED
+    assert beats["layerwise-r2"] is ControlResult.FAILED  # one-shot pruning is as good there
     assert beats["global-r1"] is None  # no control at 70 %
     assert beats["random-49"] is None and beats["oneshot-49"] is None  # a control has none
 
 
 @pytest.mark.parametrize(
     ("density", "beats"),
-    [(0.4019, Ground.HELD), (0.4021, None), (0.3981, Ground.HELD), (0.3979, None)],
+    [(0.4019, ControlResult.PASSED), (0.4021, None), (0.3981, ControlResult.PASSED), (0.3979, None)],
 )
 def test_the_same_density_means_within_half_a_percent(
     ticket: Callable[..., Candidate],
     scores: Callable[..., pd.DataFrame],
     density: float,
-    beats: Ground | None,
+    beats: ControlResult | None,
 ) -> None:
     dense = ticket("dense", "dense", "dense", 0, 1.0, scores(6.0))
     ours = ticket("a", "a", "imp", 1, 0.4, scores(6.0, 0.3))
@@ -56,12 +56,12 @@ def test_the_same_density_means_within_half_a_percent(
 @pytest.mark.parametrize(
     ("gain_db", "longer_steps", "ticket_steps", "beats"),
     [
-        (0.25, 300, 300, Ground.HELD),  # 0.05 dB below is a match
-        (0.1, 300, 300, Ground.LOST),
+        (0.25, 300, 300, ControlResult.PASSED),  # 0.05 dB below is a match
+        (0.1, 300, 300, ControlResult.FAILED),
         (0.1, 301, 300, None),  # it was trained for longer than the ticket
-        (0.1, 300, None, Ground.UNKNOWN),
-        (0.1, None, 300, Ground.UNKNOWN),
-        (0.25, None, None, Ground.HELD),  # a match whichever was trained for longer
+        (0.1, 300, None, ControlResult.UNKNOWN),
+        (0.1, None, 300, ControlResult.UNKNOWN),
+        (0.25, None, None, ControlResult.PASSED),  # a match whichever was trained for longer
     ],
 )
 def test_a_ticket_that_was_trained_on_has_to_match_the_reference_trained_on(
@@ -70,7 +70,7 @@ def test_a_ticket_that_was_trained_on_has_to_match_the_reference_trained_on(
     gain_db: float,
     longer_steps: int | None,
     ticket_steps: int | None,
-    beats: Ground | None,
+    beats: ControlResult | None,
 ) -> None:
     dense = ticket("dense", "dense", "dense", 0, 1.0, scores(6.0))
     longer = ticket("longer", "longer", "replay", 1, 1.0, scores(6.0, 0.3))
@@ -89,8 +89,8 @@ def test_a_control_that_a_ticket_loses_to_counts_before_one_of_which_it_is_not_k
     chance = ticket("r", "r", "random", 1, 0.4, scores(6.0, 0.9))
     ours = ticket("a", "a", "imp", 1, 0.4, scores(6.0, 0.3))
     found = assess([dense, longer, chance, ours], RULE)[3]
-    assert found.controls == {"longer": Ground.UNKNOWN, "r": Ground.LOST}
-    assert found.beats_controls is Ground.LOST
+    assert found.controls == {"longer": ControlResult.UNKNOWN, "r": ControlResult.FAILED}
+    assert found.beats_controls is ControlResult.FAILED
     table = compare(assess([dense, longer, ours], RULE), RULE).set_index("name")
     assert table.loc["a", "beats_controls"] == "unknown" and table.loc["dense", "beats_controls"] == ""
 
@@ -103,7 +103,7 @@ def test_what_the_metrics_say_of_the_training_is_not_believed(
     ours = replace(ticket("a", "a", "imp", 1, 0.4, scores(6.0, 0.3)), weight_steps=300)
     for steps in (0, 9000):
         told = [replace(one, metrics={**one.metrics, "weight_steps": steps}) for one in (longer, ours)]
-        assert assess([dense, *told], RULE)[2].beats_controls is Ground.LOST
+        assert assess([dense, *told], RULE)[2].beats_controls is ControlResult.FAILED
 
 
 def test_the_reference_has_no_controls_though_one_may_keep_as_much(

@@ -11,7 +11,7 @@ import pytest
 from mirl.config import UserError
 from mirl.evaluation import views
 from mirl.evaluation.collapse import Finding
-from mirl.evaluation.comparison import Candidate, Ground, assess, compare
+from mirl.evaluation.comparison import Candidate, ControlResult, assess, compare
 from mirl.evaluation.report import curves, write_report
 from mirl.evaluation.winning import RuleSection
 from mirl.promotion import PolicySection, decide
@@ -48,7 +48,7 @@ def test_a_ticket_is_compared_on_the_tasks_that_it_serves(mixed: list[Candidate]
     assert found["two"].verdict.word == "partial"
     assert found["two"].verdict.reason.startswith("serves only dehaze, derain, where it wins: mean +0.4")
     assert found["two"].difference.mean.mean_db == pytest.approx(0.5, abs=0.05)
-    assert found["one"].beats_controls is Ground.HELD and not found["whole"].partial
+    assert found["one"].beats_controls is ControlResult.PASSED and not found["whole"].partial
     assert found["two"].beats_controls is None  # no control of its density
 
 

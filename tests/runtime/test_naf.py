@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from mirl.networks.nafnet import NafBlock
-from mirl.runtime.naf import SparseNafBlock, living_in_feed, living_in_mix
+from mirl.runtime.naf import SparseNafBlock, live_gated_channels, live_hidden_channels
 from mirl.runtime.thread_pool import ThreadPool
 from tests.runtime.conftest import SIZES, prune
 
@@ -54,7 +54,7 @@ def test_channels_without_factor_or_use_are_left_out_of_the_mixing() -> None:
     for conv in (block.mix_out, block.mix_attention):
         conv.weight.data[:, 3] = 0
     block.mix_out.weight.data[:, 4] = 0  # still in the mean that attention sees
-    assert living_in_mix(block).tolist() == [2, 4]
+    assert live_gated_channels(block).tolist() == [2, 4]
     x_BCHW = torch.randn(1, 5, 20, 20)
     torch.testing.assert_close(
         SparseNafBlock([block], ThreadPool(1))(x_BCHW), block(x_BCHW), atol=1e-4, rtol=1e-5
@@ -69,4 +69,4 @@ def test_channels_without_factor_or_use_are_left_out_of_the_feed() -> None:
     block.feed_in.weight.data[4 + 2] = 0
     block.feed_in.bias.data[4 + 2] = 1
     block.feed_out.weight.data[:, 3] = 0
-    assert living_in_feed(block).tolist() == [0, 2]
+    assert live_hidden_channels(block).tolist() == [0, 2]

@@ -5,7 +5,7 @@ import torch
 
 from mirl.networks.layers import GatedFeedForward, TransformerBlock
 from mirl.runtime.thread_pool import ThreadPool
-from mirl.runtime.transformer import SparseTransformerBlock, living
+from mirl.runtime.transformer import SparseTransformerBlock, live_hidden_channels
 from tests.runtime.conftest import SIZES, prune
 
 
@@ -31,4 +31,4 @@ def test_a_hidden_channel_without_gate_value_or_use_is_left_out() -> None:
         feed.project_in.weight[0] = 0  # gate of 0
         feed.depthwise.weight[8 + 3] = 0  # value of 3
         feed.project_out.weight[:, 5] = 0
-    assert living(feed).tolist() == [1, 2, 4, 6, 7]
+    assert live_hidden_channels(feed).tolist() == [1, 2, 4, 6, 7]

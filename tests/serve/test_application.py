@@ -145,7 +145,7 @@ def test_metrics_measure_what_was_restored(server: Server) -> None:
     assert grown["mirl_restore_seconds_count"] == grown["mirl_wait_seconds_count"] == 1
     assert grown['mirl_requests_total{outcome="restored"}'] == 1
     assert 0 < grown["mirl_restore_seconds_sum"] < 20
-    assert (after["mirl_queue_length"], after["mirl_places_taken"]) == (0, 0)
+    assert (after["mirl_queue_length"], after["mirl_slots_taken"]) == (0, 0)
 
 
 def test_the_api_describes_itself(server: Server) -> None:

@@ -16,7 +16,7 @@ class _Transport(asyncio.Transport):
 
 @dataclass(eq=False)
 class _OpenConnection:
-    has_place: bool = False
+    has_slot: bool = False
     transport: asyncio.Transport = field(default_factory=_Transport)
 
     @property
@@ -27,7 +27,7 @@ class _OpenConnection:
 def test_who_was_silent_for_the_longest_gives_way_and_no_picture_does() -> None:
     limit, connections = (
         ConnectionLimit(3),
-        [_OpenConnection(has_place=number == 0) for number in range(6)],
+        [_OpenConnection(has_slot=number == 0) for number in range(6)],
     )
     for connection in connections[:3]:
         limit.add(connection)
@@ -41,8 +41,8 @@ def test_who_was_silent_for_the_longest_gives_way_and_no_picture_does() -> None:
     assert [connection.cut for connection in connections] == [False, False, True, True, False, False]
 
 
-def test_where_all_have_places_who_comes_is_cut() -> None:
-    limit, first, second = ConnectionLimit(1), _OpenConnection(has_place=True), _OpenConnection()
+def test_where_all_have_slots_who_comes_is_cut() -> None:
+    limit, first, second = ConnectionLimit(1), _OpenConnection(has_slot=True), _OpenConnection()
     limit.add(first)
     limit.add(second)
     assert (first.cut, second.cut) == (False, True)

@@ -65,12 +65,12 @@ def test_clients_that_hang_up_leave_nothing_behind(small: Server) -> None:
     size, before = 19 * 2**20, resident_kib(small.process.pid)
     with stopped(restoring_process(small)), small.open() as first:  # so that all wait behind the first
         first.sendall(post(SMALL))
-        wait_until(lambda: small.metrics()["mirl_places_taken"] == 1)
+        wait_until(lambda: small.metrics()["mirl_slots_taken"] == 1)
         for sent in [size] * 12 + [size // 2] * 12:
             with small.open() as client:
                 client.sendall(post(bytes(sent), size))
-                wait_until(lambda: small.metrics()["mirl_places_taken"] == 2)
-            wait_until(lambda: small.metrics()["mirl_places_taken"] == 1)
+                wait_until(lambda: small.metrics()["mirl_slots_taken"] == 2)
+            wait_until(lambda: small.metrics()["mirl_slots_taken"] == 1)
             assert resident_kib(small.process.pid) - before < 100 * MIB
         assert small.metrics()["mirl_queue_length"] <= 1
     wait_until(lambda: small.ask("/ready").status == 200)
@@ -137,17 +137,17 @@ def test_connections_that_are_kept_busy_keep_nobody_out(small: Server, log: Path
     finally:
         for client in clients:
             client.close()
-    wait_until(lambda: small.metrics()["mirl_places_taken"] == 0)
+    wait_until(lambda: small.metrics()["mirl_slots_taken"] == 0)
     assert log.stat().st_size < 1000
 
 
 def test_a_picture_that_waits_is_not_cut_for_those_who_come(small: Server) -> None:
     with stopped(restoring_process(small)), small.open() as patient:
         patient.sendall(post(SMALL))
-        wait_until(lambda: small.metrics()["mirl_places_taken"] == 1)
+        wait_until(lambda: small.metrics()["mirl_slots_taken"] == 1)
         clients = silent(small, 1500)
         answered(small, "/health")
-        assert small.metrics()["mirl_places_taken"] == 1
+        assert small.metrics()["mirl_slots_taken"] == 1
         for client in clients:
             client.close()
         os.kill(restoring_process(small), signal.SIGCONT)

@@ -41,13 +41,13 @@ def until_closed(client: socket.socket) -> tuple[bytes, float]:
     return said, time.monotonic() - began
 
 
-def places_taken(server: Server) -> int:
-    return int(server.metrics()["mirl_places_taken"])
+def slots_taken(server: Server) -> int:
+    return int(server.metrics()["mirl_slots_taken"])
 
 
 def idle(server: Server) -> None:
-    """Wait until nobody has a place, and a process restores; fails where either never comes."""
-    wait_until(lambda: not places_taken(server) and server.ask("/ready").status == 200)
+    """Wait until nobody has a slot, and a process restores; fails where either never comes."""
+    wait_until(lambda: not slots_taken(server) and server.ask("/ready").status == 200)
 
 
 def test_a_hundred_clients_at_once_are_all_answered(server: Server) -> None:
@@ -98,7 +98,7 @@ def test_a_full_server_does_not_ask_for_the_body(impatient: Server) -> None:
     with impatient.open() as first, impatient.open() as second, impatient.open() as third:
         for client in (first, second):
             client.sendall(b"POST /restore HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n1234")
-        wait_until(lambda: places_taken(impatient) == 2)
+        wait_until(lambda: slots_taken(impatient) == 2)
         third.sendall(
             b"POST /restore HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\nContent-Length: 9\r\n\r\n"
         )
@@ -146,12 +146,12 @@ def test_nothing_is_restored_for_those_who_have_gone(server: Server) -> None:
     slow = encoded(np.zeros((2000, 2000, 3), np.uint8))
     with ThreadPoolExecutor(1) as one:
         busy = one.submit(server.restore, slow)
-        wait_until(lambda: places_taken(server) == 1)
+        wait_until(lambda: slots_taken(server) == 1)
         for _ in range(2):
             with server.open() as client:
                 client.sendall(post(data))
-                wait_until(lambda: places_taken(server) == 2)
-            wait_until(lambda: places_taken(server) == 1)  # the place is given back at once
+                wait_until(lambda: slots_taken(server) == 2)
+            wait_until(lambda: slots_taken(server) == 1)  # the slot is given back at once
         assert not busy.done()
         assert busy.result().status == 200
     assert server.restore(encoded(noise(8, 8))).status == 200  # after whatever waited
@@ -161,7 +161,7 @@ def test_nothing_is_restored_for_those_who_have_gone(server: Server) -> None:
 
 
 @pytest.mark.parametrize("then", ["keep-alive", "close"])
-def test_who_does_not_fetch_the_answer_gives_the_place_back_and_is_cut_off(
+def test_who_does_not_fetch_the_answer_gives_the_slot_back_and_is_cut_off(
     then: str, impatient: Server
 ) -> None:
     data, files = (
@@ -173,7 +173,7 @@ def test_who_does_not_fetch_the_answer_gives_the_place_back_and_is_cut_off(
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         client.connect((impatient.host, impatient.port))
         client.sendall(post(data).replace(b"Host", f"Connection: {then}\r\nHost".encode(), 1))
-        wait_until(lambda: places_taken(impatient) == 1)
+        wait_until(lambda: slots_taken(impatient) == 1)
         idle(impatient)
         wait_until(lambda: len(list(files.iterdir())) <= before)
 

@@ -1,4 +1,4 @@
-"""Clients that send more before they have their answer: no clock, no place and no turn of the loop is theirs for it."""
+"""Clients that send more before they have their answer: no clock, no slot and no turn of the loop is theirs for it."""
 
 import socket
 import time
@@ -66,16 +66,16 @@ def test_what_comes_behind_a_picture_ends_the_connection(impatient: Server, more
         client = impatient.open()
         client.sendall(post(SMALL) + (b"" if apart else more))
         if apart:
-            wait_until(lambda: impatient.metrics()["mirl_places_taken"] == 1)
+            wait_until(lambda: impatient.metrics()["mirl_slots_taken"] == 1)
             client.sendall(more)
-        wait_until(lambda: impatient.metrics()["mirl_places_taken"] == 0)
+        wait_until(lambda: impatient.metrics()["mirl_slots_taken"] == 0)
         with client, pytest.raises(ConnectionError):
             assert client.recv(1) == b""
             raise ConnectionError
     wait_until(lambda: impatient.ask("/ready").status == 200, 60)
 
 
-def test_who_asks_on_and_fetches_nothing_holds_no_place(impatient: Server) -> None:
+def test_who_asks_on_and_fetches_nothing_holds_no_slot(impatient: Server) -> None:
     asked = b"GET /openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n"
     clients = []
     for _ in range(3):
@@ -88,7 +88,7 @@ def test_who_asks_on_and_fetches_nothing_holds_no_place(impatient: Server) -> No
     began = time.monotonic()
     wait_until(lambda: all(is_cut(client) for client in clients), 60)
     assert time.monotonic() - began > 1
-    assert impatient.metrics()["mirl_places_taken"] == 0
+    assert impatient.metrics()["mirl_slots_taken"] == 0
     for client in clients:
         client.close()
 

@@ -31,8 +31,8 @@ SLOW = """
 # As a stage of ours is: it dies with DVC, holds what it works on, and takes its time to end.
 import os, signal, sys, time
 from pathlib import Path
-from flows.lifeline import die_with_parent
-die_with_parent()
+from flows.child_process import end_with_parent
+end_with_parent()
 from flows.stage import hold_all
 held, place, name, after = hold_all(), Path(sys.argv[1]), sys.argv[2], sys.argv[3]
 

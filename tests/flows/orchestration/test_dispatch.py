@@ -7,7 +7,7 @@ import pytest
 from prefect.exceptions import PrefectHTTPStatusError
 
 from flows.orchestration import dispatch
-from flows.orchestration.dispatch import patiently
+from flows.orchestration.dispatch import retry_on_outage
 from mirl.config import Stopped
 
 
@@ -38,14 +38,14 @@ def asking(*answers: Exception | str) -> tuple[list[str], Callable[[], str]]:
 )
 def test_a_server_that_is_away_is_waited_for_and_that_is_said_once(error: Exception) -> None:
     said, ask = asking(error, error, error, "here")
-    assert patiently(ask, said.append, lambda: True) == "here"
+    assert retry_on_outage(ask, said.append, lambda: True) == "here"
     assert len(said) == 1 and "does not answer" in said[0]
 
 
 def test_an_error_that_waiting_does_not_mend_is_raised() -> None:
     said, ask = asking(status(422), "never")
     with pytest.raises(PrefectHTTPStatusError):
-        patiently(ask, said.append, lambda: True)
+        retry_on_outage(ask, said.append, lambda: True)
     assert said == []
 
 
@@ -53,10 +53,10 @@ def test_it_does_not_wait_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dispatch, "AWAY_SECONDS", -1.0)
     said, ask = asking(httpx.ConnectError("refused"), "never")
     with pytest.raises(Stopped, match="for a day"):
-        patiently(ask, said.append, lambda: True)
+        retry_on_outage(ask, said.append, lambda: True)
 
 
 def test_who_was_stopped_waits_no_more() -> None:
     said, ask = asking("never")
     with pytest.raises(Stopped, match="was stopped"):
-        patiently(ask, said.append, lambda: False)
+        retry_on_outage(ask, said.append, lambda: False)

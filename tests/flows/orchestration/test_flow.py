@@ -21,7 +21,7 @@ from flows.orchestration.artifacts import kept, key_of
 from flows.orchestration.flow import Placement, Source, lottery
 from flows.orchestration.lock_store import LockArtifact
 from flows.orchestration.lockfile import LockFile
-from flows.orchestration.parameters import settle_params
+from flows.orchestration.parameters import resolve_params
 from mirl.config import UserError
 from tests.flows.orchestration import pipelines
 from tests.flows.orchestration.pipelines import make_repository
@@ -114,9 +114,9 @@ def test_a_chosen_study_leaves_the_machine_as_it_is(root: Path) -> None:
     values = yaml.safe_load((root / "params.yaml").read_text())
     (root / "studies" / "own.yaml").write_text(yaml.safe_dump(values | {"machine": {"threads": 7}}))
     (root / "params.yaml").write_text(yaml.safe_dump(values | {"machine": {"threads": 2}}))
-    settle_params(root, "", "own", {})
+    resolve_params(root, "", "own", {})
     assert yaml.safe_load((root / "params.yaml").read_text())["machine"] == {"threads": 2}
-    settle_params(root, "", "own", {"machine.threads": 3})
+    resolve_params(root, "", "own", {"machine.threads": 3})
     assert yaml.safe_load((root / "params.yaml").read_text())["machine"] == {"threads": 3}
 
 
@@ -148,14 +148,14 @@ def test_what_cannot_be_is_said_in_a_sentence(root: Path, asked: dict[str, Any],
 
 def test_overrides_change_the_text_of_the_parameters_alone_where_there_are_any(root: Path) -> None:
     text = (root / "params.yaml").read_text()
-    assert settle_params(root, "", "", {}) == "words" and (root / "params.yaml").read_text() == text
-    settle_params(root, "", "", {"train.steps": 9, "arms.global.floor": 0.1})
+    assert resolve_params(root, "", "", {}) == "words" and (root / "params.yaml").read_text() == text
+    resolve_params(root, "", "", {"train.steps": 9, "arms.global.floor": 0.1})
     values = yaml.safe_load((root / "params.yaml").read_text())
     assert values["train"]["steps"] == 9 and values["arms"]["global"] == {
         "method": "imp", "schedule": "authors", "fraction": 0.3, "floor": 0.1
     }  # fmt: skip
     with pytest.raises(UserError, match="did you mean"):
-        settle_params(root, "", "", {"trian": {}})
+        resolve_params(root, "", "", {"trian": {}})
 
 
 def test_an_interrupted_lottery_goes_on_where_it_was(root: Path) -> None:

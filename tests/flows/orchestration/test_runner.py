@@ -175,8 +175,8 @@ def _python_stage(place: Path) -> str:
     """A stage as ours are: it dies with DVC, and takes its time to end."""
     return f"""exec {sys.executable} -c '
 import os, signal, sys, time
-from flows.lifeline import die_with_parent
-die_with_parent()
+from flows.child_process import end_with_parent
+end_with_parent()
 def end(*_):
     time.sleep(0.5)
     open("{place}/stopped", "w").write(f"{{os.getpid()}}\\n")

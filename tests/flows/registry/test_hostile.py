@@ -1,4 +1,4 @@
-"""A store whose files, addresses and tags somebody has changed: nothing of it is run, no way out of its place is taken."""
+"""A store whose files, addresses and tags somebody changed: nothing of it is run, no way out of its location is taken."""
 
 import shutil
 import sqlite3
@@ -13,9 +13,9 @@ from mlflow.entities.model_registry import ModelVersion
 
 from flows import registry
 from flows.registry import model as served_model
-from flows.registry import model_files, registered
+from flows.registry import model_files, registered_model
 from flows.registry.__main__ import main
-from flows.registry.carried import Carried
+from flows.registry.version_artifacts import VersionArtifacts
 from flows.tracking.store import Store
 from mirl.command.main import main as mirl
 from mirl.config import UserError
@@ -81,16 +81,16 @@ def test_every_change_of_a_file_is_found(twice: Path) -> None:
     folder, kept, trace = model(twice, 2), twice.parent / "kept", twice.parent / "trace"
     fresh = twice.parent / "fresh"
     model_files.save(twice / "tickets/global-r1/ticket.safetensors", fresh)
-    carried = Carried(Store(twice), folder.as_uri())
+    artifacts = VersionArtifacts(Store(twice), folder.as_uri())
     shutil.copytree(folder, kept)
     for place, change in CHANGES.items():
         change(folder, EVIL.format(str(trace)))
-        assert carried.difference(fresh) == place
+        assert artifacts.difference(fresh) == place
         shutil.rmtree(folder)
         shutil.copytree(kept, folder)
-    assert carried.difference(fresh) == ""
+    assert artifacts.difference(fresh) == ""
     (folder / "registered_model_meta").write_text("MLflow leaves it where it serves")
-    assert carried.difference(fresh) == ""
+    assert artifacts.difference(fresh) == ""
     assert not trace.exists()
 
 
@@ -163,22 +163,22 @@ def test_an_address_outside_of_the_store_is_not_asked(
     asked(twice, "UPDATE model_versions SET source = ?, storage_location = NULL", source)
     assert main(["rollback"]) == mirl(["inspect", CHAMPION]) == 2
     said = capsys.readouterr().err
-    assert said.count("not its own place") == said.count("\n") == 2
+    assert said.count("not its own location") == said.count("\n") == 2
     assert (alias(twice, "champion"), alias(twice, "previous")) == ("2", "1")
     assert (
         "another address of its files" in registry.promote(twice, scored).said
-    )  # made anew, in its own place
+    )  # made anew, in its own location
     assert model(twice, 3).is_relative_to(twice / "mlartifacts")
 
 
 def test_a_ticket_that_is_a_link_or_a_pipe_is_not_handed_out(twice: Path, tmp_path: Path) -> None:
     import os
 
-    place = model(twice, 2) / model_files.TICKET_PLACE
+    place = model(twice, 2) / model_files.TICKET_PATH
     outside = tmp_path / "outside.safetensors"
     place.rename(outside)
     place.symlink_to(outside)
-    with pytest.raises(UserError, match="not its own place"):
+    with pytest.raises(UserError, match="not its own location"):
         registry.download(CHAMPION)
     place.unlink()
     os.mkfifo(place)
@@ -191,7 +191,7 @@ def test_files_are_not_written_where_somebody_has_moved_an_experiment(root: Path
     decided()
     target = root.parent / "home"
     Store(root).client.create_experiment("mirl/tiny", artifact_location=target.as_uri())
-    with pytest.raises(UserError, match="not its own place"):
+    with pytest.raises(UserError, match="not its own location"):
         registry.promote(root, scored)
     assert not target.exists()
 
@@ -200,10 +200,10 @@ def test_files_are_not_written_where_somebody_has_moved_a_run(twice: Path, decid
     target = twice.parent / "home"
     asked(twice, "UPDATE runs SET artifact_uri = ?", target.as_uri())
     decided(3)
-    with pytest.raises(UserError, match="not its own place"):
+    with pytest.raises(UserError, match="not its own location"):
         registry.promote(twice, scored)
     (model(twice, 1) / "model.py").write_text("")
-    with pytest.raises(UserError, match="not its own place"):
+    with pytest.raises(UserError, match="not its own location"):
         registry.rollback(twice)
     assert not target.exists()
 
@@ -262,4 +262,4 @@ def test_a_step_that_is_no_number_stops_no_promotion(root: Path, decided: Decide
 def test_a_version_that_is_no_number_is_said() -> None:
     version = SimpleNamespace(version="1\x1b[2J", tags={})
     with pytest.raises(UserError, match="expected a number"):
-        registered._rank(cast(ModelVersion, version))
+        registered_model._rank(cast(ModelVersion, version))

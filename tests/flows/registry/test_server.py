@@ -12,7 +12,7 @@ import pytest
 from flows import registry
 from flows.registry import model_files
 from flows.registry.card import Card
-from flows.registry.registered import Registered, number
+from flows.registry.registered_model import RegisteredModel, number
 from flows.tracking.store import Store
 from tests.flows.registry.tiny import CHAMPION, alias, answers, scored
 
@@ -62,22 +62,22 @@ def test_a_version_behind_a_server_is_compared_file_by_file(
     ticket = root / "tickets/global-r1/ticket.safetensors"
     assert registry.download(CHAMPION).read_bytes() == ticket.read_bytes()
     assert registry.download(CHAMPION).is_relative_to(root / ".mirl" / "registry")
-    registered, fresh = Registered(Store(root)), root / "fresh"
+    registered, fresh = RegisteredModel(Store(root)), root / "fresh"
     model_files.save(ticket, fresh)
     version = registered.aliased("champion")
     assert version is not None and number(version) == "1" and version.source
     (folder,) = files.glob(f"**/{version.source.rpartition('/')[2]}")
-    carried = registered.carried(version)
-    assert carried.difference(fresh) == ""
+    artifacts = registered.artifacts(version)
+    assert artifacts.difference(fresh) == ""
     for change in ("code/evil.py", "code/mirl/evil/__init__.py"):
         (folder / change).parent.mkdir(exist_ok=True)
         (folder / change).write_text("x")
-        assert change.startswith(carried.difference(fresh)) and carried.difference(fresh)
+        assert change.startswith(artifacts.difference(fresh)) and artifacts.difference(fresh)
         (folder / change).unlink()
     (folder / "code/mirl/evil").rmdir()
     text = (folder / "model.py").read_text()
     (folder / "model.py").write_text(text.replace("base64", "base46", 1))  # of the same size
-    assert carried.difference(fresh) == "model.py"
+    assert artifacts.difference(fresh) == "model.py"
     assert "another model.py" in registry.promote(root, scored).said
     assert (alias(root, "champion"), alias(root, "previous")) == ("2", None)
     (folder / "code/mirl/%2e%2e").write_text("x")

@@ -14,7 +14,7 @@ from PIL import Image
 
 from flows.registry import model_files
 from flows.registry.card import Card
-from flows.registry.registered import CHAMPION, Registered
+from flows.registry.registered_model import CHAMPION, RegisteredModel
 from flows.tracking.importing import sync
 from flows.tracking.store import Store
 from mirl.restore.image_file import decode
@@ -31,7 +31,7 @@ def champion(root: Path, make_ticket: Callable[..., Path], tmp_path: Path) -> Pa
     model_files.save(ticket, tmp_path / "fresh")
     card = Card(sha256=read(ticket).sha256, ticket="global-r1", study="tiny")
     (synced,) = sync(root, ["global-r1"])
-    registered = Registered(Store(root))
+    registered = RegisteredModel(Store(root))
     registered.point(CHAMPION, registered.add(tmp_path / "fresh", synced.run_id, card))
     return ticket
 

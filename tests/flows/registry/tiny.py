@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from flows.registry.registered import Registered, number
+from flows.registry.registered_model import RegisteredModel, number
 from flows.tracking.store import Store
 from mirl.data.tasks import DEFAULT
 from mirl.evaluation.scoring import EvaluateSection, Restore, TestImage, score
@@ -23,7 +23,7 @@ def scored(restore: Restore) -> pd.DataFrame:
 
 def alias(root: Path, name: str) -> str | None:
     """The number of the version that it points to."""
-    found = Registered(Store(root)).aliased(name)
+    found = RegisteredModel(Store(root)).aliased(name)
     return number(found) if found else None
 
 

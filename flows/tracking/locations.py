@@ -12,7 +12,7 @@ from urllib.request import url2pathname
 from mirl.config import UserError
 
 ROOT_VARIABLE = "MLFLOW_DEFAULT_ARTIFACT_ROOT"
-"""MLflow's own variable for the place where a server without a proxy for files keeps them."""
+"""MLflow's own variable for the location where a server without a proxy for files keeps them."""
 _PROXY = "mlflow-artifacts"
 
 
@@ -25,8 +25,9 @@ def own(address: str, tracking: str, roots: Sequence[str]) -> str:
         _is_behind(address, tracking) or any(_below(address, r) for r in roots)
     ):
         raise UserError(
-            f"the store keeps files at {address!r}, which is not its own place for them, so nothing is fetched from "
-            f"there or written to it; look who changed that, or set {ROOT_VARIABLE} to the place that its server was given"
+            f"the store keeps files at {address!r}, which is not its own location for them, so nothing is fetched "
+            f"from there or written to it; look who changed that, or set {ROOT_VARIABLE} to the location that its "
+            "server was given"
         )
     return address
 
@@ -40,7 +41,7 @@ def local(address: str) -> Path | None:
 
 
 def _is_behind(address: str, tracking: str) -> bool:
-    """Return whether `address` is a place of MLflow's proxy on the tracking server itself, and not on another host."""
+    """Return whether `address` is a location of MLflow's proxy on the tracking server itself, and not on another host."""
     parts, server = urlsplit(address), urlsplit(tracking)
     return (
         parts.scheme == _PROXY and server.scheme in ("http", "https") and parts.netloc in ("", server.netloc)

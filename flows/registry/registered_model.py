@@ -8,7 +8,7 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
 from flows.registry.card import Card
-from flows.registry.carried import Carried
+from flows.registry.version_artifacts import VersionArtifacts
 from flows.tracking.store import Store
 from mirl.config import UserError
 from mirl.terminal import printable
@@ -18,7 +18,7 @@ CHAMPION, PREVIOUS = "champion", "previous"
 _ABSENT = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")  # no model; no version or alias
 
 
-class Registered:
+class RegisteredModel:
     """The registered model of a store."""
 
     def __init__(self, store: Store) -> None:
@@ -83,30 +83,32 @@ class Registered:
                 "what it has, `promote` makes a champion"
             ) from None
 
-    def carried(self, version: ModelVersion) -> Carried:
-        """Return the files of `version`. Raises UserError if the store keeps them in a place that is not its own."""
-        return Carried(self.store, self.client.get_model_version_download_uri(version.name, number(version)))
+    def artifacts(self, version: ModelVersion) -> VersionArtifacts:
+        """Return the files of `version`. Raises UserError if the store keeps them in a location that is not its own."""
+        return VersionArtifacts(
+            self.store, self.client.get_model_version_download_uri(version.name, number(version))
+        )
 
     def ticket(self, version: ModelVersion) -> Path:
         """Return the ticket file of `version`, whose digest is that of its tag.
 
         Raises UserError if that file cannot be had.
         """
-        return self.carried(version).ticket(Card.of(version).sha256)
+        return self.artifacts(version).ticket(Card.of(version).sha256)
 
     def difference(self, version: ModelVersion, card: Card, fresh: Path) -> str:
         """Return, in words, what of `version` is not as in `card` and the model folder `fresh`; empty if all agree."""
         try:
             if wrong := [tag for tag, value in card.tags().items() if version.tags.get(tag) != value]:
                 return f"tag {wrong[0]}"
-            place = self.carried(version).difference(fresh)
-        except UserError:  # files in a place that is not the store's
+            name = self.artifacts(version).difference(fresh)
+        except UserError:  # files in a location that is not the store's
             return "address of its files"
         except MlflowException as error:
             if error.error_code != "INVALID_PARAMETER_VALUE":
                 raise
             return "name of a file"  # one that leads out of the folder; MLflow lists none of it then
-        return printable(place)
+        return printable(name)
 
     def add(self, fresh: Path, run_id: str | None, card: Card) -> ModelVersion:
         """Add a new version with the files in `fresh`, kept with the run of its ticket.
@@ -119,12 +121,12 @@ class Registered:
             )
         run = self.client.get_run(run_id)
         self.store.own(run.info.artifact_uri)
-        # A name that nobody can have put files under before; also, a run may carry several models.
-        place = f"model-{card.sha256[:12]}-{secrets.token_hex(4)}"
-        self.client.log_artifacts(run_id, str(fresh), place)
+        # A name that nobody can have put files under before; also, a run may have several models.
+        name = f"model-{card.sha256[:12]}-{secrets.token_hex(4)}"
+        self.client.log_artifacts(run_id, str(fresh), name)
         self._make_sure_of_the_model()
         return self.client.create_model_version(
-            MODEL, f"{run.info.artifact_uri}/{place}", run_id, tags=card.tags() | {"verified": "no"}
+            MODEL, f"{run.info.artifact_uri}/{name}", run_id, tags=card.tags() | {"verified": "no"}
         )
 
     def _make_sure_of_the_model(self) -> None:

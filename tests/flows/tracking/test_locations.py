@@ -1,10 +1,10 @@
-"""An address out of a store: what is its own place, and what would be any file or any host."""
+"""An address out of a store: what is its own location, and what would be any file or any host."""
 
 from pathlib import Path
 
 import pytest
 
-from flows.tracking.places import local, own
+from flows.tracking.locations import local, own
 from flows.tracking.store import Store
 from mirl.config import UserError
 
@@ -23,9 +23,9 @@ SERVER = "http://127.0.0.1:5000"
         ("s3://bucket/mirl/1/x", SERVER),
     ],
 )
-def test_its_own_place_is_taken(tmp_path: Path, address: str, tracking: str) -> None:
-    place = address.format(root=tmp_path)
-    assert own(place, tracking, [(tmp_path / "mlartifacts").as_uri(), "s3://bucket/mirl/"]) == place
+def test_its_own_location_is_taken(tmp_path: Path, address: str, tracking: str) -> None:
+    location = address.format(root=tmp_path)
+    assert own(location, tracking, [(tmp_path / "mlartifacts").as_uri(), "s3://bucket/mirl/"]) == location
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,7 @@ def test_its_own_place_is_taken(tmp_path: Path, address: str, tracking: str) -> 
 def test_another_is_refused(tmp_path: Path, address: str, tracking: str) -> None:
     (tmp_path / "mlartifacts").mkdir()
     (tmp_path / "mlartifacts" / "link").symlink_to("/etc")
-    with pytest.raises(UserError, match="not its own place"):
+    with pytest.raises(UserError, match="not its own location"):
         own(
             address.format(root=tmp_path),
             tracking,
@@ -72,7 +72,9 @@ def test_another_is_refused(tmp_path: Path, address: str, tracking: str) -> None
         )
 
 
-def test_who_gives_a_server_another_place_says_so_to_us(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_who_gives_a_server_another_location_says_so_to_us(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with pytest.raises(UserError, match="MLFLOW_DEFAULT_ARTIFACT_ROOT"):
         Store(root).own("s3://bucket/mirl/1")
     monkeypatch.setenv("MLFLOW_DEFAULT_ARTIFACT_ROOT", "s3://bucket/mirl")

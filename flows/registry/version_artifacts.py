@@ -1,4 +1,4 @@
-"""Files that a registered version carries: looked at, fetched by names that we know, never run."""
+"""Artifacts of a registered version: its files, compared and fetched by names that we know, never run."""
 
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
@@ -7,8 +7,8 @@ from pathlib import Path
 
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
-from flows.registry.model_files import TICKET_PLACE, files
-from flows.tracking import places
+from flows.registry.model_files import TICKET_PATH, files
+from flows.tracking import locations
 from flows.tracking.store import Store
 from mirl.config import UserError
 from mirl.tickets.container import sha256_of
@@ -18,16 +18,16 @@ _AT_ONCE = 8
 _META = "registered_model_meta"  # MLflow leaves it where it serves a model from
 
 
-class Carried:
+class VersionArtifacts:
     """Files at `address`, which comes out of the store.
 
-    Raises UserError if the address is not the store's own place.
+    Raises UserError if the address is not the store's own location.
     """
 
     def __init__(self, store: Store, address: str) -> None:
         self._address = store.own(address)
         self._store = store
-        self._folder = places.local(address)
+        self._folder = locations.local(address)
         """Folder of the files, if they lie on this machine."""
         self._repository = get_artifact_repository(address, tracking_uri=store.uri)
 
@@ -37,13 +37,13 @@ class Carried:
         Raises UserError if the file has another digest.
         """
         if self._folder:
-            path = self._folder / TICKET_PLACE
+            path = self._folder / TICKET_PATH
             self._store.own(path.resolve().as_uri())  # a link may lead anywhere
         else:
             folder = self._store.root / ".mirl" / "registry" / sha256
-            path = folder / TICKET_PLACE
+            path = folder / TICKET_PATH
             if not (path.is_file() and sha256_of(path) == sha256):
-                size = dict(self._listed({TICKET_PLACE: path}, "artifacts")).get(TICKET_PLACE, 0)
+                size = dict(self._listed({TICKET_PATH: path}, "artifacts")).get(TICKET_PATH, 0)
                 if size <= TICKET.file_bytes:
                     self._fetch_whole(path, sha256)
         if not path.is_file() or sha256_of(path) != sha256:
@@ -54,39 +54,37 @@ class Carried:
         return path
 
     def difference(self, fresh: Path) -> str:
-        """Return the place of a file that is changed, missing or extra beside the model folder `fresh`, else ""."""
+        """Return the name of a file that is changed, missing or extra beside the model folder `fresh`, else ""."""
         expected = files(fresh)
         found: dict[str, int] = {}
-        for place, size in self._local(expected) if self._folder else self._listed(expected):
-            if place == _META:
+        for name, size in self._local(expected) if self._folder else self._listed(expected):
+            if name == _META:
                 continue
-            if place not in expected or size != expected[place].stat().st_size:
-                return place
-            found[place] = size
+            if name not in expected or size != expected[name].stat().st_size:
+                return name
+            found[name] = size
         if missing := sorted(expected.keys() - found.keys()):
             return missing[0]
         with tempfile.TemporaryDirectory() as scratch:
             folder = self._folder or self._fetch(expected, Path(scratch))
             changed = [
-                place
-                for place, path in expected.items()
-                if (folder / place).read_bytes() != path.read_bytes()
+                name for name, path in expected.items() if (folder / name).read_bytes() != path.read_bytes()
             ]
         return min(changed, default="")
 
     def _local(self, expected: Mapping[str, Path]) -> Iterator[tuple[str, int]]:
-        """Yield (place, bytes) of all in the folder; -1 bytes for what is neither a file nor an expected folder."""
+        """Yield (name, bytes) of all in the folder; -1 bytes for what is neither a file nor an expected folder."""
         assert self._folder is not None
         folders = _folders(expected)
         for path in self._folder.rglob("*"):
-            place = path.relative_to(self._folder).as_posix()
-            if path.is_symlink() or not (path.is_file() or place in folders):
-                yield place, -1
+            name = path.relative_to(self._folder).as_posix()
+            if path.is_symlink() or not (path.is_file() or name in folders):
+                yield name, -1
             elif path.is_file():
-                yield place, path.stat().st_size
+                yield name, path.stat().st_size
 
     def _listed(self, expected: Mapping[str, Path], below: str = "") -> Iterator[tuple[str, int]]:
-        """Yield (place, bytes) as the store lists them; -1 bytes for an unexpected folder, which is not looked into."""
+        """Yield (name, bytes) as the store lists them; -1 bytes for an unexpected folder, which is not looked into."""
         folders = _folders(expected)
         for entry in self._repository.list_artifacts(below or None):
             is_inside = Path(entry.path).parent.as_posix() == (below or ".")
@@ -99,7 +97,7 @@ class Carried:
         """Fetch the ticket file and move it to `path` if it has this digest: another process may read the old one."""
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=path.parent) as draft:
-            fetched = self._fetch([TICKET_PLACE], Path(draft)) / TICKET_PLACE
+            fetched = self._fetch([TICKET_PATH], Path(draft)) / TICKET_PATH
             if sha256_of(fetched) == sha256:
                 fetched.replace(path)
 
@@ -118,4 +116,4 @@ class Carried:
 
 
 def _folders(expected: Iterable[str]) -> set[str]:
-    return {parent.as_posix() for place in expected for parent in Path(place).parents}
+    return {parent.as_posix() for name in expected for parent in Path(name).parents}
