@@ -111,16 +111,15 @@ def study() -> list[Candidate]:
 def made_up_study() -> list[Candidate]:
     """Wins down to 34 %, matches at 24 %, loses, and collapses at 12 %; random masks lose everywhere."""
     found = [made_up_ticket("dense", "dense", "dense", 0, 1.0, made_up_scores(6.0))]
-    chains = {
+    chains: dict[str, list[tuple[float, float | None]]] = {
         "global": [(0.7, 0.21), (0.49, 0.4), (0.343, 0.53), (0.24, 0.02), (0.168, -0.25), (0.118, None)],
         "layerwise": [(0.7, 0.18), (0.49, 0.3), (0.343, 0.26), (0.24, 0.11), (0.168, -0.04), (0.118, -0.4)],
     }
     for arm, rounds in chains.items():
         for index, (density, offset) in enumerate(rounds, start=1):
-            collapsed = offset is None
-            table = made_up_scores(0.01, change=0.01) if collapsed else made_up_scores(6.0, offset)
+            table = made_up_scores(0.01, change=0.01) if offset is None else made_up_scores(6.0, offset)
             entry = made_up_ticket(f"{arm}-r{index}", arm, "imp", index, density, table)
-            found.append(collapse(entry) if collapsed else entry)
+            found.append(collapse(entry) if offset is None else entry)
     for method, offsets in {"random": (-0.4, -2.6), "reinit": (-0.1, -0.8), "oneshot": (0.3, -0.9)}.items():
         for density, offset in zip((0.49, 0.24), offsets):
             table = made_up_scores(6.0, offset)

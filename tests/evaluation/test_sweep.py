@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from mirl.config import UserError
-from mirl.data.tasks import DEFAULT, KINDS, Severity, Table, Task, TaskSections
+from mirl.data.tasks import DEFAULT, KINDS, Severity, Table, Task
 from mirl.data.tasks import table as table_of
-from mirl.evaluation.scoring import EvaluateSection
+from mirl.evaluation.scoring import EvaluateSection, Restore
 from mirl.evaluation.sweep import COLUMNS, Curve, Photograph, SweptTicket, chosen, curves, sweep
 from mirl.evaluation.sweep_page import page
 
@@ -20,18 +20,17 @@ STRICT = EvaluateSection(protocols=["strict", "paper"])
 
 
 def tasks(**sections: dict[str, object]) -> Table:
-    read: TaskSections = {
-        name: KINDS[str(section["kind"])].read(section, "p") for name, section in sections.items()
-    }
-    return table_of(read)
+    return table_of(
+        {name: KINDS[str(section["kind"])].read(section, "p") for name, section in sections.items()}
+    )
 
 
 def gradient(seed: int) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (32, 48, 3), dtype=np.uint8)
 
 
-def ticket(restore: object = lambda image, task: image, name: str = "t", only: str = "") -> SweptTicket:
-    return SweptTicket(name=name, sha256="a" * 64, restore=restore, serves=lambda task: only in ("", task))  # type: ignore[arg-type]
+def ticket(restore: Restore = lambda image, task: image, name: str = "t", only: str = "") -> SweptTicket:
+    return SweptTicket(name=name, sha256="a" * 64, restore=restore, serves=lambda task: only in ("", task))
 
 
 def swept(tickets: list[SweptTicket], table: Table, points: int = 3, **options: object) -> pd.DataFrame:
