@@ -8,11 +8,19 @@ from pathlib import Path
 
 import pytest
 
+from mirl.config import parse_yaml
+from mirl.study.params import Params
 from tests.documented import ROOT, environment
 
 COPIED = ["mirl", "flows", "tests", "studies", "docs", "pyproject.toml", "params.yaml", "dvc.yaml"]
 
 BLOCK = re.compile(r"^(?:(In|New) `([^`]+)`[^\n]*:\n\n)?```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+
+ANOTHER = {
+    "score": ("movement", "drift"), "network": ("plain", "basic"), "method": ("smallest", "largest"),
+    "task": ("blur", "tilt"), "routing": ("task_or", "by_mood"),
+}  # fmt: skip
+"""Recipe -> the name of what it adds, and another name for the same."""
 
 
 @dataclass(frozen=True)
@@ -48,10 +56,19 @@ def changed(code: str, diff: str) -> str:
     after = [line[1:] for line in lines if line[:1] in (" ", "+", "")]
     pattern = "\n".join(re.escape(line).replace(re.escape("..."), "(.*)") for line in before)
     places = list(re.finditer(rf"^{pattern}$", code, re.MULTILINE))
-    assert len(places) == 1, f"found {len(places)} times, expected once:\n" + "\n".join(before)
+    assert len(places) == 1, (
+        f"found {len(places)} times, expected once; let the recipe in CONTRIBUTING.md say what is there now:\n"
+        + "\n".join(before)
+    )
     rest = iter(places[0].groups())
     new = "\n".join(re.sub(re.escape("..."), lambda _: next(rest), line) for line in after)
     return code[: places[0].start()] + new + code[places[0].end() :]
+
+
+def renamed(text: str, own: str, other: str) -> str:
+    """`text` of another thing: `own_name` and OwnName become `other_name` and OtherName."""
+    camel_own, camel_other = (name.title().replace("_", "") for name in (own, other))
+    return text.replace(own, other).replace(camel_own, camel_other)
 
 
 def take(step: Step, folder: Path) -> None:
@@ -61,7 +78,10 @@ def take(step: Step, folder: Path) -> None:
         assert not target.exists(), f"{step.path} is there already"
         target.write_text(step.text)
     elif step.kind == "diff":
-        target.write_text(changed(target.read_text(), step.text))
+        try:
+            target.write_text(changed(target.read_text(), step.text))
+        except AssertionError as error:
+            raise AssertionError(f"{step.path}: {error}") from None
     else:
         for line in step.text.splitlines():
             run(["bash", "-euc", line], folder)
@@ -101,6 +121,35 @@ def test_a_recipe_works_as_it_is_written(title: str, copy: Path) -> None:
     run(["python", "-m", "pytest", "-p", "no:cacheprovider", "tests/test_layering.py", "-k", "one_way"], copy)
 
 
+@pytest.mark.parametrize("title", recipes())
+def test_a_recipe_fits_after_another_thing_of_its_kind_was_added(title: str, copy: Path) -> None:
+    own, other = ANOTHER[title.removeprefix("Add a ")]
+    for step in recipes()[title]:
+        if step.kind != "commands":
+            take(Step(step.kind, renamed(step.path, own, other), renamed(step.text, own, other)), copy)
+    run(["ruff", "check", "--no-cache", "--quiet", "--fix", "--select", "I", "mirl", "tests"], copy)
+    run(["ruff", "format", "--no-cache", "--quiet", "mirl", "tests"], copy)
+    for step in recipes()[title]:
+        if step.kind != "commands":
+            take(step, copy)
+
+
+def test_all_recipes_together_are_typed(copy: Path) -> None:
+    followed = [step for steps_ in recipes().values() for step in steps_ if step.kind != "commands"]
+    for step in followed:
+        take(step, copy)
+    if (ROOT / ".mypy_cache").is_dir():
+        shutil.copytree(ROOT / ".mypy_cache", copy / ".mypy_cache")
+    run(["mypy", "--explicit-package-bases", *sorted({step.path for step in followed})], copy)
+
+
+def test_the_tiny_study_is_one() -> None:
+    page = (ROOT / "CONTRIBUTING.md").read_text()
+    found = re.findall(r"^```yaml\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)
+    params = Params.read(parse_yaml(found[0], "CONTRIBUTING.md"), "CONTRIBUTING.md")
+    assert len(found) == 1 and params.study == "tiny" and list(params.rounds) == ["dense", "mine-r1"]
+
+
 def test_the_recipes_that_there_are() -> None:
     assert [title.removeprefix("Add a ") for title in recipes()] == [
         "score", "network", "method", "task", "routing",
@@ -118,6 +167,12 @@ def test_a_diff_literally() -> None:
 def test_a_diff_that_fits_nowhere_or_twice_is_refused(code: str) -> None:
     with pytest.raises(AssertionError, match="expected once"):
         changed(code, "-b\n+d\n")
+
+
+def test_a_diff_that_fits_nowhere_says_in_which_file_and_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "a.py").write_text("b\n")
+    with pytest.raises(AssertionError, match=r"^a.py: found 0 times, expected once; let the recipe in CONTR"):
+        take(Step(kind="diff", path="a.py", text="-c\n"), tmp_path)
 
 
 def test_a_diff_belongs_to_the_file_named_before() -> None:
