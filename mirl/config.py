@@ -143,6 +143,8 @@ def _sentence(model: type[BaseModel], error: ValidationError, source: str) -> st
         return f"{source}: `{place}` is not a known key; {hint}"
     if first["type"] == "missing":
         return f"{source}: `{place}` is missing"
+    if first["type"] in ("union_tag_invalid", "union_tag_not_found"):
+        return f"{source}: {_about_tag(place, first['input'], first['ctx'])}"
     message = first["msg"].removeprefix("Value error, ")
     if not shown and first["type"] == "value_error":  # about several keys: the whole file is no news
         return f"{source}: {message}"
@@ -153,6 +155,15 @@ def _sentence(model: type[BaseModel], error: ValidationError, source: str) -> st
     if given and isinstance(given, Mapping):  # about several of its keys, which the message names
         return f"{source}: `{place}`: {message}"
     return f"{source}: `{place}` is {_brief(given)}, but {message}"
+
+
+def _about_tag(place: str, given: Mapping[str, Any], context: Mapping[str, Any]) -> str:
+    """Return a sentence about the key that says which section of a union is meant, and is unknown or not there."""
+    key = context["discriminator"].strip("'")
+    if "expected_tags" not in context:
+        return f"`{place}.{key}` is missing"
+    known = " or ".join(context["expected_tags"].rsplit(", ", maxsplit=1))
+    return f"`{place}.{key}` is {_brief(given[key])}, but input should be {known}"
 
 
 def _brief(value: Any) -> str:

@@ -163,8 +163,13 @@ def test_a_table_comes_back_from_plain_data(kind: str) -> None:
 def test_the_default_table_is_not_written_and_a_strange_one_is_refused() -> None:
     assert to_plain(DEFAULT_SECTIONS) == {} and from_plain({}, "x") is DEFAULT
     assert to_plain(dict(list(DEFAULT_SECTIONS.items())[:4])) != {}
-    with pytest.raises(UserError, match=r"x: `tasks.a`: .*'teleport'"):
+    with pytest.raises(
+        UserError,
+        match="^x: `tasks.a.kind` is 'teleport', but input should be ('[^']+', )+'[^']+' or '[^']+'$",
+    ):
         from_plain({"a": {"kind": "teleport"}}, "x")
+    with pytest.raises(UserError, match="^x: `tasks.a.kind` is missing$"):
+        from_plain({"a": {"sigma": 15}}, "x")
 
 
 @pytest.mark.parametrize("name", ["mean", "a--b", "", "../x", "a b", "-a", "a\x1b"])
