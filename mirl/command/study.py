@@ -22,7 +22,10 @@ def run(root: Path, name: str | None, force: bool) -> int:
     if name not in studies:
         raise UserError(f"there is no study {name!r}; there are {', '.join(studies)}")
     if current is not None and current not in studies.values() and not force:
-        raise UserError("params.yaml has been edited; copy it to studies/ under a new name, or add --force")
+        raise UserError(
+            "params.yaml is none of studies/*.yaml: it or the file that it came from has been edited; "
+            "copy it there under a new name, or add --force"
+        )
     write_whole(params, studies[name])
     print(f"params.yaml is the study {name}; `dvc repro` runs it")
     data = _data_root(params)

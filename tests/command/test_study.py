@@ -32,7 +32,8 @@ def test_they_are_listed(root: Path, capsys: pytest.CaptureFixture[str]) -> None
 def test_an_edited_one_is_kept_unless_forced(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (root / "params.yaml").write_text("study: demo\nsteps: 7\n")
     assert main(["study", "demo"]) == 2
-    assert "has been edited" in capsys.readouterr().err
+    said = "params.yaml is none of studies/*.yaml: it or the file that it came from has been edited; copy it there"
+    assert said in capsys.readouterr().err
     assert "steps: 7" in (root / "params.yaml").read_text()
     assert main(["study", "demo", "--force"]) == 0
     assert "steps" not in (root / "params.yaml").read_text()
