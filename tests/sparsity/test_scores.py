@@ -21,7 +21,8 @@ def test_every_score_is_finite_not_negative_and_leaves_its_inputs(name: str) -> 
     assert scores.keys() == FULL.keys()
     for key, score in scores.items():
         assert score.shape == FULL[key].shape
-        assert torch.isfinite(score).all() and (score >= 0).all()
+        assert torch.isfinite(score).all(), f"{score} is not finite"
+        assert (score >= 0).all(), f"{score} is below 0: take what keeps the order, such as its exp"
         score.fill_(7)
     assert all(torch.equal(weights[key], before[key]) for key in weights)
 

@@ -23,7 +23,8 @@ def test_every_study_is_valid_and_named_after_its_file(path: Path) -> None:
 
 
 def test_the_committed_params_are_the_demo() -> None:
-    assert (ROOT / "params.yaml").read_bytes() == (ROOT / "studies" / "demo.yaml").read_bytes()
+    same = (ROOT / "params.yaml").read_bytes() == (ROOT / "studies" / "demo.yaml").read_bytes()
+    assert same, "params.yaml is another study: run `mirl study demo` before you test or commit"
 
 
 def _changed(*place: str, to: Any) -> dict[str, Any]:

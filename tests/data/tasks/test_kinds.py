@@ -31,8 +31,13 @@ EXAMPLES: dict[str, list[dict[str, Any]]] = {
 TASKS = {
     f"{kind} {json.dumps(options)}": KINDS[kind].read({"kind": kind, **options}, "params.yaml").task("own")
     for kind in KINDS
-    for options in EXAMPLES[kind]
+    for options in EXAMPLES.get(kind, [])  # one without fails by name below
 }
+FIXED = [
+    'jpeg {"quality": [5, 5]}, test',
+    'social {"scale": [0.3, 0.3], "quality": [95, 95], "twice": 1}, test',
+]
+"""Names in MADE of what leaves nothing to chance."""
 MADE = {
     f"{name}, {use}": degradation
     for name, task in TASKS.items()
@@ -46,12 +51,15 @@ def clean(draw: Draw) -> np.ndarray:
     return draw(1).astype(np.float32) / 255
 
 
-def test_every_kind_has_an_example_and_a_place_in_params() -> None:
-    assert set(EXAMPLES) == set(KINDS)
+def test_every_kind_has_an_example() -> None:
+    assert set(EXAMPLES) == set(KINDS), "give each kind of KINDS options in EXAMPLES, above"
+
+
+def test_every_kind_has_a_place_in_params() -> None:
     sections = get_args(get_args(TaskSection)[0])
     assert {get_args(section.model_fields["kind"].annotation): section for section in sections} == {
         (kind,): section for kind, section in KINDS.items()
-    }
+    }, "TaskSection has to be the union of what is in KINDS"
 
 
 def test_the_default_tasks_are_the_five() -> None:
@@ -79,8 +87,10 @@ def test_the_same_generator_gives_the_same_picture_and_another_one_another(
     one, same = (MADE[name](clean, np.random.default_rng(1)) for _ in range(2))
     assert np.array_equal(one, same)
     others = [MADE[name](clean, np.random.default_rng(seed)) for seed in range(2, 12)]
-    drawn = not (name.endswith(", test") and ("[5, 5]" in name or "[95, 95]" in name))  # all is given there
-    assert drawn == any(not np.array_equal(one, other) for other in others)
+    drawn = name not in FIXED
+    assert drawn == any(not np.array_equal(one, other) for other in others), (
+        "give an example options that leave something to chance, or name it in FIXED"
+    )
 
 
 @pytest.mark.parametrize("name", MADE)
@@ -150,7 +160,7 @@ def test_all_that_can_be_made_has_a_severity() -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_table_comes_back_from_plain_data(kind: str) -> None:
-    options = EXAMPLES[kind][-1]
+    options = EXAMPLES.get(kind, [{}])[-1]
     sections = {"b": KINDS[kind].read({"kind": kind, **options}, "p"), "a": DEFAULT_SECTIONS["derain"]}
     plain = json.loads(json.dumps(to_plain(sections)))  # type: ignore[arg-type]
     assert list(plain) == ["b", "a"] and plain["b"]["kind"] == kind
