@@ -43,7 +43,11 @@ def random_scores(mask: Mask, generator: torch.Generator) -> dict[str, Tensor]:
     return {name: torch.rand(mask[name].shape, generator=generator, dtype=torch.float64) for name in mask}
 
 
-SCORES: dict[str, Score] = {"magnitude": magnitude, "relative": relative, "lamp": lamp}
+SCORES: dict[str, Score] = {
+    "magnitude": magnitude,
+    "relative": relative,
+    "lamp": lamp,
+}
 
 
 def _scale(weight: Tensor, origin: Tensor, keep: Tensor) -> float:
