@@ -17,7 +17,6 @@ from mirl.study.params import Params
 from mirl.study.workspace import Workspace, read_json
 from mirl.tickets import reading
 from mirl.tickets.lineage import Lineage
-from mirl.tickets.routing import ByTask
 
 PARTS = ("input", "output", "clean")
 
@@ -43,7 +42,7 @@ def _candidate(files: Workspace, params: Params, name: str) -> tuple[Candidate, 
         device=machine_words(folder).get("device", ""),
         metrics=read_json(folder / "metrics.json") | _measured(scores),
         scores=pd.read_parquet(scores / "scores.parquet"),
-        told=isinstance(ticket.routing, ByTask),
+        told=ticket.routing.told,
         findings=[Finding(**plain) for plain in read_json(scores / "findings.json")],
         layer_density=ticket.mask.layer_density(),
         history=pd.read_parquet(folder / "history.parquet"),

@@ -3,7 +3,7 @@
 from abc import abstractmethod
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -15,6 +15,8 @@ class Routing(Section):
     """The routing in a ticket's header. A reader refuses kinds that are not in ROUTINGS."""
 
     kind: str
+    told: ClassVar[bool] = False
+    """Whether the mask is that of a task which somebody names: such a ticket has it easier than a blind one."""
 
     @abstractmethod
     def masks(self, known: Sequence[str]) -> Sequence[str]:
@@ -45,6 +47,7 @@ class ByTask(Routing):
     """Routing to the mask of the restoration task that is asked for; who restores names the task."""
 
     kind: Literal["task"]
+    told: ClassVar[bool] = True
     tasks: dict[Name, Name] = Field(min_length=1)
     """Restoration task -> name of its mask; other tasks are refused."""
 
