@@ -2,7 +2,8 @@
 
 The input has one column `image`. Each value is an encoded picture (bytes, or base64 text) or a uint8 array of height,
 width and red, green, blue; it comes back restored, of the same size: as PNG bytes, or as an array. The parameter `task`
-says what to undo, for a ticket that has to be told.
+says what to undo, for a ticket that has to be told; `work` is the share of the full work that is done, for a ticket that
+can do with less (0: what is usual for it).
 """
 
 import base64
@@ -35,16 +36,16 @@ class TicketModel(PythonModel):
         self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None
     ) -> pd.DataFrame:
         """Restore the column `image`. Raises UserError at a value that is no picture, or if there is no such task."""
-        task = str((params or {}).get("task", ""))
-        restored = [self._restored(value, task) for value in model_input["image"]]
+        wishes = {"task": str((params or {}).get("task", "")), "work": (params or {}).get("work") or None}
+        restored = [self._restored(value, wishes) for value in model_input["image"]]
         return pd.DataFrame({"image": pd.Series(restored, dtype=object)})
 
-    def _restored(self, value: Any, task: str) -> Any:
+    def _restored(self, value: Any, wishes: dict[str, Any]) -> Any:
         if isinstance(value, np.ndarray):
-            return self.restorer(value, task=task)
-        return self._restored_file(value, task)
+            return self.restorer(value, **wishes)
+        return self._restored_file(value, wishes)
 
-    def _restored_file(self, value: Any, task: str) -> bytes:
+    def _restored_file(self, value: Any, wishes: dict[str, Any]) -> bytes:
         """Return the restored picture of `value` as PNG bytes, by the rules of `mirl restore`: grey stays grey.
 
         Raises UserError if `value` is neither bytes nor base64 text.
@@ -54,7 +55,7 @@ class TicketModel(PythonModel):
         except (binascii.Error, TypeError) as error:
             raise UserError(f"an image is neither bytes, base64 nor uint8 values ({error})") from None
         photograph = image_file.decode(data, "an image")
-        restored = photograph.with_pixels(self.restorer(photograph.rgb_HWC, task=task))
+        restored = photograph.with_pixels(self.restorer(photograph.rgb_HWC, **wishes))
         return image_file.encode(restored, "PNG", "an image")
 
 

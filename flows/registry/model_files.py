@@ -24,7 +24,7 @@ TICKET_PATH = "artifacts/ticket.safetensors"
 SIGNATURE = ModelSignature(
     inputs=Schema([ColSpec("binary", "image")]),
     outputs=Schema([ColSpec("binary", "image")]),
-    params=ParamSchema([ParamSpec("task", DataType.string, "")]),
+    params=ParamSchema([ParamSpec("task", DataType.string, ""), ParamSpec("work", DataType.double, 0.0)]),
 )
 
 

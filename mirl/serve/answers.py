@@ -1,6 +1,9 @@
 """Common properties of all answers: an error is one sentence in JSON, and headers restrict what browsers may do."""
 
+import reprlib
+
 from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
@@ -28,6 +31,13 @@ def prepare(app: FastAPI, metrics: Metrics) -> None:
     async def _refused(request: Request, refusal: Refusal) -> JSONResponse:
         metrics.count(refusal.outcome)
         return refused(refusal)
+
+    @app.exception_handler(RequestValidationError)
+    async def _misspelt(request: Request, error: RequestValidationError) -> JSONResponse:
+        metrics.count("broken")
+        first = error.errors()[0]
+        said = f"`{first['loc'][-1]}` is {reprlib.repr(first['input'])}: {first['msg'].lower()}"
+        return refused(Refusal("broken", said))
 
     @app.exception_handler(HTTPException)
     async def _misdirected(request: Request, error: HTTPException) -> JSONResponse:

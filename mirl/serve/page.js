@@ -5,6 +5,7 @@ const TALLEST = 0.64; // of the window: the picture's height
 let limits = null;
 let running = null; // AbortController of the request under way
 let addresses = []; // blob: addresses of the pictures shown
+let chosen = null; // the file that was restored last, or is now
 
 const percent = (share) => (100 * share).toLocaleString("en", { maximumSignificantDigits: 3 }) + " %";
 const capitalised = (text) => text.charAt(0).toUpperCase() + text.slice(1);
@@ -15,6 +16,31 @@ async function introduce() {
   at("limits").textContent = `PNG, JPEG or WebP, up to ${+(most.bytes / 2 ** 20).toPrecision(3)} MB and ${+(most.pixels / 1e6).toPrecision(3)} million pixels`;
   at("ticket").textContent = `Ticket ${ticket.name}: ${percent(ticket.density.prunable)} of the weights of ${ticket.network.name}`;
   at("ticket").title = `sha256 ${ticket.sha256}`;
+  offer(ticket.routing);
+}
+
+// What a ticket has to be told, or lets somebody choose: the task, or how much of the work to do.
+function offer({ tasks, levels, work }) {
+  if (tasks) at("task").replaceChildren(...Object.keys(tasks).map((task) => new Option(task)));
+  if (levels) {
+    Object.assign(at("share"), { min: (Math.ceil(100 * Math.min(...Object.values(levels))) / 100).toFixed(2), max: "1" });
+    at("share").value = work ?? 1;
+    sayShare();
+  }
+  at("for-task").hidden = !tasks;
+  at("for-share").hidden = !levels;
+  at("wishes").hidden = !tasks && !levels;
+}
+
+function sayShare() {
+  at("share-said").value = `${Math.round(100 * at("share").value)} %`;
+}
+
+function wishes() {
+  const found = new URLSearchParams();
+  if (!at("for-task").hidden) found.set("task", at("task").value);
+  if (!at("for-share").hidden) found.set("work", at("share").value);
+  return found.size ? `?${found}` : "";
 }
 
 function unfit(file) {
@@ -69,8 +95,10 @@ function busy(control) {
 
 async function restore(file) {
   clear();
+  chosen = null;
   const reason = unfit(file);
   if (reason) return fail(reason);
+  chosen = file;
   const control = (running = new AbortController());
   try {
     await show(at("before"), file);
@@ -94,7 +122,7 @@ async function restore(file) {
 
 async function compare(file, signal) {
   const headers = { "Content-Type": file.type || "application/octet-stream" };
-  const answer = await fetch("restore", { method: "POST", body: file, headers, signal });
+  const answer = await fetch(`restore${wishes()}`, { method: "POST", body: file, headers, signal });
   if (!answer.ok) {
     const said = await answer.json().then((body) => body.error, () => `the server answers ${answer.status}`);
     throw { said, final: answer.status < 500 };
@@ -121,6 +149,8 @@ function slide() {
 }
 
 at("slider").addEventListener("input", slide);
+at("share").addEventListener("input", sayShare);
+for (const id of ["task", "share"]) at(id).addEventListener("change", () => chosen && restore(chosen));
 at("file").addEventListener("change", (event) => event.target.files[0] && restore(event.target.files[0]));
 addEventListener("paste", (event) => {
   const file = [...(event.clipboardData?.files ?? [])][0];

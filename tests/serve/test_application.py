@@ -6,7 +6,9 @@ import re
 import shutil
 import struct
 import zlib
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,8 +16,10 @@ from PIL import Image
 
 from mirl.serve.formats import MEDIA_TYPES
 from mirl.serve.refusal import STATUS
+from mirl.tickets import writing
 from mirl.tickets.reading import read
 from tests.documented import run_against
+from tests.routed_ticket import routed_ticket
 from tests.serve.conftest import Server, decoded, encoded, noise
 
 PICTURE = noise(30, 41)
@@ -169,3 +173,18 @@ def test_the_page_may_load_nothing_from_elsewhere(path: str, server: Server) -> 
     assert not re.search(r"<style|<script>|\s(style|on[a-z]+)=[\"']", text)
     head = server.ask(path, method="HEAD")
     assert (head.status, head.body) == (200, b"")
+
+
+def test_a_share_of_the_work_can_be_asked_for(
+    start: Callable[..., Server], make_ticket: Any, tmp_path: Path
+) -> None:
+    writing.write(routed_ticket(make_ticket, "nafnet"), tmp_path / "ticket.safetensors")
+    brighter_HWC = (noise(70, 40) * np.linspace(0.1, 1, 40)[:, None]).astype(np.uint8)
+    server, picture = start(ticket=tmp_path / "ticket.safetensors"), encoded(brighter_HWC)
+    bodies = {work: server.ask(f"/restore?work={work}", picture).body for work in ("0.3", "0.5", "1")}
+    assert len(set(bodies.values())) == 3
+    usual = server.ask("/restore", picture)
+    assert usual.status == 200 and usual.body == bodies["0.5"]
+    for work in ("0", "1.1", "-1", "nan", "much", "0.1"):
+        refused = server.ask(f"/restore?work={work}", picture)
+        assert 400 <= refused.status < 500 and "work" in refused.error, refused.error

@@ -3,12 +3,18 @@
 import http.server
 import re
 import threading
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
+from mirl.sparsity.masks import Masks
+from mirl.tickets import writing
+from mirl.tickets.routing import ByTask
+from tests.routed_ticket import routed_ticket
 from tests.serve.conftest import Server, encoded, noise
 
 if TYPE_CHECKING:
@@ -194,3 +200,47 @@ def test_a_page_of_another_site_cannot_make_it_work(browser: "Browser", server: 
     assert {name: after[name] - before[name] for name in after if after[name] != before[name]} == {
         "foreign": 1
     }
+
+
+@pytest.fixture(scope="module")
+def choosing(
+    start: Callable[..., Server], make_ticket: Any, tmp_path_factory: pytest.TempPathFactory
+) -> Server:
+    """A server whose ticket routes by difficulty."""
+    path = tmp_path_factory.mktemp("routed") / "ticket.safetensors"
+    writing.write(routed_ticket(make_ticket, "nafnet"), path)
+    return start(ticket=path)
+
+
+def test_how_much_work_is_done_can_be_chosen(page: "Page", choosing: Server) -> None:
+    page.goto(choosing.address)
+    share = page.get_by_label("Work")
+    share.wait_for()
+    assert [share.get_attribute(name) for name in ("min", "max")] == ["0.30", "1"]
+    assert page.inner_text("#share-said") == "50 %" and not page.get_by_label("What to undo").is_visible()
+    for value, said in ((None, "50 %"), ("0.3", "30 %"), ("1", "100 %")):
+        asked = "0.5" if value is None else value
+        with page.expect_request(lambda request: "/restore" in request.url) as request:
+            if value is None:
+                page.set_input_files("#file", file("holiday.png", encoded(PICTURE), "image/png"))
+            else:
+                share.fill(value)  # restores the same picture again
+        assert request.value.url.endswith(f"/restore?work={asked}")
+        page.get_by_role("link", name="Download").wait_for()
+        assert page.inner_text("#share-said") == said
+
+
+def test_a_ticket_that_has_to_be_told_asks_for_the_task(
+    page: "Page", start: Callable[..., Server], make_ticket: Any, tmp_path: Path
+) -> None:
+    ticket = make_ticket("nafnet")
+    masks = Masks({"light": ticket.mask, "heavy": ticket.mask})
+    routing = ByTask(kind="task", tasks={"dehaze": "light", "derain": "heavy"})
+    writing.write(replace(ticket, masks=masks, routing=routing), tmp_path / "ticket.safetensors")
+    page.goto(start(ticket=tmp_path / "ticket.safetensors").address)
+    page.get_by_label("What to undo").select_option("derain")
+    with page.expect_request(lambda request: "/restore" in request.url) as request:
+        page.set_input_files("#file", file("holiday.png", encoded(PICTURE), "image/png"))
+    assert request.value.url.endswith("/restore?task=derain")
+    page.get_by_role("link", name="Download").wait_for()
+    assert not page.get_by_label("Work").is_visible()
