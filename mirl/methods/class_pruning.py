@@ -13,7 +13,7 @@ from pydantic import Field, model_validator
 
 from mirl import networks
 from mirl.config import Section, UserError
-from mirl.methods.plan import Draw, Initialise, Method, Parent, Plan, Role, Samples, continued
+from mirl.methods.plan import Draw, Initialise, Method, Parent, Plan, Role, continued
 from mirl.methods.rewind import ScopeName, ScoreName
 from mirl.names import Name
 from mirl.networks import NetworkSection
@@ -128,14 +128,12 @@ class ClassPruning(Method):
         return self._with_router(plan, SoftChoice(names, router.class_weight, router.balance_weight))
 
     def _plan_router(self, parent: Parent) -> Plan:
-        plan = Plan(
-            network=parent.network, state=parent.masks.union.apply(parent.state), masks=parent.masks, routing=parent.routing,
-            start_step=parent.origin_step, samples=Samples(new=True), length=self.arm.router.length,
-            origin=parent.origin,
-        )  # fmt: skip
-        plan = self._with_router(plan, RouterFit(tuple(parent.masks), self.arm.router.temperature_db))
         frozen = {name: torch.ones_like(tensor, dtype=torch.bool) for name, tensor in parent.state.items()}
-        return replace(plan, frozen=frozen)
+        plan = replace(
+            continued(parent, parent.mask), masks=parent.masks, routing=parent.routing, frozen=frozen,
+            length=self.arm.router.length,
+        )  # fmt: skip
+        return self._with_router(plan, RouterFit(tuple(parent.masks), self.arm.router.temperature_db))
 
     def _with_router(self, plan: Plan, objective: Objective) -> Plan:
         """Return the same plan with an untrained router. Raises UserError if that takes too much work."""

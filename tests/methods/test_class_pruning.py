@@ -130,6 +130,16 @@ def test_the_second_round_trains_the_router_alone() -> None:
     assert plan.length == 0.5 and plan.masks == before.masks
 
 
+@pytest.mark.parametrize("train", ["after", "along"])
+def test_no_round_shares_memory_with_its_parent(train: str) -> None:
+    arm = {"router": {"channels": 4, "patch": 16, "train": train}}
+    for before in [parent(), after_levels()] if train == "after" else [parent()]:
+        plan = method(**arm).plan(before, no_other_state)
+        assert plan.origin is not None
+        own = {t.data_ptr() for state in (before.state, before.origin) for t in state.values()}
+        assert not own & {t.data_ptr() for state in (plan.state, plan.origin) for t in state.values()}
+
+
 def test_along_trains_levels_and_router_in_one_round() -> None:
     planner = method(router={"channels": 4, "patch": 16, "train": "along"})
     plan = planner.plan(parent(), no_other_state)

@@ -20,6 +20,19 @@ MASKS = ("easy", "hard")
 ROUTING = ByTask(kind="task", tasks={"denoise_25": "easy", "derain": "hard"})
 
 
+BATCH = 4
+
+
+def make_batch() -> Batch:
+    """BATCH samples of different brightness."""
+    draw = torch.Generator().manual_seed(3)
+    clean_BCHW = torch.rand(BATCH, 3, 8, 8, generator=draw)
+    degraded_BCHW = clean_BCHW + torch.tensor([0.2, 0.05, 0.15, 0.0])[:, None, None, None]
+    return Batch(
+        degraded_BCHW=degraded_BCHW, clean_BCHW=clean_BCHW, tasks=["derain"] * BATCH, images=["a"] * BATCH
+    )
+
+
 class Routed(nn.Module):
     """Restores, and says by its router how it would."""
 

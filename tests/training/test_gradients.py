@@ -17,19 +17,8 @@ from mirl.training.loading import BatchSource
 from mirl.training.process_group import ProcessGroup
 from mirl.training.section import MachineSection
 from mirl.training.subnetworks import TrainedSubnetworks
-from tests.training.routed import Balanced, Routed, make_routed, make_routed_plan
+from tests.training.routed import BATCH, Balanced, Routed, make_batch, make_routed, make_routed_plan
 from tests.training.tiny import FakeStream, make_context, make_section
-
-BATCH = 4
-
-
-def _batch() -> Batch:
-    draw = torch.Generator().manual_seed(3)
-    clean_BCHW = torch.rand(BATCH, 3, 8, 8, generator=draw)
-    degraded_BCHW = clean_BCHW + torch.tensor([0.2, 0.05, 0.15, 0.0])[:, None, None, None]
-    return Batch(
-        degraded_BCHW=degraded_BCHW, clean_BCHW=clean_BCHW, tasks=["derain"] * BATCH, images=["a"] * BATCH
-    )
 
 
 def _gradients(tmp_path: Any, objective: Objective, pieces: int, network: Routed) -> Gradients:
@@ -44,7 +33,7 @@ def _gradients(tmp_path: Any, objective: Objective, pieces: int, network: Routed
 def _of(tmp_path: Any, objective: Objective, pieces: int) -> tuple[Tensor, dict[str, Tensor]]:
     """(loss and terms, gradients by name)."""
     network = make_routed()
-    losses = _gradients(tmp_path, objective, pieces, network).add(_batch(), 0)
+    losses = _gradients(tmp_path, objective, pieces, network).add(make_batch(), 0)
     return losses, {name: p.grad for name, p in network.named_parameters() if p.grad is not None}
 
 
@@ -90,7 +79,7 @@ def test_the_check_above_notices_an_objective_that_takes_a_piece_for_the_whole(t
 def test_a_loss_is_the_sum_of_its_terms_which_have_names(tmp_path: Any) -> None:
     network = make_routed()
     gradients = _gradients(tmp_path, Balanced(), 2, network)
-    loss, l1, balance = gradients.add(_batch(), 0).tolist()
+    loss, l1, balance = gradients.add(make_batch(), 0).tolist()
     assert gradients.terms == ["l1", "balance"] and loss == pytest.approx(l1 + balance)
 
 
@@ -160,7 +149,7 @@ def test_a_parameter_without_a_gradient_here_takes_part_with_zeros(tmp_path: Any
     network = make_routed()
     gradients = _gradients(tmp_path, OneWay(), 1, network)
     gradients._group = Counting()
-    gradients.add(_batch(), 0)
+    gradients.add(make_batch(), 0)
     assert summed == [len(list(network.parameters())) + 1]
     assert network.router.weight.grad is not None and not network.router.weight.grad.any()
 

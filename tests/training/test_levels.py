@@ -6,12 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from mirl.data.batches import Batch
 from mirl.objectives import Levels, Objective, RouterFit, SoftChoice
 from mirl.training.subnetworks import TrainedSubnetworks
-from tests.training.routed import MASKS, make_routed, make_routed_plan
-
-BATCH = 4
+from tests.training.routed import BATCH, MASKS, make_batch, make_routed, make_routed_plan
 
 
 class PatchRouter(torch.nn.Module):
@@ -24,15 +21,6 @@ class PatchRouter(torch.nn.Module):
     def forward(self, x_BCHW: Tensor) -> Tensor:
         scores_BK: Tensor = 8 * self.inner(x_BCHW.mean((2, 3)))
         return scores_BK
-
-
-def _batch() -> Batch:
-    draw = torch.Generator().manual_seed(3)
-    clean_BCHW = torch.rand(BATCH, 3, 8, 8, generator=draw)
-    degraded_BCHW = clean_BCHW + torch.tensor([0.2, 0.05, 0.15, 0.0])[:, None, None, None]
-    return Batch(
-        degraded_BCHW=degraded_BCHW, clean_BCHW=clean_BCHW, tasks=["derain"] * BATCH, images=["a"] * BATCH
-    )
 
 
 @pytest.fixture
@@ -48,7 +36,7 @@ def _gradients(
 ) -> tuple[dict[str, float], dict[str, Tensor]]:
     """(terms of the whole batch, gradients by name), from so many pieces."""
     subnetworks.network.zero_grad(set_to_none=True)
-    parts = list(_batch().split(BATCH // pieces))
+    parts = list(make_batch().split(BATCH // pieces))
     sums: dict[str, Any] = {}
     for part in parts:
         for name, value in objective.sums(subnetworks, part).items():
@@ -78,7 +66,7 @@ def test_pieces_of_a_batch_have_the_terms_and_gradients_of_the_whole(
 
 
 def test_the_levels_are_the_mean_of_their_errors(subnetworks: TrainedSubnetworks) -> None:
-    batch = _batch()
+    batch = make_batch()
     terms = Levels(MASKS).terms(subnetworks, batch, {})
     for mask in MASKS:
         error = (subnetworks(batch.degraded_BCHW, mask) - batch.clean_BCHW).abs().mean()
@@ -91,7 +79,7 @@ def test_fitting_the_router_trains_nothing_else(subnetworks: TrainedSubnetworks)
 
 
 def test_a_router_that_knows_the_errors_has_the_least_loss(subnetworks: TrainedSubnetworks) -> None:
-    batch, objective = _batch(), RouterFit(MASKS, 0.5)
+    batch, objective = make_batch(), RouterFit(MASKS, 0.5)
     errors_KB = torch.stack(
         [
             (subnetworks(batch.degraded_BCHW, mask) - batch.clean_BCHW).square().mean((1, 2, 3))
@@ -119,7 +107,7 @@ def test_the_terms_about_the_choice_are_zero_for_a_sure_and_even_one(subnetworks
             return scores_BK[: len(x_BCHW)]
 
     subnetworks.network.router = Sure()
-    batch, objective = _batch(), SoftChoice(MASKS, 1.0, 1.0)
+    batch, objective = make_batch(), SoftChoice(MASKS, 1.0, 1.0)
     scores_BK = torch.tensor([[99.0, 0.0], [0.0, 99.0]] * 2)
     terms = objective.terms(subnetworks, batch, objective.sums(subnetworks, batch))
     assert float(terms["class"]) == pytest.approx(0) and float(terms["balance"]) == pytest.approx(0)
