@@ -123,7 +123,9 @@ class Rewind(Method):
             plan = rewound(parent, mask)
         if is_last:
             return plan
-        return replace(plan, length=self.arm.length, stopping_rule=self._stopping_rule(parent.origin, mask))
+        rule = self._stopping_rule(parent.origin, mask)
+        shortened = self.arm.length < 1 or self.arm.settled is not None
+        return replace(plan, length=self.arm.length, stopping_rule=rule, only_ranks=shortened)
 
     def _stopping_rule(self, origin: State, mask: Mask) -> StoppingRule:
         if self.arm.settled is None:

@@ -40,6 +40,8 @@ def test_the_papers_search_costs_what_was_counted_of_it() -> None:
 def test_every_ready_made_study_can_be_planned_to_its_end(path: Path) -> None:
     rounds = forecast(read_params(path))
     assert all(0 < each.density <= 1 and each.steps > 0 for each in rounds)
+    # `arms` has rounds that stop before their target: its tickets are worth nothing.
+    assert path.stem == "arms" or not any(each.ranks_only for each in rounds)
 
 
 def test_it_foretells_what_every_method_then_costs(study: Study) -> None:
