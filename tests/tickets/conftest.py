@@ -10,11 +10,12 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from mirl.networks import NetworkSection
+from mirl.networks.router import RouterSection
 from mirl.sparsity.mask import Mask, State
 from mirl.sparsity.masks import Masks
 from mirl.tickets.container import seal
 from mirl.tickets.lineage import Lineage
-from mirl.tickets.routing import ByTask
+from mirl.tickets.routing import ByDifficulty, ByTask, Point
 from mirl.tickets.ticket import Ticket
 
 NAMES = ("body.weight", "body.bias", "head.weight", "gone.weight", "temperature", "batches_seen")
@@ -60,6 +61,26 @@ def several(ticket: Ticket) -> Ticket:
     masks = Masks({"easy": Mask(easy), "medium": Mask(medium), "hard": ticket.mask})
     tasks = {"denoise_15": "easy", "denoise_25": "medium", "derain": "hard", "dehaze": "hard"}
     return replace(ticket, masks=masks, routing=ByTask(kind="task", tasks=tasks))
+
+
+@pytest.fixture
+def routed(several: Ticket) -> Ticket:
+    """The same masks, and a router that chooses one of them for each patch; golden-routed holds it."""
+    router = RouterSection(outputs=3, channels=2)
+    curve = [
+        Point(price=2.5, work=0.2, shares=[1.0, 0.0, 0.0]),
+        Point(price=0.5, work=0.55, shares=[0.25, 0.5, 0.25]),
+        Point(price=-1.0, work=1.0, shares=[0.0, 0.0, 1.0]),
+    ]
+    routing = ByDifficulty(
+        kind="difficulty", levels={"easy": 0.2, "medium": 0.5, "hard": 1.0}, patch=64, work=0.55, curve=curve
+    )
+    return replace(
+        several,
+        network=several.network.model_copy(update={"router": router}),
+        state={**several.state, "router.score.weight": torch.arange(6.0).sub(2.5).view(3, 2)},
+        routing=routing,
+    )
 
 
 @pytest.fixture

@@ -28,6 +28,7 @@ from tests.tickets.page import mask_by_the_page
 from tests.tickets.unfitted import read
 
 GOLDEN = Path(__file__).with_name("golden-3.safetensors")
+GOLDEN_ROUTED = Path(__file__).with_name("golden-routed.safetensors")
 SECOND = Path(__file__).with_name("golden.safetensors")
 Same = Callable[[Ticket, Ticket], bool]
 
@@ -38,6 +39,35 @@ def test_todays_writer_makes_the_golden_bytes(several: Ticket, same: Same, tmp_p
     assert same(read(GOLDEN), several) and list(read(GOLDEN).masks) == ["easy", "medium", "hard"]
     write(read(GOLDEN), tmp_path / "again")
     assert (tmp_path / "again").read_bytes() == GOLDEN.read_bytes()
+
+
+def test_todays_writer_makes_the_golden_bytes_of_a_routed_ticket(
+    routed: Ticket, same: Same, tmp_path: Path
+) -> None:
+    write(routed, tmp_path / "t")
+    assert (tmp_path / "t").read_bytes() == GOLDEN_ROUTED.read_bytes()
+    assert same(read(GOLDEN_ROUTED), routed)
+    write(read(GOLDEN_ROUTED), tmp_path / "again")
+    assert (tmp_path / "again").read_bytes() == GOLDEN_ROUTED.read_bytes()
+
+
+def test_the_routed_golden_file_can_be_read_by_the_specification_alone(routed: Ticket) -> None:
+    data = GOLDEN_ROUTED.read_bytes()
+    length = int.from_bytes(data[:8], "little")
+    index, body = json.loads(data[8 : 8 + length]), data[8 + length :]
+    header = json.loads(index["__metadata__"]["mirl"])
+    assert (header["version"], header["network"]["router"]) == (3, {"outputs": 3, "channels": 2})
+    routing = header["routing"]
+    assert set(routing) == {"kind", "levels", "patch", "curve", "work"} and routing["kind"] == "difficulty"
+    assert routing["levels"] == {"easy": 0.2, "medium": 0.5, "hard": 1.0}
+    assert (routing["patch"], routing["work"]) == (64, 0.55)
+    rising = routing["curve"]
+    assert [set(point) for point in rising] == [{"price", "work", "shares"}] * 3
+    assert [point["work"] for point in rising] == [0.2, 0.55, 1.0]
+    assert [point["price"] for point in rising] == [2.5, 0.5, -1.0]
+    start, end = index["full.router.score.weight"]["data_offsets"]
+    score = np.frombuffer(body[start:end], "<f4").reshape(3, 2)
+    assert np.array_equal(score, routed.state["router.score.weight"].numpy())
 
 
 def test_the_golden_file_can_be_read_by_the_specification_alone(several: Ticket) -> None:
