@@ -4,13 +4,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from mirl.data.check import check
 from mirl.data.sections import DataSection, FolderSource, MirlSource
 from tests.data.conftest import Draw, Save
-
-PACK = Path(__file__).parents[3] / "shared/data"
+from tests.pack import PACK, needs_pack
 
 
 def section(**sources: Any) -> DataSection:
@@ -114,7 +111,7 @@ lay_out.lay_out(Path(sys.argv[2]), "usual")
 """
 
 
-@pytest.mark.skipif(not PACK.is_dir(), reason="the benchmark pack is not at ../shared/data")
+@needs_pack
 def test_the_leaks_of_the_usual_protocol_are_found(tmp_path: Path) -> None:
     """67 photographs of BSD400 show pictures of Rain100L: just those that the leak-free split leaves out."""
     subprocess.run([sys.executable, "-c", LAY_OUT, str(PACK), str(tmp_path)], check=True)
