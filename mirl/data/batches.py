@@ -2,7 +2,7 @@
 
 Resuming is asking for the next step; a process that trains a part of each batch asks for its own samples only.
 
-Legend: B batch, C 3 colours, H and W the patch's sides.
+Legend: B batch, C 3 colours, H and W the patch's sides, which are larger for clean patches if the task enlarges.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -53,7 +53,8 @@ class BatchStream:
     def __init__(self, packed: PackedImages, section: BatchSection, seed: int, part: int = 0) -> None:
         """Set up the stream; streams that differ only in `part` (from 0) have other samples in the same order of tasks.
 
-        Raises UserError if a task has nothing to train on or is not known, or a picture is smaller than the patch.
+        Raises UserError if a task has nothing to train on or is not known, a picture is smaller than the patch, or the
+        tasks enlarge by different scales.
         """
         self._packed, self._section, self._seed, self._part = packed, section, seed, part
         section.refuse_unknown(packed.tasks)
@@ -66,6 +67,7 @@ class BatchStream:
                 raise UserError(
                     f"{packed.folder} has no training pictures for {task}; add some or set its balance to 0"
                 )
+        self._scale = _only_scale({packed.tasks[task].scale for task in self._order}, packed)
         self._refuse_small(self._order)
 
     def __reduce__(self) -> tuple[type[Self], tuple[PackedImages, BatchSection, int, int]]:
@@ -82,10 +84,10 @@ class BatchStream:
 
         Patches are cut at random places, flipped and turned by quarter turns. Noise is added in float and NOT clipped.
         """
-        side = self._section.patch
+        side, large = self._section.patch, self._section.patch * self._scale
         tasks = [self._order[number % len(self._order)] for number in numbers]
-        clean_BHWC = np.empty((len(numbers), side, side, 3), np.float32)
-        degraded_BHWC = np.empty_like(clean_BHWC)
+        clean_BHWC = np.empty((len(numbers), large, large, 3), np.float32)
+        degraded_BHWC = np.empty((len(numbers), side, side, 3), np.float32)
         images = []
         for place, (number, task) in enumerate(zip(numbers, tasks)):
             rng = np.random.default_rng(np.random.SeedSequence([self._seed, number, self._part]))
@@ -99,23 +101,25 @@ class BatchStream:
         )
 
     def _sample(self, name: str, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, str]:
-        """Return (clean, degraded, image name) of one patch of the task `name`; float32, side x side x 3."""
+        """Return (clean, degraded, image name) of one patch of the task `name`; float32, height x width x 3."""
         task, pairs, chance = self._packed.tasks[name], self._pairs[name], rng.random()
         synthetic = not pairs or (bool(self._photographs) and chance < self._section.synthetic.get(name, 0.0))
         items = self._photographs if synthetic else pairs
         item = items[int(rng.integers(len(items)))]
-        window = _Window.draw(self._packed.image(item.clean).shape, self._section.patch, rng)
+        height, width = (side // self._scale for side in self._packed.image(item.clean).shape[:2])
+        window = _Window.draw((height, width), self._section.patch, rng)
         if item.degraded is not None:
             window = window if task.turned else window.upright()
-            clean = window.cut(self._packed.image(item.clean))
+            clean = window.times(self._scale).cut(self._packed.image(item.clean))
             return clean, window.cut(self._packed.image(item.degraded)), item.image
+        window = window.times(self._scale)
         clean = window.cut(self._packed.image(item.clean))
         depth = None if item.depth is None else window.take(self._packed.image(item.depth))
         assert task.training
         return clean, task.training(clean, rng, depth), item.image
 
     def _refuse_small(self, tasks: Sequence[str]) -> None:
-        side, rows = self._section.patch, self._packed.manifest
+        side, rows = self._section.patch * self._scale, self._packed.manifest
         used = (rows["split"] == "train") & (rows["role"] == "clean") & rows["task"].isin({"", *tasks})
         small = rows[used & (rows[["height", "width"]].min(axis=1) < side)]
         if len(small):
@@ -148,6 +152,15 @@ def _pairs(packed: PackedImages, task: str) -> list[Item]:
     return [item for item in packed.items("train", task) if item.degraded is not None]
 
 
+def _only_scale(scales: set[int], packed: PackedImages) -> int:
+    if len(scales) > 1:
+        raise UserError(
+            f"the tasks of {packed.folder} enlarge by {', '.join(map(str, sorted(scales)))}, but one network has one "
+            "scale; make a study of each"
+        )
+    return scales.pop()
+
+
 @dataclass(frozen=True)
 class _Window:
     """Square part of a picture, with a flip and quarter turns."""
@@ -162,6 +175,10 @@ class _Window:
     def draw(cls, shape: tuple[int, ...], side: int, rng: np.random.Generator) -> "_Window":
         top, left = rng.integers(shape[0] - side + 1), rng.integers(shape[1] - side + 1)
         return cls(int(top), int(left), side, bool(rng.integers(2)), int(rng.integers(4)))
+
+    def times(self, scale: int) -> "_Window":
+        """Return the window of the same place in a picture that is `scale` times as large."""
+        return replace(self, top=self.top * scale, left=self.left * scale, side=self.side * scale)
 
     def upright(self) -> "_Window":
         """Return the window without quarter turns: it is turned by 0 or 180 degrees only."""

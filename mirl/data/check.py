@@ -57,7 +57,7 @@ def check(
 ) -> Report:
     """Check every picture that the sources name (relative to `root`); report bad files instead of raising an error.
 
-    `patch`: side of the training patches, pixels; smaller training pictures are reported.
+    `patch`: side of the training patches, pixels; training pictures that are smaller than the clean ones are reported.
     """
     problems: list[str] = []
     entries = _entries(section, root, problems)
@@ -65,8 +65,9 @@ def check(
     counts: Counter[tuple[str, str]] = Counter()
     places: Counter[str] = Counter()
     held_out = HeldOut()
+    side = patch * max(task.scale for task in section.table.values())
     for done, (place, entry) in enumerate(entries, start=1):
-        found, clean = _look(entry, patch)
+        found, clean = _look(entry, side)
         problems += found
         if clean is not None and entry.split == "test":
             held_out.add(entry.clean.where, clean, entry.clean.read)
@@ -124,7 +125,7 @@ def _parts(source: Source, root: Path, tasks: Table) -> list[tuple[str, Source]]
     return [(path.relative_to(source.path).as_posix(), part) for path, part in zip(paths, parts, strict=True)]
 
 
-def _look(entry: Entry, patch: int) -> tuple[list[str], np.ndarray | None]:
+def _look(entry: Entry, side: int) -> tuple[list[str], np.ndarray | None]:
     """Return the problems of `entry`, one sentence each, and its clean picture.
 
     The picture is None if it cannot be read or its file has no partner.
@@ -139,12 +140,12 @@ def _look(entry: Entry, patch: int) -> tuple[list[str], np.ndarray | None]:
         degraded = entry.degraded.read() if entry.degraded else None
     except UserError as error:
         problems.append(str(error))
-    if clean is not None and degraded is not None and clean.shape != degraded.shape:
-        problems.append(unequal(entry, degraded, clean))
-    if clean is not None and entry.split == "train" and min(clean.shape[:2]) < patch:
+    if clean is not None and degraded is not None and (problem := unequal(entry, degraded, clean)):
+        problems.append(problem)
+    if clean is not None and entry.split == "train" and min(clean.shape[:2]) < side:
         height, width = clean.shape[:2]
         problems.append(
             f"{entry.clean.where} is {width} x {height}, smaller than the training patch of "
-            f"{patch} x {patch}; remove it or set a smaller `patch`"
+            f"{side} x {side}; remove it or set a smaller `patch`"
         )
     return problems, None if entry.lost else clean

@@ -1,7 +1,8 @@
 """Degradations that restoration tasks undo, as callable objects: degraded = degradation(clean, rng, depth).
 
 Every degradation takes a float32 picture in [0, 1], height x width x 3, and a generator, and returns a new
-float32 picture of the same shape; the same generator state gives the same picture.
+float32 picture of the same shape, or of sides divided by the task's `scale`; the same generator state gives the same
+picture.
 
 Legend: H height, W width, C 3 colours.
 """

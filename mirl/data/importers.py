@@ -4,7 +4,7 @@ import csv
 import hashlib
 import importlib.resources
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import numpy as np
 from scipy.ndimage import distance_transform_edt
 
 from mirl.config import UserError
+from mirl.data.bicubic import cut_to_multiple
 from mirl.data.images import image_files, read_image
 from mirl.data.sections import PHOTOGRAPHS, FolderSource, MirlSource, PairsSource, SkimageSource
 from mirl.data.tasks import Table, Task
@@ -25,6 +26,10 @@ class ImageSource:
     read: Callable[[], np.ndarray]
     """Returns the pixels, uint8 height x width x 3; raises UserError if the picture is broken."""
 
+    def cut_to(self, multiple: int) -> "ImageSource":
+        """Return the same picture, cut at the bottom and the right to sides that are multiples of `multiple`."""
+        return replace(self, read=lambda: cut_to_multiple(self.read(), multiple))
+
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
@@ -37,6 +42,8 @@ class Entry:
     """Name of the restoration task; empty for a clean photograph, which serves every task."""
     clean: ImageSource
     degraded: ImageSource | None = None
+    scale: int = 1
+    """Side of the clean picture divided by the side of the degraded one."""
     depth: Callable[[], np.ndarray] | None = None
     """Returns the depth, float32 height x width in (0, 1]; 1 is the farthest point of the scene."""
     lost: str = ""
@@ -69,15 +76,17 @@ def folder(source: FolderSource, root: Path, tasks: Table) -> list[Entry]:
 def pairs(source: PairsSource, root: Path, tasks: Table) -> list[Entry]:
     """Return each picture of the input folder with its partner in the target folder; one without is `lost`."""
     inputs, targets = root / source.input, root / source.target
-    partners, spare = _match(image_files(inputs), image_files(targets), tasks[source.task])
+    task = tasks[source.task]
+    partners, spare = _match(image_files(inputs), image_files(targets), task)
     prefix = inputs.parent.name if inputs.parent == targets.parent else inputs.name
     found = [
         Entry(
             name=f"{prefix}-{_key(degraded)}",
             split=source.split,
             task=source.task,
-            clean=_file(clean),
+            clean=_file(clean).cut_to(task.scale),
             degraded=_file(degraded),
+            scale=task.scale,
         )
         for degraded, clean in partners
     ]

@@ -81,11 +81,13 @@ def _is_test_photograph(entry: Entry) -> bool:
 
 
 def _synthetic(entry: Entry, task: Task) -> Entry:
+    clean = entry.clean.cut_to(task.scale)
+
     def read() -> np.ndarray:
-        return task.test_input(entry.name, entry.clean.read(), entry.depth() if entry.depth else None)
+        return task.test_input(entry.name, clean.read(), entry.depth() if entry.depth else None)
 
     made = ImageSource(where=f"{entry.clean.where}, made for {task.name}", read=read)
-    return Entry(name=entry.name, split="test", task=task.name, clean=entry.clean, degraded=made)
+    return Entry(name=entry.name, split="test", task=task.name, clean=clean, degraded=made, scale=task.scale)
 
 
 def _read(entry: Entry) -> dict[str, np.ndarray]:
@@ -93,20 +95,24 @@ def _read(entry: Entry) -> dict[str, np.ndarray]:
     pictures = {"clean": entry.clean.read()}
     if entry.degraded:
         pictures["degraded"] = entry.degraded.read()
-        if pictures["degraded"].shape != pictures["clean"].shape:
-            raise UserError(unequal(entry, pictures["degraded"], pictures["clean"]))
+        if problem := unequal(entry, pictures["degraded"], pictures["clean"]):
+            raise UserError(problem)
     if entry.depth:
         pictures["depth"] = entry.depth()
     return pictures
 
 
 def unequal(entry: Entry, degraded: np.ndarray, clean: np.ndarray) -> str:
-    """Return the sentence about a pair whose pictures differ in size."""
+    """Return a sentence about a pair whose pictures do not fit in size; empty if they do."""
+    height, width = degraded.shape[:2]
+    if clean.shape[:2] == (height * entry.scale, width * entry.scale):
+        return ""
     assert entry.degraded
+    expected = "the same size" if entry.scale == 1 else f"{entry.scale} times the size"
     return (
-        f"{entry.degraded.where} is {degraded.shape[1]} x {degraded.shape[0]} but its partner "
+        f"{entry.degraded.where} is {width} x {height} but its partner "
         f"{entry.clean.where} is {clean.shape[1]} x {clean.shape[0]}; "
-        "expected the same size: crop them or remove the pair"
+        f"expected {expected}: crop them or remove the pair"
     )
 
 

@@ -111,7 +111,8 @@ class BatchSection(Section):
 
     batch: int = Field(default=8, ge=1)
     patch: int = Field(default=64, ge=8)
-    """Side of the square patches, pixels."""
+    """Side of the square patches that the network gets, pixels; the clean ones are `scale` times as large for a task that
+    enlarges."""
     balance: dict[str, float] = Field(default={})
     """Share of each task in the samples, in any unit; if empty, all shares are equal; a task left out is not
     trained."""

@@ -20,7 +20,7 @@ from mirl.evaluation.protocols import PROTOCOLS, Protocol, prepare
 
 Restore = Callable[[Tensor, str], Tensor]
 """Takes float BCHW in about [0, 1], of any height and width, and the restoration task, which a blind restorer
-ignores; returns the same shape. The restorer pads and picks its device itself."""
+ignores; returns the same shape, or an enlarged one if the task enlarges. The restorer pads and picks its device itself."""
 
 Progress = Callable[[int, int], None]
 """Callback that takes (rows done, rows in all)."""
@@ -62,11 +62,11 @@ class TestImage:
     clean_HWC: np.ndarray
     """uint8 RGB."""
     degraded_HWC: np.ndarray | None
-    """uint8 RGB of the same size; None for a task without pairs, where the protocol adds the noise."""
+    """uint8 RGB, smaller by the task's scale; None for a task without pairs, where the protocol adds the noise."""
 
 
 class ExamplePicture(NamedTuple):
-    """A restored test image to look at: uint8 RGB crops of one place."""
+    """A restored test image to look at: uint8 RGB crops of one place, the input enlarged if the task enlarges."""
 
     image: str
     task: str
@@ -85,8 +85,9 @@ def score(
     """Return the long table of everything that `section` asks for, ordered by protocol, task and image.
 
     Columns: image, task, protocol, those of METRICS, change, seconds. `change` is rms(output - input) /
-    rms(clean - input): 0 if the restorer does nothing. `seconds` is inference alone. The input is measured
-    as the output is (clipped, and rounded if the protocol does so), so a restorer that does nothing gains 0.
+    rms(clean - input): 0 if the restorer does nothing. `seconds` is inference alone. The input, enlarged by
+    bicubic if the task enlarges, is measured as the output is (clipped, and rounded if the protocol does so),
+    so a restorer that does nothing gains 0.
     Output values that are not finite count as 0.
     """
     chosen = _chosen(items, section.limit)
@@ -107,7 +108,7 @@ def pictures(restore: Restore, items: Iterable[TestImage], section: EvaluateSect
     with torch.inference_mode():
         for item in _chosen(items, section.pictures):
             degraded, clean = prepare(protocol, item.image, item.task, item.clean_HWC, item.degraded_HWC)
-            trio = (degraded, _restored(restore, degraded, item.task.name), clean)
+            trio = (item.task.nothing(degraded), _restored(restore, degraded, item.task), clean)
             found.append(
                 ExamplePicture(
                     item.image,
@@ -131,10 +132,11 @@ def summary(frame: pd.DataFrame, protocol: str) -> dict[str, float]:
 def _row(restore: Restore, protocol: Protocol, item: TestImage) -> dict[str, object]:
     degraded, clean = prepare(protocol, item.image, item.task, item.clean_HWC, item.degraded_HWC)
     start = time.perf_counter()
-    output = _restored(restore, degraded, item.task.name)
+    output = _restored(restore, degraded, item.task)
     seconds = time.perf_counter() - start
-    measured = protocol.measure(protocol.finish(output), clean)
-    before = protocol.measure(protocol.finish(item.task.nothing(degraded)), clean)
+    nothing, scale = item.task.nothing(degraded), item.task.scale
+    measured = protocol.measure(protocol.finish(output), clean, scale)
+    before = protocol.measure(protocol.finish(nothing), clean, scale)
     return {
         "image": item.image,
         "task": item.task.name,
@@ -142,16 +144,19 @@ def _row(restore: Restore, protocol: Protocol, item: TestImage) -> dict[str, obj
         **vars(measured),
         "input_psnr_db": before.psnr_db,
         "input_ssim": before.ssim,
-        "change": _rms(output - degraded) / max(_rms(clean - degraded), 1e-12),
+        "change": _rms(output - nothing) / max(_rms(clean - nothing), 1e-12),
         "seconds": seconds,
     }
 
 
-def _restored(restore: Restore, degraded_HWC: np.ndarray, task: str) -> np.ndarray:
+def _restored(restore: Restore, degraded_HWC: np.ndarray, task: Task) -> np.ndarray:
     degraded_BCHW = torch.from_numpy(degraded_HWC).permute(2, 0, 1)[None]
-    output_BCHW = restore(degraded_BCHW, task)
-    if output_BCHW.shape != degraded_BCHW.shape:
-        raise ValueError(f"restorer made {tuple(output_BCHW.shape)} of {tuple(degraded_BCHW.shape)}")
+    output_BCHW = restore(degraded_BCHW, task.name)
+    expected = (1, 3, *(side * task.scale for side in degraded_BCHW.shape[2:]))
+    if output_BCHW.shape != expected:
+        raise ValueError(
+            f"restorer made {tuple(output_BCHW.shape)} of {tuple(degraded_BCHW.shape)}, expected {expected}"
+        )
     output_HWC: np.ndarray = output_BCHW[0].permute(1, 2, 0).float().cpu().contiguous().numpy()
     finite_HWC: np.ndarray = np.nan_to_num(output_HWC, nan=0.0, posinf=0.0, neginf=0.0)
     return finite_HWC

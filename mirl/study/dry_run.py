@@ -107,5 +107,6 @@ def _stage_folder(params: Params, root: Path) -> Iterator[Study]:
             study.files.prepared.parent.mkdir(parents=True)
             study.files.prepared.symlink_to(Workspace(root).prepared.resolve(), target_is_directory=True)
         else:
-            made_up.write(data, study.root / data.root, max(SIDE, params.train.batches.patch))
+            scale = max(task.scale for task in data.table.values())
+            made_up.write(data, study.root / data.root, max(SIDE, params.train.batches.patch * scale))
         yield study

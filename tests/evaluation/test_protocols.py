@@ -2,8 +2,12 @@ import numpy as np
 import pytest
 
 from mirl.config import UserError
-from mirl.data.tasks import DEFAULT
+from mirl.data.bicubic import cut_to_multiple
+from mirl.data.images import read_image
+from mirl.data.tasks import DEFAULT, Task
+from mirl.data.tasks.super_resolve import SuperResolveSection
 from mirl.evaluation.protocols import PROTOCOLS, noise_generator, prepare
+from tests.pack import PACK, SETS, needs_pack
 
 
 def photograph(height: int, width: int) -> np.ndarray:
@@ -55,6 +59,52 @@ def test_strict_outputs_are_what_a_saved_file_holds() -> None:
     output = np.array([[[-0.2, 0.5019, 1.3]]], np.float32)
     np.testing.assert_array_equal(PROTOCOLS["strict"].finish(output) * 255, [[[0, 128, 255]]])
     np.testing.assert_array_equal(PROTOCOLS["paper"].finish(output), np.clip(output, 0, 1))
+
+
+def of_scale(scale: int) -> Task:
+    return SuperResolveSection(kind="super_resolve", scale=scale).task("enlarged")
+
+
+def test_a_pair_of_two_sizes_is_cropped_at_one_place() -> None:
+    clean = photograph(2 * 37, 2 * 51)
+    small, large = prepare(PROTOCOLS["paper"], "a", of_scale(2), clean, clean[::2, ::2])
+    assert small.shape == (32, 48, 3) and large.shape == (64, 96, 3)
+    np.testing.assert_array_equal(small, large[::2, ::2])
+    with pytest.raises(
+        UserError, match="input of 51x37 and a target of 102x74; expected a target of 3 times"
+    ):
+        prepare(PROTOCOLS["sr"], "a", of_scale(3), clean, clean[::2, ::2])
+
+
+def test_sr_measures_y_inside_a_border_of_the_scale() -> None:
+    clean = photograph(40, 50) / np.float32(255)
+    wrong = clean.copy()
+    wrong[:3] = wrong[:, -3:] = 0
+    assert PROTOCOLS["sr"].measure(wrong, clean, 3).psnr_db == 100
+    assert PROTOCOLS["sr"].measure(wrong, clean, 2).psnr_db < 20
+    wrong = clean.copy()
+    wrong[..., 2] = 0  # blue, of which Y has little
+    found, usual = (PROTOCOLS[name].measure(wrong, clean, 3) for name in ("sr", "strict"))
+    assert found.psnr_db == found.psnr_y_db and found.ssim == found.ssim_y
+    assert usual.psnr_db < usual.psnr_y_db - 10
+
+
+BICUBIC_DB = {"Set5": (33.68, 30.40, 28.43), "Set14": (30.32, 27.63, 26.09), "B100": (29.55, 27.20, 25.95)}
+"""PSNR of bicubic enlargement on Y, published but for Set14, whose one grey file counts as colour here."""
+
+
+@needs_pack
+@pytest.mark.parametrize("name", SETS)
+def test_bicubic_enlargement_has_its_published_psnr(name: str) -> None:
+    protocol = PROTOCOLS["sr"]
+    for scale, expected in zip((2, 3, 4), BICUBIC_DB[name]):
+        task, found = of_scale(scale), []
+        for path in sorted((PACK / f"SR/{name}/HR").glob("*.png")):
+            clean_HWC = cut_to_multiple(read_image(path), scale)
+            small_HWC = read_image(PACK / f"SR/{name}/LR_bicubic/X{scale}/{path.stem}x{scale}.png")
+            degraded, clean = prepare(protocol, path.stem, task, clean_HWC, small_HWC)
+            found.append(protocol.measure(protocol.finish(task.nothing(degraded)), clean, scale).psnr_db)
+        assert np.mean(found) == pytest.approx(expected, abs=0.01)
 
 
 def test_bad_items_are_named() -> None:

@@ -1,5 +1,4 @@
 import json
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -7,7 +6,9 @@ import torch
 from torch import Tensor
 
 from mirl.config import UserError
+from mirl.data.bicubic import enlarged, reduced
 from mirl.data.tasks import DEFAULT
+from mirl.data.tasks.super_resolve import SuperResolveSection
 from mirl.evaluation.protocols import PROTOCOLS
 from mirl.evaluation.scoring import METRICS, EvaluateSection, TestImage, pictures, score, summary
 
@@ -59,12 +60,28 @@ def test_doing_nothing_gains_exactly_nothing() -> None:
     assert (frame["change"] == 0).all()
 
 
-def test_a_task_says_what_doing_nothing_is() -> None:
-    hazy = items(1)[0]
-    undone = replace(hazy.task, nothing=lambda degraded_HWC: (degraded_HWC - np.float32(100 / 255)) * 2)
-    frame = score(identity, [replace(hazy, task=undone)], EvaluateSection())
-    assert frame["input_psnr_db"][0] > frame["psnr_db"][0] + 20
-    assert (frame["change"] == 0).all()
+def small(scale: int) -> TestImage:
+    task = SuperResolveSection(kind="super_resolve", scale=scale).task("small")
+    clean = picture(1, 36 * scale, 41 * scale)
+    return TestImage(image="i", task=task, clean_HWC=clean, degraded_HWC=reduced(clean, scale))
+
+
+@pytest.mark.parametrize("scale", [2, 3])
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_doing_nothing_where_a_task_enlarges_is_a_bicubic_enlargement(protocol: str, scale: int) -> None:
+    def bicubic(x_BCHW: Tensor, task: str) -> Tensor:
+        return torch.from_numpy(enlarged(x_BCHW[0].permute(1, 2, 0).numpy(), scale)).permute(2, 0, 1)[None]
+
+    section, item = EvaluateSection(protocols=[protocol]), small(scale)
+    frame = score(bicubic, [item], section)
+    assert frame["input_psnr_db"][0] == frame["psnr_db"][0] > 20
+    assert frame["change"][0] == 0
+    black = score(lambda x, task: bicubic(x, task) * 0, [item], section)
+    assert black["input_psnr_db"][0] == frame["input_psnr_db"][0] and black["change"][0] > 1
+    (shown,) = pictures(bicubic, [item], section)
+    assert shown.input_HWC.shape == shown.output_HWC.shape == shown.clean_HWC.shape
+    with pytest.raises(ValueError, match="restorer made"):
+        score(identity, [item], section)
 
 
 def test_undoing_the_haze_gains() -> None:
@@ -120,9 +137,9 @@ def test_a_restorer_that_changes_the_size_is_our_mistake() -> None:
 
 
 def test_the_mean_is_over_tasks_not_images() -> None:
-    frame = score(unhaze, [*items(1), *items(4)[2::2]], EvaluateSection(protocols=["paper", "strict"]))
+    frame = score(unhaze, [*items(1), *items(4)[2::2]], BOTH)
     assert frame.groupby("task").size().to_dict() == {"dehaze": 8, "denoise_25": 2}
-    for protocol in PROTOCOLS:
+    for protocol in BOTH.protocols:
         found = summary(frame, protocol)
         for metric in METRICS:
             each = [found[f"{metric}/{task}"] for task in ("dehaze", "denoise_25")]

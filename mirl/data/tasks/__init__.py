@@ -15,6 +15,7 @@ from mirl.data.tasks.derain import DerainSection
 from mirl.data.tasks.jpeg import JpegSection
 from mirl.data.tasks.pairs import OwnPairsSection
 from mirl.data.tasks.social import SocialSection
+from mirl.data.tasks.super_resolve import SuperResolveSection
 from mirl.data.tasks.task import KindSection, Severity, Task
 from mirl.names import named
 
@@ -40,11 +41,18 @@ KINDS: dict[str, type[KindSection]] = {
     "pairs": OwnPairsSection,
     "jpeg": JpegSection,
     "social": SocialSection,
+    "super_resolve": SuperResolveSection,
 }
 """`kind:` of an entry of `data.tasks` -> its options."""
 
 TaskSection = Annotated[
-    DenoiseSection | DerainSection | DehazeSection | OwnPairsSection | JpegSection | SocialSection,
+    DenoiseSection
+    | DerainSection
+    | DehazeSection
+    | OwnPairsSection
+    | JpegSection
+    | SocialSection
+    | SuperResolveSection,
     Field(discriminator="kind"),
 ]
 """One entry of `data.tasks` in params.yaml."""

@@ -11,12 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from mirl.config import Section
+from mirl.data.bicubic import enlarged
 from mirl.data.degradations import Degradation
-
-
-def as_it_is(degraded_HWC: np.ndarray) -> np.ndarray:
-    """Return the degraded picture itself, the result of doing nothing."""
-    return degraded_HWC
 
 
 def no_others(stem: str) -> tuple[str, ...]:
@@ -43,15 +39,20 @@ class Task:
     """True if training patches of the task's pairs may be turned by 90 degrees."""
     scale: int = 1
     """Side of the restored picture divided by the side of the degraded one."""
-    nothing: Callable[[np.ndarray], np.ndarray] = as_it_is
-    """Degraded picture -> the picture that is scored as `input_psnr_db`, the result of doing nothing."""
     partners: Callable[[str], tuple[str, ...]] = no_others
     """Stem of a degraded file -> further stems that its clean partner may have."""
     severities: tuple["Severity", ...] = ()
     """Numbers by which the strength of the degradation can be set."""
 
+    def nothing(self, degraded_HWC: np.ndarray) -> np.ndarray:
+        """Return what is scored as `input_psnr_db`, the result of doing nothing: a bicubic enlargement by `scale`."""
+        return enlarged(degraded_HWC, self.scale)
+
     def test_input(self, image: str, clean_HWC: np.ndarray, depth_HW: np.ndarray | None = None) -> np.ndarray:
-        """Make the degraded uint8 picture of the test photograph `image`, seeded by its name and the task's alone."""
+        """Make the degraded uint8 picture of the test photograph `image`, seeded by its name and the task's alone.
+
+        The sides of the photograph are multiples of `scale`.
+        """
         assert self.testing, f"test pictures of {self.name} cannot be made"
         clean = np.asarray(clean_HWC, np.float32) / np.float32(255)
         seed = hashlib.sha256(f"{self.name} {image}".encode()).digest()

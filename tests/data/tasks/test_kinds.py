@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from mirl.config import UserError
+from mirl.data.bicubic import cut_to_multiple
 from mirl.data.tasks import (
     DEFAULT,
     DEFAULT_SECTIONS,
@@ -27,6 +28,7 @@ EXAMPLES: dict[str, list[dict[str, Any]]] = {
     "pairs": [{}, {"turn": False}],
     "jpeg": [{}, {"quality": [5, 5]}],
     "social": [{}, {"scale": [0.3, 0.3], "quality": [95, 95], "twice": 1}],
+    "super_resolve": [{"scale": 2}, {"scale": 4}],
 }
 TASKS = {
     f"{kind} {json.dumps(options)}": KINDS[kind].read({"kind": kind, **options}, "params.yaml").task("own")
@@ -36,10 +38,11 @@ TASKS = {
 FIXED = [
     'jpeg {"quality": [5, 5]}, test',
     'social {"scale": [0.3, 0.3], "quality": [95, 95], "twice": 1}, test',
+    *(f'super_resolve {{"scale": {scale}}}, {use}' for scale in (2, 4) for use in ("training", "test")),
 ]
 """Names in MADE of what leaves nothing to chance."""
 MADE = {
-    f"{name}, {use}": degradation
+    f"{name}, {use}": (degradation, task.scale)
     for name, task in TASKS.items()
     for use, degradation in (("training", task.training), ("test", task.testing))
     if degradation
@@ -72,8 +75,9 @@ def test_the_default_tasks_are_the_five() -> None:
 @pytest.mark.parametrize("name", TASKS)
 def test_a_task_is_whole(name: str, clean: np.ndarray) -> None:
     task = TASKS[name]
-    assert task.name == "own" and task.scale == 1
-    assert task.nothing(clean) is clean
+    assert task.name == "own"
+    assert task.nothing(clean).shape == (80 * task.scale, 100 * task.scale, 3)
+    assert task.scale > 1 or task.nothing(clean) is clean
     assert pickle.loads(pickle.dumps(task)).name == "own"
     # A task has pairs, or noise that is added to clean pictures: never both.
     assert task.paired == (task.noise_sigma_255 == 0)
@@ -84,9 +88,10 @@ def test_a_task_is_whole(name: str, clean: np.ndarray) -> None:
 def test_the_same_generator_gives_the_same_picture_and_another_one_another(
     name: str, clean: np.ndarray
 ) -> None:
-    one, same = (MADE[name](clean, np.random.default_rng(1)) for _ in range(2))
+    degrade, _ = MADE[name]
+    one, same = (degrade(clean, np.random.default_rng(1)) for _ in range(2))
     assert np.array_equal(one, same)
-    others = [MADE[name](clean, np.random.default_rng(seed)) for seed in range(2, 12)]
+    others = [degrade(clean, np.random.default_rng(seed)) for seed in range(2, 12)]
     drawn = name not in FIXED
     assert drawn == any(not np.array_equal(one, other) for other in others), (
         "give an example options that leave something to chance, or name it in FIXED"
@@ -94,18 +99,22 @@ def test_the_same_generator_gives_the_same_picture_and_another_one_another(
 
 
 @pytest.mark.parametrize("name", MADE)
-def test_shape_and_type_stay_and_the_clean_picture_is_not_touched(name: str, clean: np.ndarray) -> None:
-    for given in (clean, np.rot90(clean[:8, ::-1]), clean[3:, :17]):
+def test_shape_and_type_stay_but_for_the_scale_and_the_clean_picture_is_not_touched(
+    name: str, clean: np.ndarray
+) -> None:
+    degrade, scale = MADE[name]
+    for given in (clean, np.rot90(clean[:8, ::-1]), cut_to_multiple(clean[3:, :17], scale)):
         before = given.copy()
-        degraded = MADE[name](given, np.random.default_rng(1))
-        assert degraded.shape == given.shape and degraded.dtype == np.float32
+        degraded = degrade(given, np.random.default_rng(1))
+        assert degraded.shape == (given.shape[0] // scale, given.shape[1] // scale, 3)
+        assert degraded.dtype == np.float32
         assert np.array_equal(given, before) and not np.shares_memory(degraded, given)
 
 
 @pytest.mark.parametrize("name", MADE)
 def test_only_noise_leaves_the_range(name: str, clean: np.ndarray) -> None:
     for seed in range(20):
-        degraded = MADE[name](clean, np.random.default_rng(seed))
+        degraded = MADE[name][0](clean, np.random.default_rng(seed))
         assert np.isfinite(degraded).all()
         assert name.startswith("denoise") or (degraded.min() >= 0 and degraded.max() <= 1)
 
@@ -114,7 +123,8 @@ def test_only_noise_leaves_the_range(name: str, clean: np.ndarray) -> None:
 def test_test_pictures_hang_on_the_names_of_image_and_task(name: str, draw: Any) -> None:
     task, pixels = TASKS[name], draw(1)
     one = task.test_input("a", pixels)
-    assert one.shape == pixels.shape and one.dtype == np.uint8 and not np.array_equal(one, pixels)
+    assert one.shape == (80 // task.scale, 100 // task.scale, 3) and one.dtype == np.uint8
+    assert not np.array_equal(one, pixels)
     assert np.array_equal(one, task.test_input("a", pixels))
 
 
@@ -154,8 +164,9 @@ def test_severity_changes_how_strong_a_task_is_and_nothing_else(name: str, clean
     assert lowest <= highest and {lowest, highest} < set(severity.values(3))
 
 
-def test_all_that_can_be_made_has_a_severity() -> None:
-    assert [name for name, task in TASKS.items() if task.training and not task.severities] == []
+def test_all_that_can_be_made_has_a_severity_but_for_a_scale_which_a_network_has_one_of() -> None:
+    without = [task for task in TASKS.values() if task.training and not task.severities]
+    assert {task.scale for task in without} == {2, 4}
 
 
 @pytest.mark.parametrize("kind", KINDS)
