@@ -101,9 +101,10 @@ class TileLevels:
 
 
 def part_of(image_BCHW: Tensor) -> Cut:
-    """Return what cuts parts out of one image."""
+    """Return a function that cuts parts out of one image, a batch of 1."""
 
     def cut(rows: Span, columns: Span) -> Tensor:
+        assert len(image_BCHW) == 1, f"patches are chosen for one image, got a batch of {len(image_BCHW)}"
         height, width = image_BCHW.shape[2:]
         row, column = reflected(height, rows.start, rows.stop), reflected(width, columns.start, columns.stop)
         return image_BCHW.index_select(2, row.to(image_BCHW.device)).index_select(

@@ -108,7 +108,8 @@ class Restorer:
         """Run the network on float32 images in [0, 1] of any size; the result has the same shape and is not clamped.
 
         The images are never tiled, whatever the memory: published figures are measured on whole images. `task` and `work`
-        are as in `__call__`; raises UserError if the model has no sub-network for them.
+        are as in `__call__`; raises UserError if the model has no sub-network for them. If a router chooses for each
+        patch, the batch is one image.
         """
         return self.measured(image_BCHW, task, work)[0]
 
@@ -175,12 +176,21 @@ class Restorer:
             return self._ready[name]
         with self._making:
             if name not in self._ready:
-                self._ready[name] = made = self._made(name)
-                if made.is_accelerated:
-                    side = made.multiple
-                    self.pixels(side, side, itemsize=1)  # the smallest picture takes as much
-                    made.warm_up()
+                made, before = self._made(name), self._ready
+                self._ready = {**before, name: made}  # another thread may be walking over the old one
+                try:
+                    self._try_out(made)
+                except BaseException:
+                    self._ready = before  # its memory is free again, for what is restored without it
+                    raise
             return self._ready[name]
+
+    def _try_out(self, made: Subnetwork) -> None:
+        """Run a new sub-network once, if it compiles anything. Raises UserError if the memory does not hold it."""
+        if made.is_accelerated:
+            side = made.multiple
+            self.pixels(side, side, itemsize=1)  # the smallest picture takes as much
+            made.warm_up()
 
     def _made(self, mask: str) -> Subnetwork:
         """Return the sub-network of that mask; of no name, all of them, routed."""

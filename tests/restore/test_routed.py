@@ -142,7 +142,29 @@ def test_more_work_goes_to_more_patches(nafnet: Ticket) -> None:
     assert restorer.levels(_image(*SIZE), work=1.0) is None
 
 
-def test_a_network_without_kernels_is_refused_nothing(nafnet: Ticket) -> None:
+def test_a_sub_network_that_does_not_fit_leaves_the_others_as_they_were(nafnet: Ticket) -> None:
+    image_HWC = np.zeros((PATCH, PATCH, 3), np.uint8)
+    usual = Restorer(nafnet, threads=1)
+    least = usual.memory_for((3 * usual.network.multiple) ** 2, image_HWC.shape[:2], 1)
+    restorer = Restorer(nafnet, threads=1, memory=least)
+    expected = restorer(image_HWC)
+    for _ in range(2):
+        with pytest.raises(UserError, match="is too little for this network and image"):
+            restorer(image_HWC, work=1.0)
+        assert np.array_equal(restorer(image_HWC), expected)
+
+
+def test_patches_are_chosen_for_one_image(nafnet: Ticket) -> None:
+    restorer, two_BCHW = (
+        Restorer(nafnet, threads=1, skip_zeros=False),
+        _image(PATCH, PATCH).repeat(2, 1, 1, 1),
+    )
+    with pytest.raises(AssertionError, match="one image, got a batch of 2"):
+        restorer.run(two_BCHW)
+    assert restorer.run(two_BCHW, work=1.0).shape == two_BCHW.shape
+
+
+def test_work_below_that_of_the_smallest_sub_network_is_refused(nafnet: Ticket) -> None:
     with pytest.raises(UserError, match=r"the work is 0.1, expected a share from 0.3 to 1"):
         Restorer(nafnet).refuse("", 0.1)
     Restorer(nafnet).refuse("derain", 0.5)
