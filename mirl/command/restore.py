@@ -15,7 +15,7 @@ from mirl.restore import image_file
 from mirl.restore.restorer import Advance, Restorer
 from mirl.terminal import printable
 from mirl.tickets import reading
-from mirl.tickets.routing import ByDifficulty, ByTask, ByWork, Routing
+from mirl.tickets.routing import Routing
 
 BAR = "{desc}: {percentage:3.0f}%|{bar}| {elapsed} gone, {remaining} left"
 
@@ -84,9 +84,9 @@ def run(inputs: Sequence[str], out: str, ticket: str, options: RestoreOptions) -
 def _unused(options: RestoreOptions, routing: Routing) -> dict[str, str]:
     """Return the options that say nothing to this routing, and why."""
     found = {}
-    if options.task and not isinstance(routing, ByTask):
-        found["--task"] = "restores every image alike"
-    if options.work is not None and not isinstance(routing, ByWork | ByDifficulty):
+    if options.task and not routing.told:
+        found["--task"] = "does not ask for a task"
+    if options.work is not None and not routing.has_works:
         found["--work"] = "has one amount of work"
     return found
 

@@ -16,7 +16,9 @@ class Routing(Section):
 
     kind: str
     told: ClassVar[bool] = False
-    """Whether the mask is that of a task which somebody names: such a ticket has it easier than a blind one."""
+    """True if the mask is that of a task which somebody names: such a ticket has it easier than a blind one."""
+    has_works: ClassVar[bool] = False
+    """True if the masks differ in their work, of which somebody may ask for a share."""
 
     @abstractmethod
     def masks(self, known: Sequence[str]) -> Sequence[str]:
@@ -63,14 +65,15 @@ class ByTask(Routing):
 
 
 Work = Annotated[float, Field(gt=0, le=1)]
-"""Share of the multiply-accumulates of the largest sub-network."""
+"""Share of the multiply-accumulates of the largest sub-network, in (0, 1]."""
 
 
 class _Levels(Routing):
     """Routing among sub-networks that differ in their work."""
 
+    has_works: ClassVar[bool] = True
     levels: dict[Name, Work] = Field(min_length=2)
-    """Mask -> work, each another; that of the largest is 1."""
+    """Name of each mask -> its work; no two are the same, and the largest is 1."""
 
     def masks(self, known: Sequence[str]) -> Sequence[str]:
         """Return the masks from the least work to the most, whatever their order in the file."""
@@ -86,7 +89,7 @@ class _Levels(Routing):
 
     @property
     def by_level(self) -> str:
-        """The work of each sub-network in words."""
+        """Words for the work of each sub-network."""
         return ", ".join(f"{mask} {self.levels[mask]:.0%}" for mask in self.masks(()))
 
     @model_validator(mode="after")
@@ -108,12 +111,12 @@ class ByWork(_Levels):
 
 
 class Point(Section):
-    """What patches take at a price of work."""
+    """Point of the curve: the work that patches take at a price."""
 
     price: float
-    """Score that the whole work has to gain."""
+    """Gain in score that is worth all of the work of the largest sub-network."""
     work: Work
-    """Mean over the patches."""
+    """Mean work over the patches."""
     shares: list[Annotated[float, Field(ge=0, le=1)]]
     """Share of the patches that each sub-network restores."""
 
@@ -130,7 +133,7 @@ class ByDifficulty(_Levels):
     curve: list[Point] = Field(min_length=2, max_length=1024)
     """Price of each share of work, as it was found on training samples: work rises and the price falls."""
     work: Work
-    """Share that is done if nobody asks for another."""
+    """Share of the work that is done if nobody asks for another."""
 
     def price(self, work: float) -> float:
         """Return the price at which `work` is done, linear between the points of the curve."""
@@ -173,7 +176,7 @@ def refuse_other_router(routing: Routing, outputs: int) -> None:
 
 
 def refuse_other_masks(routing: Routing, known: Sequence[str]) -> None:
-    """Raises ValueError unless the masks that the routing chooses among are exactly those that are `known`."""
+    """Raise ValueError unless the masks that the routing chooses among are exactly those that are `known`."""
     if isinstance(routing, Static) and len(known) > 1:
         raise ValueError(f"the routing static has one mask to choose, got {len(known)}")
     chosen = routing.masks(known)

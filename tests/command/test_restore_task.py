@@ -21,7 +21,7 @@ TOLD_NOTHING = "has to be told what to undo; name a task: derain\n"
     ("routing", "more", "said"),
     [
         (Static(), [], ""),
-        (Static(), ["--task", "derain"], "mirl: --task has no effect: tiny restores every image alike\n"),
+        (Static(), ["--task", "derain"], "mirl: --task has no effect: tiny does not ask for a task\n"),
         (BY_TASK, ["--task", "derain"], ""),
         (BY_TASK, [], TOLD_NOTHING),
     ],
