@@ -52,7 +52,7 @@ class Candidate:
     layer_density: Mapping[str, float] = field(default_factory=dict)
     """Kept fraction of each prunable parameter."""
     history: pd.DataFrame | None = None
-    """The training curve: step, loss, learning_rate, gradient_norm."""
+    """The training curve: step, loss, learning_rate, gradient_norm, and the loss terms if there are several."""
     pictures: Sequence[ExamplePicture] = ()
 
     @property

@@ -1,4 +1,4 @@
-"""What several sub-networks over one set of weights are trained on, and what a router learns from them.
+"""Objectives of several sub-networks over one set of weights, and of the router that chooses among them.
 
 Dims: B patches, C channels, H height, W width, K sub-networks.
 """
@@ -22,7 +22,7 @@ SMALLEST_ERROR = 1e-8
 
 @dataclass(frozen=True)
 class Levels(Objective):
-    """The mean absolute error of each of several sub-networks, all of them on every sample (ours)."""
+    """Mean over several sub-networks of their mean absolute errors, each on every sample (ours)."""
 
     masks: tuple[str, ...]
 
@@ -49,7 +49,7 @@ class RouterFit(Objective):
     """
 
     masks: tuple[str, ...]
-    """From the least work to the most, in the order of the router's outputs."""
+    """Names of the sub-networks from the least work to the most, in the order of the router's outputs."""
     temperature_db: float
 
     def terms(
@@ -74,10 +74,10 @@ class RouterFit(Objective):
 
 @dataclass(frozen=True)
 class SoftChoice(Objective):
-    """Sub-networks and router trained together, as ClassSR trains its branches (2103.04039, section 3.3).
+    """Joint objective of the sub-networks and the router, as in ClassSR (2103.04039, section 3.3).
 
-    The output is the mean of the sub-networks' outputs, weighted by the router's probabilities p. Beside its mean absolute
-    error:
+    The restored image is the mean of the sub-networks' outputs, weighted by the router's probabilities p. The terms beside
+    its mean absolute error, `l1`, are:
 
     - `class`: the mean over samples of (K - 1) - sum over i < j of |p_i - p_j|, 0 where the router is sure.
     - `balance`: sum over k of |sum over samples of p_k - B / K| / (B K), B and the sum being those of the whole batch; 0
@@ -122,5 +122,5 @@ class SoftChoice(Objective):
 
 
 def router_of(subnetworks: Subnetworks) -> nn.Module:
-    """The router of the network that is being trained."""
+    """Return the router of the network that is being trained."""
     return subnetworks.network.get_submodule("router")

@@ -1,4 +1,4 @@
-"""Which sub-network restores each patch of an image, and how much work that is.
+"""Sub-network of each patch of an image, and the work that the patches take.
 
 Dims: B batch, C channels, H height, W width; h and w those of a part; R rows and Q columns of patches, K sub-networks.
 """
@@ -17,15 +17,15 @@ from mirl.tickets.calibration import cheapest_good
 from mirl.tickets.routing import ByDifficulty
 
 Cut = Callable[[Span, Span], Tensor]
-"""Part of an image in [0, 1], float32 1 x 3 x h x w; beyond the image it is filled by reflection."""
+"""(rows, columns) -> that part of an image in [0, 1], float32 1 x 3 x h x w, filled by reflection beyond the image."""
 
 
 @dataclass(frozen=True, eq=False)
 class PatchLevels:
-    """Number of the sub-network of each patch, from 0 for the least work, on a grid that covers the image."""
+    """Numbers of the sub-networks of all patches, from 0 for the least work, on a grid that covers the image."""
 
     level_RQ: Tensor
-    """int64."""
+    """Number of the sub-network of each patch, int64."""
     patch: int
     """Side of a patch, pixels."""
 
@@ -33,7 +33,7 @@ class PatchLevels:
     def routed(
         cls, router: nn.Module, cut: Cut, size: tuple[int, int], routing: ByDifficulty, price: float
     ) -> "PatchLevels":
-        """The choice of `router` at a price of work, for an image of `size` (height, width)."""
+        """Let `router` choose at a price of work, for an image of `size` (height, width) that `cut` gives parts of."""
         side = routing.patch
         rows, columns = (-(-length // side) for length in size)
         work_K = np.array(routing.works)
@@ -48,7 +48,10 @@ class PatchLevels:
         return cls(level_RQ, side)
 
     def work(self, size: tuple[int, int], work_K: Sequence[float]) -> float:
-        """Share of the largest sub-network's work over an image of `size`: patches count by the pixels they have in it."""
+        """Return the share of the largest sub-network's work that an image of `size` (height, width) takes, in (0, 1].
+
+        `work_K` is the share of each sub-network. Patches count by the pixels that they have in the image.
+        """
         high_R, wide_Q = (
             torch.full((count,), self.patch).sub_(
                 torch.clamp((torch.arange(count) + 1) * self.patch - length, min=0)
@@ -74,16 +77,16 @@ class PatchLevels:
 
 
 class TileLevels:
-    """The sub-networks at work in a batch of tiles, in the resolution of any layer."""
+    """Numbers of the sub-networks in a batch of tiles, in the resolution of any layer."""
 
     def __init__(self, levels: PatchLevels, positions: Sequence[TilePosition], device: str) -> None:
-        """`positions` are those of the tiles in the image of `levels`; all tiles are of one size."""
+        """Take the positions of the tiles in the image of `levels`; all tiles are of one size."""
         self._levels, self._positions, self._device = levels, positions, device
         self._at: dict[tuple[int, int], Tensor] = {}
 
     @cached_property
     def present(self) -> list[int]:
-        """The numbers that there are in the image, rising."""
+        """Numbers of the sub-networks that restore a patch of the image, rising."""
         found: list[int] = torch.unique(self._levels.level_RQ).tolist()
         return found
 

@@ -1,4 +1,4 @@
-"""Several sub-networks as one network: at each place of a layer works the one that was chosen for the patch there.
+"""Several sub-networks as one network, in which each layer computes every place by the sub-network of the patch there.
 
 The features are those of one image, whichever sub-network has computed them. So no patch computes its neighbours again,
 there are no seams, and a statistic of the whole image is one of the whole image (ours; ADR 22).
@@ -24,9 +24,10 @@ from mirl.tickets.model import SparseModel
 
 
 def subnetworks(model: SparseModel, masks: Sequence[str]) -> list[Network]:
-    """Return the network of each of the masks; what belongs to no patch has the weights of the last.
+    """Return the network of each of the masks; parameters that belong to no patch are those of the last mask.
 
-    That is what runs once for an image, on its statistics, and a tensor that is not a layer's weight.
+    These are the weights of layers that run once for an image, on its statistics, and all parameters that are not the
+    weight of a layer.
     """
     found = [model.alone(mask).built() for mask in masks]
     last = dict(found[-1].named_parameters())
@@ -48,7 +49,7 @@ class ShownLevels(Levels):
 
     @contextmanager
     def showing(self, levels: TileLevels) -> Iterator[None]:
-        """Within, this thread works on tiles with those numbers."""
+        """Let this thread work on tiles with those numbers within the block."""
         self._own.levels = levels
         try:
             yield
@@ -57,7 +58,7 @@ class ShownLevels(Levels):
 
     @property
     def shown(self) -> TileLevels | None:
-        """The numbers now; None if nothing is worked on."""
+        """Numbers in the present tiles of this thread; None if it works on none."""
         shown: TileLevels | None = getattr(self._own, "levels", None)
         return shown
 
@@ -71,7 +72,7 @@ class ShownLevels(Levels):
 
 
 class LevelLayer(nn.Module):
-    """Layer of several sub-networks in torch: each works on the whole of its input, and is heard at its places."""
+    """Layer of several sub-networks in torch: each computes all of the output, of which its own places are taken."""
 
     def __init__(self, layers: Sequence[nn.Module], levels: ShownLevels) -> None:
         super().__init__()
@@ -82,9 +83,9 @@ class LevelLayer(nn.Module):
 
 
 class LevelNafBlock(nn.Module):
-    """NAFNet's block of several sub-networks: each gates all neighbours itself, those too that are not its places.
+    """NAFNet's block of several sub-networks, each of which gates all neighbours itself, also those of other places.
 
-    So it does in mirl's kernels, where a tile has a border.
+    The kernels of `mirl.runtime` do the same, for the border of a tile.
     """
 
     def __init__(self, blocks: Sequence[nn.Module], levels: ShownLevels) -> None:
@@ -108,7 +109,7 @@ class LevelNafBlock(nn.Module):
 
 
 def _chosen(run: Callable[[int], Tensor], count: int, levels: ShownLevels) -> Tensor:
-    """Return, at each place, what the sub-network there gives: `run` gives that of a number."""
+    """Return at each place the output of the sub-network there; `run` computes that of a number."""
     shown = levels.shown
     # If nothing is shown it is asked how much memory is needed: the most, where all sub-networks work.
     first, *others = range(count) if shown is None else shown.present
@@ -120,7 +121,7 @@ def _chosen(run: Callable[[int], Tensor], count: int, levels: ShownLevels) -> Te
 
 
 def combined(layers: Sequence[nn.Module], levels: ShownLevels) -> nn.Module:
-    """Return one layer of the same layer in each sub-network: the first if they are equal."""
+    """Combine the same layer of all sub-networks into one; if they are equal, that is the first."""
     first, *others = (layer.state_dict() for layer in layers)
     if all(torch.equal(tensor, other[name]) for other in others for name, tensor in first.items()):
         return layers[0]
@@ -128,7 +129,7 @@ def combined(layers: Sequence[nn.Module], levels: ShownLevels) -> nn.Module:
 
 
 def patchwork(networks: Sequence[nn.Module], levels: ShownLevels) -> nn.Module:
-    """Return one network of the sub-networks, in torch; it shares their weights."""
+    """Combine the sub-networks into one network in torch, which shares their weights."""
     whole = copy.copy(networks[0])
     whole._modules = {
         name: _joined([each.get_submodule(name) for each in networks], levels)

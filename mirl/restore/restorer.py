@@ -114,9 +114,10 @@ class Restorer:
         return self.measured(image_BCHW, task, work)[0]
 
     def measured(self, image_BCHW: Tensor, task: str = "", work: float | None = None) -> tuple[Tensor, float]:
-        """Run the network as `run`; also return the share of the largest sub-network's work that was done, in (0, 1].
+        """Run the network as `run`; also return the work that was done, as a share of the largest sub-network's.
 
-        That of a router counts too. It is 1 for a model whose sub-networks are not told apart by their work.
+        The share is above 0, and, as the work of a router counts too, may be a little over 1. It is 1 for a model whose
+        sub-networks do not differ in their work.
         """
         choice = self._choice(task, work)
         subnetwork = self._prepared(choice)
@@ -170,7 +171,7 @@ class Restorer:
         return chosen(self._model.routing, list(self._model.masks), Request(task=task, work=work))
 
     def _prepared(self, choice: Choice) -> Subnetwork:
-        """Return what restores by that choice, ready to run: made when it is first needed."""
+        """Return the sub-network, or the routed ones, of that choice, ready to run; made when first needed."""
         name = choice.mask if isinstance(choice, OneMask) else ""
         if name in self._ready:
             return self._ready[name]
@@ -193,7 +194,7 @@ class Restorer:
             made.warm_up()
 
     def _made(self, mask: str) -> Subnetwork:
-        """Return the sub-network of that mask; of no name, all of them, routed."""
+        """Make the sub-network of that mask, or, if the name is empty, all of them with their router."""
         if not mask:
             return RoutedSubnetworks(self._model, self._threads, self._device, self._skip_zeros)
         network = self._model.alone(mask).built()

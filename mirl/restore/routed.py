@@ -1,4 +1,4 @@
-"""All sub-networks of a model that routes by difficulty, ready to run together.
+"""Sub-networks of a model that routes by difficulty, ready to run together.
 
 Dims: B batch, C channels, H height, W width; h and w those of a tile.
 """
@@ -27,10 +27,10 @@ from mirl.tickets.routing import ByDifficulty
 
 
 class RoutedSubnetworks(Subnetwork):
-    """Runs each patch of an image through the sub-network that the model's router chooses for it."""
+    """Network in which each patch of an image goes through the sub-network that the model's router chooses for it."""
 
     def __init__(self, model: SparseModel, threads: int | None, device: str, skip_zeros: bool) -> None:
-        """The arguments are those of `Restorer`. Raises UserError if the model's weights do not fit its network."""
+        """Take the arguments of `Restorer`. Raises UserError if the model's weights do not fit its network."""
         assert isinstance(model.routing, ByDifficulty)
         masks = model.routing.masks(list(model.masks))
         self._routing = model.routing
@@ -45,7 +45,7 @@ class RoutedSubnetworks(Subnetwork):
 
     @property
     def tile_multiple(self) -> int:
-        """Tiles start where patches do, as far as the network allows."""
+        """Multiple of pixels at which tiles start: where patches do, as far as the network allows."""
         return math.lcm(self.multiple, self._routing.patch)
 
     @property

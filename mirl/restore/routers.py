@@ -11,29 +11,29 @@ from mirl.tickets.routing import ByDifficulty, ByTask, ByWork, Routing, Static
 MOST_TOLD = 12
 """Largest number of tasks that a message names."""
 LEEWAY = 5e-4
-"""How far a wanted work may be below the least there is: numbers are printed rounded."""
+"""Difference by which the work may be below the least there is: numbers are printed rounded."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """What somebody asks of a restoring."""
+    """Request for a restoration: what the caller says of the image and of the effort."""
 
     task: str = ""
     """Restoration task, for a ticket that has to be told."""
     work: float | None = None
-    """Share, in (0, 1], of the largest sub-network's work, for a ticket with several of them; None: what is usual for it."""
+    """Share, in (0, 1], of the work of the largest sub-network; None: what is usual for the ticket."""
 
 
 @dataclass(frozen=True)
 class OneMask:
-    """One sub-network restores the whole image."""
+    """Choice of one sub-network for the whole image."""
 
     mask: str
 
 
 @dataclass(frozen=True)
 class EachPatch:
-    """The ticket's router chooses for each patch, at a price of the work."""
+    """Choice that is left to the ticket's router, for each patch, at a price of the work."""
 
     routing: ByDifficulty
     price: float
@@ -60,14 +60,20 @@ def by_task(routing: ByTask, masks: Sequence[str], request: Request) -> Choice:
 
 
 def by_work(routing: ByWork, masks: Sequence[str], request: Request) -> Choice:
-    """Return the largest sub-network within the work, by default the largest of all. Raises UserError if none is."""
+    """Return the largest sub-network within the work, by default the largest of all.
+
+    Raises UserError if the work is less than that of the smallest.
+    """
     wanted = _within(routing.works, 1.0 if request.work is None else request.work)
     fitting = [mask for mask in routing.masks(masks) if routing.levels[mask] <= wanted]
     return OneMask(fitting[-1])
 
 
 def by_difficulty(routing: ByDifficulty, masks: Sequence[str], request: Request) -> Choice:
-    """Return the price of the work; at the ends one sub-network. Raises UserError if the work is less than the least."""
+    """Return the choice of the router at the price of the work; for the least and the most work one sub-network.
+
+    Raises UserError if the work is less than that of the smallest sub-network.
+    """
     wanted = _within(routing.works, routing.work if request.work is None else request.work)
     least, *_, most = routing.masks(masks)
     if wanted in (routing.works[0], routing.works[-1]):
@@ -76,11 +82,11 @@ def by_difficulty(routing: ByDifficulty, masks: Sequence[str], request: Request)
 
 
 def _within(works: Sequence[float], wanted: float) -> float:
-    """Return the work that is done for that which is wanted: at least the least. Raises UserError if it is out of range."""
+    """Return the work to do: what is wanted, but not less than the least. Raises UserError if it is out of range."""
     least = works[0]
     if not least - LEEWAY <= wanted <= 1:
         raise UserError(
-            f"the work is {wanted:g}, expected a share from {least:.3g} to 1 of this ticket's largest sub-network's"
+            f"the work is {wanted:g}, expected a share from {least:.3g} to 1 of what this ticket's largest sub-network takes"
         )
     return max(wanted, least)
 
@@ -101,12 +107,12 @@ ROUTERS: Mapping[str, Router] = {
 
 
 def chosen(routing: Routing, masks: Sequence[str], request: Request) -> Choice:
-    """Return what restores an image. Raises UserError as the routing's router does."""
+    """Return the choice of the routing's router. Raises UserError if the request cannot be met."""
     return ROUTERS[routing.kind](routing, masks, request)
 
 
 def usual(routing: Routing, masks: Sequence[str]) -> Choice:
-    """Return what restores an image for which nobody asks for anything; of several tasks the first."""
+    """Return the choice for an image with an empty request; of a ticket that has to be told its task, for the first."""
     task = next(iter(routing.tasks)) if isinstance(routing, ByTask) else ""
     return chosen(routing, masks, Request(task=task))
 

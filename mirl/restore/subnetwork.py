@@ -42,11 +42,11 @@ class Subnetwork:
             self._threads = 1  # of torch: others would wait busily where the kernels' threads work
 
     def _in_torch(self, network: Network) -> nn.Module:
-        """Return what computes in torch."""
+        """Return the module that computes in torch."""
         return network
 
     def _in_kernels(self, network: Network, threads: int) -> nn.Module:
-        """Return what computes in mirl's kernels."""
+        """Return the module that computes in the kernels of `mirl.runtime`."""
         # With a compiler, which an evaluation need not wait for.
         from mirl.runtime.engine import accelerate
 
@@ -74,20 +74,20 @@ class Subnetwork:
 
     @property
     def tile_multiple(self) -> int:
-        """What the starts of tiles are multiples of, in pixels."""
+        """Multiple of pixels at which tiles start."""
         return self.multiple
 
     def deciding(
         self, choice: Choice, cut: Cut, size: tuple[int, int]
     ) -> AbstractContextManager[PatchLevels | None]:
-        """Within, an image of `size` (height, width), of which `cut` gives parts, is restored as `choice` says.
+        """Restore an image of `size` (height, width), of which `cut` gives parts, as `choice` says within the block.
 
-        Yields the sub-network of each patch; None if one restores all of them.
+        Yields the sub-network of each patch; None if one restores the whole image.
         """
         return nullcontext()
 
     def work(self, levels: PatchLevels, size: tuple[int, int]) -> float:
-        """Return the share of the largest sub-network's work that an image of `size` takes, in (0, 1]."""
+        """Return the work of an image of `size`, the router's included, as a share of the largest sub-network's."""
         raise NotImplementedError("one sub-network has no patches")
 
     def run_any_size(self, image_BCHW: Tensor) -> Tensor:
@@ -96,7 +96,7 @@ class Subnetwork:
         return self.run(pad(image_BCHW, self.multiple))[..., :height, :width]
 
     def run_tiles(self, x_BChw: Tensor, context: TileContext) -> Tensor:
-        """Run the network on tiles of the image that `context` tells of, as `run`."""
+        """Run the network as `run` does, on tiles of the image that `context` describes."""
         with self.global_context.showing(context):
             return self.run(x_BChw)
 

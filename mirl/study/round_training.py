@@ -29,7 +29,7 @@ UNSEEN = 2**31
 
 
 def unseen(params: Params, packed: PackedImages) -> Draw:
-    """Return what draws batches of training samples that no training of the study draws."""
+    """Return a function that draws batches of training samples that no training of the study draws."""
     section = params.train
     return BatchStream(packed, section.batches, section.seed, UNSEEN).batch
 

@@ -1,4 +1,4 @@
-"""The price of work: how a router's scores become choices that take a given share of the work.
+"""Price of work, which turns the scores of a router into choices that take a given share of the work.
 
 Dims: N patches, K sub-networks, from the least work to the most.
 """
@@ -8,14 +8,16 @@ import numpy as np
 from mirl.tickets.routing import ByDifficulty, ByWork, Point
 
 POINTS = 33
-"""Shares of work for which a price is found, evenly from the least to the most."""
+"""Number of shares of work for which a price is found, evenly from the least to the most."""
 HALVINGS = 60
+"""Number of bisections of the interval in which a price lies."""
 
 
 def cheapest_good(scores_NK: np.ndarray, work_K: np.ndarray, price: float) -> np.ndarray:
-    """The sub-network of each patch, (N,): the one with the largest score less `price` times its work.
+    """Return the number of the sub-network of each patch, (N,): that of the largest score less `price` times its work.
 
-    Of equally good ones the cheapest. Scores that are not finite count as the least: (N,) of 0 if none is.
+    Of equally good ones the cheapest counts. A score that is not finite is never the largest; if no score of a patch is
+    finite, its number is 0.
     """
     worth_NK = np.nan_to_num(scores_NK, nan=-np.inf, posinf=-np.inf) - price * work_K
     found_N: np.ndarray = worth_NK.argmax(1)
@@ -23,10 +25,10 @@ def cheapest_good(scores_NK: np.ndarray, work_K: np.ndarray, price: float) -> np
 
 
 def calibrated(routing: ByWork, scores_NK: np.ndarray, patch: int, work: float) -> ByDifficulty:
-    """Routing by difficulty among the sub-networks of `routing`, with the price of every share of work.
+    """Return the routing by difficulty among the sub-networks of `routing`, with the price of every share of work.
 
-    `scores_NK`: the router's scores of patches like those to come. `work`: the share that is done if nobody asks for
-    another; the least there is if that is more.
+    `scores_NK` are the router's scores of patches like those to come. `work` is the share that is done if nobody asks for
+    another, at least that of the smallest sub-network.
     """
     work_K = np.array(routing.works)
 
@@ -58,7 +60,7 @@ def calibrated(routing: ByWork, scores_NK: np.ndarray, patch: int, work: float) 
 
 
 def _ends(scores_NK: np.ndarray, work_K: np.ndarray) -> tuple[float, float]:
-    """Prices at which every patch takes the most work, and the least."""
+    """Return the price at which every patch takes the most work, and the one at which every patch takes the least."""
     dearer = (scores_NK[:, -1:] - scores_NK[:, :-1]) / (work_K[-1] - work_K[:-1])
     cheaper = (scores_NK[:, 1:] - scores_NK[:, :1]) / (work_K[1:] - work_K[0])
     return float(dearer.min()) - 1, float(cheaper.max()) + 1

@@ -91,7 +91,9 @@ def test_a_routing_by_work_takes_the_largest_that_fits(work: float | None, mask:
 
 @pytest.mark.parametrize("routing", [ByWork(kind="work", levels=LEVELS), DIFFICULTY])
 def test_less_work_than_the_least_is_refused(routing: Any) -> None:
-    with pytest.raises(UserError, match="the work is 0.2, expected a share from 0.25 to 1 of this ticket's"):
+    with pytest.raises(
+        UserError, match="the work is 0.2, expected a share from 0.25 to 1 of what this ticket's"
+    ):
         chosen(routing, list(LEVELS), Request(work=0.2))
 
 
