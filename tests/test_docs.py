@@ -67,8 +67,7 @@ def test_the_doors_are_those_of_the_test() -> None:
     rows = {row[0].lower(): re.findall(r"`flows/(\w+)(?:\.py|/)`", row[1]) for row in table("The doors")}
     assert rows.keys() == DOORS.keys()
     for tool, doors in DOORS.items():
-        assert {f"flows.{name}" for name in rows[tool]} <= set(doors)
-        assert len(rows[tool]) == len(doors) or tool == "prefect"
+        assert {f"flows.{name}" for name in rows[tool]} == set(doors)
 
 
 def test_what_a_line_belongs_in_exists() -> None:
