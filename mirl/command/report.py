@@ -12,6 +12,7 @@ COLUMNS = {
     "name": "ticket",
     "density/prunable": "density",
     "density/all": "of all",
+    "work/share": "work",
     "psnr_db/mean": "PSNR dB",
     "ssim/mean": "SSIM",
     "difference_db": "to dense",
@@ -24,6 +25,7 @@ COLUMNS = {
 FORMATS = {
     "density": "{:.1%}".format,
     "of all": "{:.1%}".format,
+    "work": "{:.1%}".format,
     "PSNR dB": "{:.2f}".format,
     "SSIM": "{:.4f}".format,
     "to dense": "{:+.2f}".format,

@@ -42,6 +42,16 @@ def test_the_table_the_decision_and_where_to_look(study: Path, capsys: pytest.Ca
     assert "report/index.html" in said
 
 
+def test_the_work_is_a_column_where_it_was_compared(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (study / "report").mkdir()
+    (study / "report" / "decision.json").write_text('{"reasons": ["nothing"]}')
+    rows = [{"name": "routed", "density/prunable": 1.0, "work/share": 0.456}]
+    pd.DataFrame(rows).to_parquet(study / "report" / "comparison.parquet")
+    assert main(["report"]) == 0
+    said = [line.split() for line in capsys.readouterr().out.splitlines()[:2]]
+    assert said == [["ticket", "density", "work"], ["routed", "100.0%", "45.6%"]]
+
+
 def test_a_report_that_an_older_mirl_made_is_shown_without_its_cost(
     study: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
