@@ -47,7 +47,7 @@ class EvaluateSection(Section):
             if name not in PROTOCOLS:
                 raise ValueError(f"{name} is not a protocol; known ones: {', '.join(PROTOCOLS)}")
         if len(set(names)) != len(names):
-            raise ValueError("a protocol is named twice")
+            raise ValueError("a protocol is named twice; leave one out")
         return names
 
 

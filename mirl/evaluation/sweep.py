@@ -102,7 +102,8 @@ def chosen(
     own = [(tasks[name], found) for name in names or able for found in tasks[name].severities]
     if not own:
         raise UserError(
-            "none of the tasks of the prepared data has a severity, as their pictures cannot be made"
+            "none of the tasks of the prepared data has a severity, as their pictures cannot be made; add another to "
+            "`data.tasks`, and run `dvc repro prepare`"
         )
     known = list(dict.fromkeys(found.name for _, found in own))
     if severity and severity not in known:
@@ -126,7 +127,9 @@ def sweep(
     for ticket in tickets:
         if not any(ticket.serves(task.name) for task, _, _ in grid):
             names = dict.fromkeys(task.name for task, _, _ in grid)
-            raise UserError(f"the ticket {ticket.name} serves none of {', '.join(names)}")
+            raise UserError(
+                f"the ticket {ticket.name} serves none of {', '.join(names)}; leave it out, or name a task that it serves"
+            )
     one = section.model_copy(update={"protocols": section.protocols[:1], "limit": None})
     pictures = {task.name: photographs(task)[: section.limit] for task, _, _ in grid}
     work = [

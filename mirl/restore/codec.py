@@ -146,7 +146,9 @@ def _refuse(name: str, image: pyvips.Image) -> None:
 def _refuse_film(name: str, image: pyvips.Image, format: str, data: bytes) -> None:
     frames = _field(image, "n-pages", 1)
     if format == "PNG" and b"acTL" in data[: data.find(b"IDAT")]:
-        raise UserError(f"{name} holds moving frames; only still pictures can be restored")
+        raise UserError(
+            f"{name} holds moving frames; only still pictures can be restored, so save one of them"
+        )
     if frames > 1:
         what = "pages" if format == "TIFF" else "moving frames"
         raise UserError(

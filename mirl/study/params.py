@@ -93,7 +93,9 @@ class Params(Section):
                 f"one round must have a dense arm, to prune and to compare with; got {dense or 'none'}"
             )
         elif dense[0] != reference:
-            raise ValueError(f"promote.reference is {reference!r}, but the dense round is {dense[0]!r}")
+            raise ValueError(
+                f"promote.reference is {reference!r}, but the dense round is {dense[0]!r}; name that"
+            )
 
     def round(self, name: str) -> RoundSection:
         """Return the round of that name. Raises UserError, which lists the rounds, if there is no such round."""
