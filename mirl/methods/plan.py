@@ -78,7 +78,7 @@ class Plan(SparseModel):
     length: float = 1.0
     """Share, in (0, 1], to which the schedule is shortened: the same warm-up and cosine in fewer steps."""
     stopping_rule: StoppingRule = field(default_factory=TrainToEnd)
-    only_ranks: bool = False
+    ranks_only: bool = False
     """True if the round is trained only until its weights can be ranked for the next."""
     frozen: Mapping[str, Tensor] = field(default_factory=dict)
     """Boolean mask for a parameter, True = frozen; for any parameter, prunable or not."""

@@ -125,7 +125,7 @@ class Rewind(Method):
             return plan
         rule = self._stopping_rule(parent.origin, mask)
         shortened = self.arm.length < 1 or self.arm.settled is not None
-        return replace(plan, length=self.arm.length, stopping_rule=rule, only_ranks=shortened)
+        return replace(plan, length=self.arm.length, stopping_rule=rule, ranks_only=shortened)
 
     def _stopping_rule(self, origin: State, mask: Mask) -> StoppingRule:
         if self.arm.settled is None:

@@ -67,7 +67,7 @@ def forecast(params: Params) -> list[Forecast]:
                 samples=samples,
                 flops=_added(each),
                 at_most=may_stop_early,
-                ranks_only=plan.only_ranks and (name, item.arm) not in going_on,
+                ranks_only=plan.ranks_only and (name, item.arm) not in going_on,
             )
         )
     return found

@@ -44,6 +44,14 @@ def test_every_ready_made_study_can_be_planned_to_its_end(path: Path) -> None:
     assert path.stem == "arms" or not any(each.ranks_only for each in rounds)
 
 
+def test_a_short_round_ranks_only_if_its_method_says_so(study: Study) -> None:
+    """Half of the schedule trains a router: the end of its arm, and not on the way to a target."""
+    ranking = {"method": "imp", "schedule": "authors", "fraction": 0.5, "target": 0.2, "length": 0.5}
+    rounds = {each.name: each for each in forecast(_changed(study, arms={"global": ranking}).params)}
+    assert rounds["routed-r2"].steps < rounds["routed-r1"].steps
+    assert [name for name, each in rounds.items() if each.ranks_only] == ["global-r2"]
+
+
 def test_it_foretells_what_every_method_then_costs(study: Study) -> None:
     study = _changed(
         study,
