@@ -41,7 +41,10 @@ class RoutedSubnetworks(Subnetwork):
         largest = macs(self._networks[-1], model.masks[masks[-1]], side, side).kept_g
         self._router_work = macs(self._router, Mask.full({}), side, side).dense_g / largest
         super().__init__(self._networks[0], threads, device, skip_zeros)
-        self.held *= len(self._networks)
+        if self.is_accelerated:
+            from mirl.runtime.engine import bytes_held
+
+            self.held = sum(map(bytes_held, self._networks))
 
     @property
     def tile_multiple(self) -> int:

@@ -154,6 +154,14 @@ def test_a_sub_network_that_does_not_fit_leaves_the_others_as_they_were(nafnet: 
         assert np.array_equal(restorer(image_HWC), expected)
 
 
+def test_the_kernels_of_every_sub_network_count_in_the_memory(nafnet: Ticket) -> None:
+    def held(model: Any) -> float:
+        with_kernels, without = (Restorer(model, threads=1, skip_zeros=skip) for skip in (True, False))
+        return with_kernels.memory_for(0, (1, 1), 1) - without.memory_for(0, (1, 1), 1)
+
+    assert held(nafnet) == sum(held(nafnet.alone(mask)) for mask in nafnet.masks)
+
+
 def test_patches_are_chosen_for_one_image(nafnet: Ticket) -> None:
     restorer, two_BCHW = (
         Restorer(nafnet, threads=1, skip_zeros=False),
