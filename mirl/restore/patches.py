@@ -35,7 +35,7 @@ class PatchLevels:
     ) -> "PatchLevels":
         """Let `router` choose at a price of work, for an image of `size` (height, width) that `cut` gives parts of."""
         side = routing.patch
-        rows, columns = (-(-length // side) for length in size)
+        rows, columns = grid(size, side)
         work_K = np.array(routing.works)
         level_RQ = torch.empty(rows, columns, dtype=torch.int64)
         for row in range(rows):  # of which one is in memory at a time
@@ -46,6 +46,10 @@ class PatchLevels:
             )
             level_RQ[row] = torch.from_numpy(cheapest_good(scores_QK, work_K, price))
         return cls(level_RQ, side)
+
+    def covers(self, size: tuple[int, int], patch: int) -> bool:
+        """Return whether these are the levels of an image of `size` (height, width) in patches of that side."""
+        return self.patch == patch and self.level_RQ.shape == grid(size, patch)
 
     def work(self, size: tuple[int, int], work_K: Sequence[float]) -> float:
         """Return the share of the largest sub-network's work that an image of `size` (height, width) takes, in (0, 1].
@@ -74,6 +78,12 @@ class PatchLevels:
             for span, length, count in zip(position, (height, width), self.level_RQ.shape)
         )
         return self.level_RQ[rows[:, None], columns]
+
+
+def grid(size: tuple[int, int], patch: int) -> tuple[int, int]:
+    """Return the rows and columns of patches of that side that cover an image of `size` (height, width)."""
+    height, width = size
+    return -(-height // patch), -(-width // patch)
 
 
 class TileLevels:

@@ -119,12 +119,15 @@ class Restorer:
         The share is above 0, and, as the work of a router counts too, may be a little over 1. It is 1 for a model whose
         sub-networks do not differ in their work.
         """
-        choice = self._choice(task, work)
+        return self.restored_by(self._choice(task, work), image_BCHW)
+
+    def restored_by(self, choice: Choice, image_BCHW: Tensor) -> tuple[Tensor, float]:
+        """Run the network as `measured`, by a choice that was made elsewhere: one mask, or the level of each patch."""
         subnetwork = self._prepared(choice)
         size = image_BCHW.shape[2], image_BCHW.shape[3]
         part = part_of(image_BCHW)
         with torch.no_grad(), subnetwork.at_work(), subnetwork.deciding(choice, part, size) as levels:
-            share = subnetwork.work(levels, size) if levels else work_of(self._model.routing, choice)
+            share = subnetwork.work(choice, levels, size) if levels else work_of(self._model.routing, choice)
             return subnetwork.run_any_size(image_BCHW), share
 
     def levels(self, image_BCHW: Tensor, task: str = "", work: float | None = None) -> PatchLevels | None:

@@ -17,7 +17,7 @@ from mirl.restore.global_context import TileContext
 from mirl.restore.pad import round_up
 from mirl.restore.patches import Cut, PatchLevels, TileLevels
 from mirl.restore.patchwork import ShownLevels, combined, patchwork, subnetworks
-from mirl.restore.routers import Choice, EachPatch
+from mirl.restore.routers import Choice, EachPatch, OneMask
 from mirl.restore.subnetwork import Subnetwork
 from mirl.restore.tile import Span, TilePosition, whole
 from mirl.sparsity.accounting import macs
@@ -57,15 +57,18 @@ class RoutedSubnetworks(Subnetwork):
 
     @contextmanager
     def deciding(self, choice: Choice, cut: Cut, size: tuple[int, int]) -> Iterator[PatchLevels | None]:
-        assert isinstance(choice, EachPatch)
+        assert not isinstance(choice, OneMask)
         self._own.levels = self.levels(choice, cut, size)
         try:
             yield self._own.levels
         finally:
             self._own.levels = None
 
-    def levels(self, choice: EachPatch, cut: Cut, size: tuple[int, int]) -> PatchLevels:
-        """Let the router choose for every patch of an image of `size` (height, width)."""
+    def levels(self, choice: EachPatch | PatchLevels, cut: Cut, size: tuple[int, int]) -> PatchLevels:
+        """Let the router choose for every patch of an image of `size` (height, width), unless somebody else has."""
+        if isinstance(choice, PatchLevels):
+            assert choice.covers(size, self._routing.patch), "the levels are those of another grid of patches"
+            return choice
 
         def moved(rows: Span, columns: Span) -> Tensor:
             return cut(rows, columns).to(self._device)
@@ -73,8 +76,9 @@ class RoutedSubnetworks(Subnetwork):
         with torch.no_grad():
             return PatchLevels.routed(self._router, moved, size, choice.routing, choice.price)
 
-    def work(self, levels: PatchLevels, size: tuple[int, int]) -> float:
-        return levels.work(size, self._routing.works) + self._router_work
+    def work(self, choice: Choice, levels: PatchLevels, size: tuple[int, int]) -> float:
+        own = self._router_work if isinstance(choice, EachPatch) else 0.0
+        return levels.work(size, self._routing.works) + own
 
     def run(self, x_BCHW: Tensor) -> Tensor:
         height, width = x_BCHW.shape[2:]

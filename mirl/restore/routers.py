@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mirl.config import UserError
+from mirl.restore.patches import PatchLevels
 from mirl.tickets.routing import ByDifficulty, ByTask, ByWork, Routing, Static
 
 MOST_TOLD = 12
@@ -39,7 +40,8 @@ class EachPatch:
     price: float
 
 
-Choice = OneMask | EachPatch
+Choice = OneMask | EachPatch | PatchLevels
+"""What restores an image; `PatchLevels` are those of somebody else than the ticket's router."""
 Router = Callable[[Any, Sequence[str], Request], Choice]
 """(routing, names of the masks, request) -> choice. Raises UserError if the request cannot be met."""
 

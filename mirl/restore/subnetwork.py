@@ -86,8 +86,11 @@ class Subnetwork:
         """
         return nullcontext()
 
-    def work(self, levels: PatchLevels, size: tuple[int, int]) -> float:
-        """Return the work of an image of `size`, the router's included, as a share of the largest sub-network's."""
+    def work(self, choice: Choice, levels: PatchLevels, size: tuple[int, int]) -> float:
+        """Return the share of the largest sub-network's work that an image of `size` takes, restored by `levels`.
+
+        That of the router counts if `choice` leaves it to the router.
+        """
         raise NotImplementedError("one sub-network has no patches")
 
     def run_any_size(self, image_BCHW: Tensor) -> Tensor:

@@ -133,6 +133,24 @@ def test_the_work_is_what_the_patches_take_and_the_router(
     assert restorer.measured(_image(*SIZE), work=1.0)[1] == 1.0
 
 
+@pytest.mark.parametrize("skip_zeros", [False, True])
+def test_levels_that_are_given_restore_as_those_of_the_router_without_its_work(
+    nafnet: Ticket, skip_zeros: bool
+) -> None:
+    restorer, image = Restorer(nafnet, threads=1, skip_zeros=skip_zeros), _image(*SIZE)
+    routed, share = restorer.measured(image, work=0.6)
+    levels = restorer.levels(image, work=0.6)
+    assert levels is not None
+    given, bare = restorer.restored_by(levels, image)
+    assert torch.equal(given, routed) and bare == levels.work(SIZE, [0.3, 0.6, 1.0])
+    assert 0 < share - bare < 0.2
+    other, _ = restorer.restored_by(PatchLevels(CHECKERED_RQ, PATCH), image)
+    assert not torch.allclose(other, routed, atol=1e-3)
+    for wrong in (PatchLevels(CHECKERED_RQ[:3], PATCH), PatchLevels(CHECKERED_RQ, 2 * PATCH)):
+        with pytest.raises(AssertionError, match="another grid"):
+            restorer.restored_by(wrong, image)
+
+
 def test_more_work_goes_to_more_patches(nafnet: Ticket) -> None:
     restorer = Restorer(nafnet, threads=1)
     shares = [restorer.measured(_image(*SIZE), work=work)[1] for work in (0.3, 0.4, 0.55, 0.7, 0.9)]
