@@ -31,24 +31,12 @@ def calibrated(routing: ByWork, scores_NK: np.ndarray, patch: int, work: float) 
     another, at least that of the smallest sub-network.
     """
     work_K = np.array(routing.works)
-
-    def point(price: float) -> Point:
-        taken_N = cheapest_good(scores_NK, work_K, price)
-        shares_K = np.bincount(taken_N, minlength=len(work_K)) / len(taken_N)
-        return Point(price=price, work=float(work_K @ shares_K), shares=[float(share) for share in shares_K])
-
+    targets = np.linspace(work_K[0], work_K[-1], POINTS)[1:-1]
     low, high = _ends(scores_NK, work_K)
-    curve = [point(high)]
-    for target in np.linspace(work_K[0], work_K[-1], POINTS)[1:-1]:
-        above, below = high, low  # the work falls as the price rises
-        for _ in range(HALVINGS):
-            middle = (above + below) / 2
-            if point(middle).work < target:
-                above = middle
-            else:
-                below = middle
-        curve.append(point(below))
-    curve.append(point(low))
+    curve = [
+        _point(scores_NK, work_K, price)
+        for price in (high, *(price_of(target, scores_NK, work_K) for target in targets), low)
+    ]
     rising = [curve[0]]
     for each in curve[1:]:
         if each.work > rising[-1].work and each.price < rising[-1].price:
@@ -57,6 +45,24 @@ def calibrated(routing: ByWork, scores_NK: np.ndarray, patch: int, work: float) 
         kind="difficulty", levels=routing.levels, patch=patch, curve=rising,
         work=max(work, float(work_K[0])),
     )  # fmt: skip
+
+
+def price_of(work: float, scores_NK: np.ndarray, work_K: np.ndarray) -> float:
+    """The highest price at which the patches take, in the mean, at least that share of the work."""
+    below, above = _ends(scores_NK, work_K)  # the work falls as the price rises
+    for _ in range(HALVINGS):
+        middle = (above + below) / 2
+        if _point(scores_NK, work_K, middle).work < work:
+            above = middle
+        else:
+            below = middle
+    return below
+
+
+def _point(scores_NK: np.ndarray, work_K: np.ndarray, price: float) -> Point:
+    taken_N = cheapest_good(scores_NK, work_K, price)
+    shares_K = np.bincount(taken_N, minlength=len(work_K)) / len(taken_N)
+    return Point(price=price, work=float(work_K @ shares_K), shares=[float(share) for share in shares_K])
 
 
 def _ends(scores_NK: np.ndarray, work_K: np.ndarray) -> tuple[float, float]:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from mirl.config import UserError
-from mirl.tickets.calibration import calibrated, cheapest_good
+from mirl.tickets.calibration import calibrated, cheapest_good, price_of
 from mirl.tickets.routing import ByDifficulty, ByWork
 
 LEVELS = {"hard": 1.0, "easy": 0.25, "medium": 0.5}
@@ -51,6 +51,13 @@ def test_a_wanted_share_of_work_is_done_on_patches_like_those_of_the_calibration
     for work in (0.3, 0.45, 0.6, 0.9):
         taken_N = cheapest_good(draw.normal(size=(4000, 3)), WORK_K, routing.price(work))
         assert WORK_K[taken_N].mean() == pytest.approx(work, abs=0.02)
+
+
+def test_at_the_price_of_some_work_that_work_is_done_and_hardly_more() -> None:
+    scores_NK = np.random.default_rng(0).normal(size=(400, 3))
+    for work in (0.3, 0.45, 0.6, 0.9):
+        price = price_of(work, scores_NK, WORK_K)
+        assert work <= WORK_K[cheapest_good(scores_NK, WORK_K, price)].mean() <= work + 0.75 / 400
 
 
 def test_a_sub_network_that_nothing_is_chosen_for_shows_in_the_shares() -> None:
