@@ -1,5 +1,5 @@
 """The `mirl` command: `restore`, `serve`, `inspect`, `pack`, `export`, `data check`, `report`, `sweep`,
-`study`, `cost`, `dry-run`, `stability`.
+`routing`, `study`, `cost`, `dry-run`, `stability`.
 
 Heavy modules are imported by the subcommand that needs them, so that `mirl --help` answers at once.
 """

@@ -62,9 +62,12 @@ def run(root: Path, as_markdown: bool) -> int:
             "search: steps of all trainings up to that ticket, in dense trainings; FLOPs, seconds, joules in the report"
         )
     print(f"\nthe report with its pictures: {report / 'index.html'}")
-    page = Workspace(root).sweep / "sweep.html"
-    if page.exists():
-        print(f"quality against how strong the damage is: {page}")
+    for page, words in (
+        (Workspace(root).sweep / "sweep.html", "quality against how strong the damage is"),
+        (Workspace(root).routing / "routing.html", "quality against work and time, routed by difficulty"),
+    ):
+        if page.exists():
+            print(f"{words}: {page}")
     return 0
 
 

@@ -1,4 +1,4 @@
-"""Subcommands about a study: `data check`, `cost`, `dry-run`, `report`, `sweep`, `study`, `stability`."""
+"""Subcommands about a study: `data check`, `cost`, `dry-run`, `report`, `sweep`, `routing`, `study`, `stability`."""
 
 import argparse
 from pathlib import Path
@@ -18,8 +18,19 @@ first protocol of params.yaml. Among the strengths are those that the study trai
 """
 
 
+ROUTING_EXAMPLES = """\
+examples:
+  mirl routing tickets/routed-r2/ticket.safetensors                            a few shares of the work
+  mirl routing tickets/routed-r2/ticket.safetensors --work 0.3 0.45 0.6 0.8    those shares of it
+  mirl routing tickets/{routed-r2,dense,static-r1}/ticket.safetensors          beside other tickets of the network
+
+The held-out images of the prepared data are restored by each sub-network alone, by the router, and with levels of patches
+that chance, the gradient or the known errors hand out for the same work; scored by the first protocol of params.yaml.
+"""
+
+
 def add_commands(commands: Any) -> None:
-    """Add `data check`, `cost`, `dry-run`, `report`, `sweep`, `study` and `stability` to the command line."""
+    """Add `data check`, `cost`, `dry-run`, `report`, `sweep`, `routing`, `study` and `stability` to the command line."""
     data = commands.add_parser("data", help="look at the data of a study")
     check = data.add_subparsers(required=True, metavar="COMMAND").add_parser(
         "check", help="find broken and unequal images, and pictures that are in both train and test"
@@ -56,6 +67,7 @@ def add_commands(commands: Any) -> None:
     report.set_defaults(run=_report)
 
     _add_sweep_command(commands)
+    _add_routing_command(commands)
 
     study = commands.add_parser("study", help="make a ready-made study the current one")
     study.add_argument("name", nargs="?", metavar="NAME", help="left out: list them")
@@ -106,6 +118,28 @@ def _add_sweep_command(commands: Any) -> None:
     sweep.set_defaults(run=_sweep)
 
 
+def _add_routing_command(commands: Any) -> None:
+    routing = commands.add_parser(
+        "routing",
+        help="quality of a ticket that routes by difficulty against work and time, beside all bounds",
+        description="Find out what a router of patches is worth: its quality at each share of the work, beside its bounds.",
+        epilog=ROUTING_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    routing.add_argument(
+        "tickets", nargs="+", metavar="TICKET",
+        help="ticket files or models:/NAME@ALIAS; at least one that routes by difficulty, the others are points",
+    )  # fmt: skip
+    _add_params(routing)
+    add = routing.add_argument
+    add("--work", type=share, nargs="+", default=[], metavar="SHARE",
+        help="of the largest sub-network's work that the router is asked for (default: a few up to all)")  # fmt: skip
+    add("--limit", type=whole, metavar="N", help="images per task (default: `evaluate.limit` of params.yaml)")
+    add("-o", "--out", type=Path, default=Path("report/routing"), metavar="FOLDER",
+        help="for routing.html, routing.csv and routing.parquet (default: %(default)s)")  # fmt: skip
+    routing.set_defaults(run=_routing)
+
+
 def _add_params(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--params", type=Path, default=Path("params.yaml"), metavar="FILE", help="default: params.yaml"
@@ -145,6 +179,14 @@ def _sweep(wanted: argparse.Namespace) -> int:
         tasks=wanted.task, severity=wanted.severity, points=wanted.points, limit=wanted.limit
     )
     return sweep.run(wanted.params, wanted.tickets, options, wanted.out)
+
+
+def _routing(wanted: argparse.Namespace) -> int:
+    from mirl.command import routing
+    from mirl.study.routing import RoutingOptions
+
+    options = RoutingOptions(works=wanted.work, limit=wanted.limit)
+    return routing.run(wanted.params, wanted.tickets, options, wanted.out)
 
 
 def _study(wanted: argparse.Namespace) -> int:

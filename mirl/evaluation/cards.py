@@ -61,7 +61,7 @@ def _card(
             figures_of[layer] = f"{row['psnr_db'].iloc[0]:.2f} dB"
             figures_of["input"] = f"{row['input_psnr_db'].iloc[0]:.2f} dB"
     height, width = picture.input_HWC.shape[:2]
-    uris = {name: _data_uri(image) for name, image in layers.items()}
+    uris = {name: data_uri(image) for name, image in layers.items()}
     return {
         "task": picture.task,
         "image": picture.image,
@@ -71,7 +71,8 @@ def _card(
     }
 
 
-def _data_uri(image_HWC: np.ndarray) -> str:
+def data_uri(image_HWC: np.ndarray) -> str:
+    """Return a uint8 picture as a data URI, in WebP."""
     stream = io.BytesIO()
     Image.fromarray(image_HWC).save(stream, format="WEBP", quality=90, method=4)
     return "data:image/webp;base64," + base64.b64encode(stream.getvalue()).decode()

@@ -74,6 +74,18 @@ class SeverityAxis:
     """Ends of the trained range; None if they are not known."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Trace:
+    """PSNR of one way of restoring, from its cheapest point to its dearest, or of one ticket."""
+
+    colour: int | None
+    """Index of its colour; None: that of the dense ticket."""
+    marker: str
+    """As matplotlib names it."""
+    x: Sequence[float]
+    psnr_db: Sequence[float]
+
+
 def against_density(title: str, curves: Sequence[Curve], dense: float, degraded: float) -> str:
     """Draw PSNR in dB against density (log axis, sparser to the right): one panel with dense and input lines."""
     with mpl.rc_context(_STYLE):
@@ -147,6 +159,21 @@ def against_severity(title: str, axis: SeverityAxis, inputs: Sequence[float], li
                 axes.plot([value], [psnr_db], marker=marker, markersize=size, color=colour, zorder=4)
         axes.set_xlabel(axis.label)
         return _svg(figure, f"{title}: PSNR in dB against {axis.label}")
+
+
+def against(title: str, label: str, traces: Sequence[Trace]) -> str:
+    """Draw PSNR in dB of several traces against what `label` names: one panel."""
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=(4.0, 2.9), layout="constrained")
+        axes = figure.add_subplot()
+        _panel(axes, title)
+        for trace in traces:
+            colour = _DENSE if trace.colour is None else _ARMS[trace.colour]
+            axes.plot(trace.x, trace.psnr_db, color=colour, linewidth=1.6, marker=trace.marker,
+                      markersize=4.0 if len(trace.x) > 1 else 6.0, alpha=0.85, zorder=3)  # fmt: skip
+        axes.set_xlim(left=0)
+        axes.set_xlabel(label)
+        return _svg(figure, f"{title}: PSNR in dB against {label}")
 
 
 def _panel(axes: Axes, title: str) -> None:

@@ -90,7 +90,7 @@ def score(
     so a restorer that does nothing gains 0.
     Output values that are not finite count as 0.
     """
-    chosen = _chosen(items, section.limit)
+    chosen = limited(items, section.limit)
     work = [(PROTOCOLS[name], item) for name in section.protocols for item in chosen]
     rows = []
     with torch.inference_mode():
@@ -106,14 +106,14 @@ def pictures(restore: Restore, items: Iterable[TestImage], section: EvaluateSect
     protocol = PROTOCOLS[section.protocols[0]]
     found = []
     with torch.inference_mode():
-        for item in _chosen(items, section.pictures):
+        for item in limited(items, section.pictures):
             degraded, clean = prepare(protocol, item.image, item.task, item.clean_HWC, item.degraded_HWC)
-            trio = (item.task.nothing(degraded), _restored(restore, degraded, item.task), clean)
+            trio = (item.task.nothing(degraded), restored(restore, degraded, item.task), clean)
             found.append(
                 ExamplePicture(
                     item.image,
                     item.task.name,
-                    *(_to_uint8(_centre(image, section.picture_size)) for image in trio),
+                    *(to_uint8(_centre(image, section.picture_size)) for image in trio),
                 )
             )
     return found
@@ -132,7 +132,7 @@ def summary(frame: pd.DataFrame, protocol: str) -> dict[str, float]:
 def _row(restore: Restore, protocol: Protocol, item: TestImage) -> dict[str, object]:
     degraded, clean = prepare(protocol, item.image, item.task, item.clean_HWC, item.degraded_HWC)
     start = time.perf_counter()
-    output = _restored(restore, degraded, item.task)
+    output = restored(restore, degraded, item.task)
     seconds = time.perf_counter() - start
     nothing, scale = item.task.nothing(degraded), item.task.scale
     measured = protocol.measure(protocol.finish(output), clean, scale)
@@ -149,7 +149,8 @@ def _row(restore: Restore, protocol: Protocol, item: TestImage) -> dict[str, obj
     }
 
 
-def _restored(restore: Restore, degraded_HWC: np.ndarray, task: Task) -> np.ndarray:
+def restored(restore: Restore, degraded_HWC: np.ndarray, task: Task) -> np.ndarray:
+    """Restore one float32 HWC image, larger by the task's scale; values that are not finite become 0."""
     degraded_BCHW = torch.from_numpy(degraded_HWC).permute(2, 0, 1)[None]
     output_BCHW = restore(degraded_BCHW, task.name)
     expected = (1, 3, *(side * task.scale for side in degraded_BCHW.shape[2:]))
@@ -162,15 +163,15 @@ def _restored(restore: Restore, degraded_HWC: np.ndarray, task: Task) -> np.ndar
     return finite_HWC
 
 
-def _chosen(items: Iterable[TestImage], limit: int | None) -> list[TestImage]:
+def limited(items: Iterable[TestImage], limit: int | None) -> list[TestImage]:
     """Sort the items by task and name, and return the first `limit` of each task."""
     taken: dict[str, int] = {}
-    chosen = []
+    first = []
     for item in sorted(items, key=lambda item: (item.task.name, item.image)):
         taken[item.task.name] = taken.get(item.task.name, 0) + 1
         if limit is None or taken[item.task.name] <= limit:
-            chosen.append(item)
-    return chosen
+            first.append(item)
+    return first
 
 
 def _rms(difference: np.ndarray) -> float:
@@ -182,6 +183,7 @@ def _centre(image_HWC: np.ndarray, size: int) -> np.ndarray:
     return image_HWC[top : top + size, left : left + size]
 
 
-def _to_uint8(image_HWC: np.ndarray) -> np.ndarray:
+def to_uint8(image_HWC: np.ndarray) -> np.ndarray:
+    """Clip a float picture to [0, 1] and round it to 8 bits."""
     pixels_HWC: np.ndarray = np.rint(np.clip(image_HWC, 0, 1) * 255).astype(np.uint8)
     return pixels_HWC

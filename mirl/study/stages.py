@@ -124,8 +124,9 @@ def compare(study: Study, key: str) -> None:
     decision = decide(assessments, None, policy)
     with study.files.making(study.files.report) as draft:
         write_report(draft, assessments, decision.plain(), policy, params.study)
-        if study.files.sweep.is_dir():  # hours of work that no stage makes again
-            shutil.copytree(study.files.sweep, draft / study.files.sweep.name)
+        for folder in (study.files.sweep, study.files.routing):  # hours of work that no stage makes again
+            if folder.is_dir():
+                shutil.copytree(folder, draft / folder.name)
 
 
 STAGES: dict[str, Callable[[Study, str], None]] = {

@@ -1,9 +1,7 @@
 """Sweep over the severities of a study's tasks: reads the prepared photographs, writes a folder of curves."""
 
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import pandas as pd
 
@@ -11,15 +9,11 @@ from mirl.config import UserError
 from mirl.data.packed import PackedImages
 from mirl.data.tasks import Severity, Task
 from mirl.evaluation.sweep import Photograph, SweptTicket, chosen, sweep
-from mirl.evaluation.sweep_page import page
-from mirl.files import write_whole
 from mirl.restore.restorer import Restorer
 from mirl.study.held_out import memory_in_words
 from mirl.study.study import ImageBar, Study
 from mirl.tickets.ticket import Ticket
 from mirl.training.device import device_of
-
-PAGE = "sweep.html"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,13 +83,3 @@ def photographs(packed: PackedImages, task: Task) -> list[Photograph]:
         )
         for item in items
     ]
-
-
-def write(folder: Path, swept: Swept, title: str) -> None:
-    """Write sweep.csv, sweep.parquet and the page into `folder`, over those of an earlier sweep."""
-    folder.mkdir(parents=True, exist_ok=True)
-    parquet = io.BytesIO()
-    swept.frame.to_parquet(parquet, index=False)
-    write_whole(folder / "sweep.csv", swept.frame.to_csv(index=False, lineterminator="\n").encode())
-    write_whole(folder / "sweep.parquet", parquet.getvalue())
-    write_whole(folder / PAGE, page(swept.frame, swept.severities, title).encode())

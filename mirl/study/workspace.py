@@ -36,6 +36,11 @@ class Workspace:
         """Default output folder of `mirl sweep`."""
         return self.report / "sweep"
 
+    @property
+    def routing(self) -> Path:
+        """Default output folder of `mirl routing`."""
+        return self.report / "routing"
+
     def ticket(self, name: str) -> Path:
         """Return the folder of a ticket. Raises UserError if `name` is not a name, as it could lead elsewhere."""
         return self.root / "tickets" / named(name, "a ticket's name")

@@ -82,7 +82,7 @@ def write_study(root: Path) -> Study:
     return Study(root=root, params=Params.read(VALUES, "params.yaml"))
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_study() -> Callable[[Path], Study]:
     """Writes the study into a folder of its own."""
     return write_study
