@@ -1,7 +1,8 @@
 """The registered model as code: MLflow copies this file beside the ticket file, and runs it to load both.
 
 The input has one column `image`. Each value is an encoded picture (bytes, or base64 text) or a uint8 array of height,
-width and red, green, blue; it comes back restored, of the same size: as PNG bytes, or as an array. The parameter `task`
+width and red, green, blue; it comes back restored, of the same size or enlarged by the network's scale: as PNG bytes, or
+as an array. The parameter `task`
 says what to undo, for a ticket that has to be told; `work` is the share of the full work that is done, for a ticket that
 can do with less (0: what is usual for it).
 """
@@ -54,7 +55,7 @@ class TicketModel(PythonModel):
             data = base64.b64decode(value, validate=True) if isinstance(value, str) else bytes(value)
         except (binascii.Error, TypeError) as error:
             raise UserError(f"an image is neither bytes, base64 nor uint8 values ({error})") from None
-        photograph = image_file.decode(data, "an image")
+        photograph = image_file.decode(data, "an image", scale=self.restorer.scale)
         restored = photograph.with_pixels(self.restorer(photograph.rgb_HWC, **wishes))
         return image_file.encode(restored, "PNG", "an image")
 

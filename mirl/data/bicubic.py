@@ -14,6 +14,8 @@ import numpy as np
 
 SUPPORT = 4
 """Width of the kernel, in samples of the coarser picture."""
+STRIP = 16
+"""Rows that `enlarged_levels` enlarges at a time, to save memory."""
 
 
 def cut_to_multiple(pixels_HWC: np.ndarray, multiple: int) -> np.ndarray:
@@ -40,6 +42,20 @@ def enlarged(picture_HWC: np.ndarray, scale: int) -> np.ndarray:
         for axis in (0, 1):
             picture_HWC = _resized(picture_HWC, axis, scale)
     return np.asarray(picture_HWC, np.float32)
+
+
+def enlarged_levels(levels_HW: np.ndarray, scale: int) -> np.ndarray:
+    """Enlarge a plane of unsigned integers by `scale` to the same dtype: clipped, rounded half up. It is made in strips."""
+    if scale == 1:
+        return levels_HW
+    height, width = levels_HW.shape
+    large_HW = np.empty((height * scale, width * scale), levels_HW.dtype)
+    mirrored_HW = np.pad(levels_HW, ((SUPPORT // 2, SUPPORT // 2), (0, 0)), mode="symmetric")
+    for top in range(0, height, STRIP):
+        strip_HW = enlarged(mirrored_HW[top : top + STRIP + SUPPORT], scale)[SUPPORT // 2 * scale :]
+        part_HW = large_HW[top * scale : (top + STRIP) * scale]
+        part_HW[:] = np.floor(np.clip(strip_HW[: len(part_HW)], 0, np.iinfo(levels_HW.dtype).max) + 0.5)
+    return large_HW
 
 
 def _resized(picture_HWC: np.ndarray, axis: int, scale: float) -> np.ndarray:

@@ -12,6 +12,7 @@ from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from mirl.config import Section, UserError
 from mirl.names import DigestOrNone
+from mirl.networks.fsrcnn import Fsrcnn
 from mirl.networks.imported import allow, allowed, is_own, loaded
 from mirl.networks.nafnet import Nafnet
 from mirl.networks.network import Network
@@ -29,7 +30,6 @@ __all__ = [
     "build",
     "is_known",
     "is_own",
-    "multiple",
     "network_class",
     "outline",
     "prunable",
@@ -38,6 +38,7 @@ __all__ = [
 ]
 
 NETWORKS: dict[str, type[Network]] = {
+    "fsrcnn": Fsrcnn,
     "nafnet": Nafnet,
     "promptir": PromptIR,
     "restormer": Restormer,
@@ -129,27 +130,23 @@ def refuse_other_source(section: NetworkSection) -> None:
         )
 
 
-def multiple(section: NetworkSection) -> int:
-    """Return the number, in pixels, that height and width of the network's images must be multiples of."""
-    return outline(section).multiple
-
-
 def outline(section: NetworkSection, most: int = 100_000) -> Network:
     """Return the network on torch's meta device: names and shapes, without memory; draws no random numbers.
 
     Raises UserError once the network has more than `most` parameters, and makes no more of it: a few bytes can ask for
-    any number. Also raises UserError if its `multiple` is not a positive number, or the network is not mirl's and was
-    not allowed or has another source here.
+    any number. Also raises UserError if its `multiple` or `scale` is not a positive number, or the network is not mirl's
+    and was not allowed or has another source here.
     """
     kind, options = _wanted(section)
     with torch.device("meta"), _at_most(most, section.name):
         network = kind(options)
         _add_router(network, section)
-    unit = getattr(network, "multiple", None)
-    if type(unit) is not int or unit < 1:
-        raise UserError(
-            f"network `{section.name}` has {unit!r} as its `multiple`, expected pixels, 1 or more"
-        )
+    for key, expected in (("multiple", "pixels"), ("scale", "times")):
+        value = getattr(network, key, None)
+        if type(value) is not int or value < 1:
+            raise UserError(
+                f"network `{section.name}` has {value!r} as its `{key}`, expected {expected}, 1 or more"
+            )
     return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]  # as in `build`
 
 

@@ -12,7 +12,7 @@ from mirl.networks.network import Network
 
 
 def refuse_unfit(network: Network, prunable: Collection[str], side: int) -> None:
-    """Raises UserError if a picture of `side` pixels changes its shape, or a prunable weight has no part in the output.
+    """Raises UserError if a picture of `side` pixels does not get its new size, or a prunable weight has no part in it.
 
     Also raises UserError if there is no prunable weight, or a parameter has two names. Leaves gradients and the
     statistics of batches behind: pass a network that is not needed any more.
@@ -28,9 +28,11 @@ def refuse_unfit(network: Network, prunable: Collection[str], side: int) -> None
     image_BCHW = torch.rand(1, 3, side, side, generator=torch.Generator().manual_seed(0))
     with torch.random.fork_rng(devices=[]), torch.enable_grad():
         out_BCHW = network(image_BCHW.to(memory_format=torch.channels_last))
-    if out_BCHW.shape != image_BCHW.shape or out_BCHW.dtype != image_BCHW.dtype:
+    large = side * network.scale
+    if out_BCHW.shape != (1, 3, large, large) or out_BCHW.dtype != image_BCHW.dtype:
+        expected = "the same" if network.scale == 1 else f"1 x 3 x {large} x {large} by its `scale`"
         raise UserError(
-            f"{title} makes {_words(out_BCHW)} of {_words(image_BCHW)}, expected the same; mend its `forward`"
+            f"{title} makes {_words(out_BCHW)} of {_words(image_BCHW)}, expected {expected}; mend its `forward`"
         )
     out_BCHW.mean().backward()
     if idle := [name for name in prunable if network.get_parameter(name).grad is None]:

@@ -21,9 +21,10 @@ Side = Annotated[int, Field(ge=1, le=256)]
 class Network(nn.Module):
     """A restoration network: float BCHW in, the same shape out, not clamped; it is built from its `Options`.
 
-    Height and width are multiples of `multiple` (in pixels). Every layer it declares is used in `forward`, so
-    counts over its parameters are counts over what works.
+    Height and width are multiples of `multiple` (in pixels); those of the output are `scale` times as large. Every layer it
+    declares is used in `forward`, so counts over its parameters are counts over what works.
     """
 
     Options: ClassVar[type[Section]]
     multiple: int
+    scale: int = 1

@@ -17,7 +17,7 @@ class Subnetworks(Protocol):
     """Whole network; a router or a head is a submodule."""
 
     def __call__(self, image_BCHW: Tensor, mask: str = ONE) -> Tensor:
-        """Run the sub-network of that mask on degraded images; the result is float32 of the same shape, not clamped."""
+        """Run the sub-network of that mask on degraded images; return float32 of the clean ones' shape, not clamped."""
         ...
 
 

@@ -11,7 +11,10 @@ from mirl.restore.pad import pad
 
 
 class AnySize(nn.Module):
-    """Module that pads, runs, crops and clamps as `Restorer` does; float32 BCHW in [0, 1] in, the same shape out."""
+    """Module that pads, runs, crops and clamps as `Restorer` does; float32 BCHW in [0, 1] in and out.
+
+    The output has the shape of the input, or the network's `scale` times its height and width.
+    """
 
     def __init__(self, network: Network) -> None:
         super().__init__()
@@ -21,5 +24,6 @@ class AnySize(nn.Module):
         height, width = image_BCHW.shape[2:]
         y_BCHW: Tensor = self.network(pad(image_BCHW, self.network.multiple))
         # Not y_BCHW[..., :height, :width]: a slice makes torch.export ask whether anything was padded at all.
-        rows, columns = (torch.arange(size, device=y_BCHW.device) for size in (height, width))
+        sides = (height * self.network.scale, width * self.network.scale)
+        rows, columns = (torch.arange(size, device=y_BCHW.device) for size in sides)
         return y_BCHW.index_select(2, rows).index_select(3, columns).clamp(0, 1)

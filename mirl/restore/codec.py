@@ -46,17 +46,18 @@ _GREY, _COLOUR = frozenset({"b-w", "grey16"}), frozenset({"srgb", "rgb16"})
 pyvips.cache_set_max(0)  # it would keep whole pictures for a second use that never comes
 
 
-def decode(data: bytes, name: str, memory: int = MEMORY) -> Photograph:
+def decode(data: bytes, name: str, memory: int = MEMORY, scale: int = 1) -> Photograph:
     """Decode the photograph in `data` to its last row and turn it upright; messages call the photograph `name`.
 
-    Raises UserError if `data` is not a whole PNG, JPEG, WebP or TIFF, is too large for `memory` bytes (known before it
-    is decoded), has levels other than 8 or 16 bits or colours other than grey or RGB, or holds several pictures.
+    `scale` is the side of the restored photograph over its own. Raises UserError if `data` is not a whole PNG, JPEG, WebP
+    or TIFF, is too large for `memory` bytes with what is restored (known before it is decoded), has levels other than 8 or
+    16 bits or colours other than grey or RGB, or holds several pictures.
     """
     format = format_of(data, name)
     try:
         image = _opened(data, format)
         _refuse(name, image)
-        _refuse_large(name, image, memory)
+        _refuse_large(name, image, memory, scale)
         _refuse_film(name, image, format, data)
         if _field(image, "orientation", 1) != 1:
             image = image.copy_memory().autorot()  # what is read row by row cannot be turned
@@ -122,11 +123,12 @@ def _broken(name: str, error: pyvips.Error) -> UserError:
     )
 
 
-def _refuse_large(name: str, image: pyvips.Image, memory: int) -> None:
-    held = bytes_held(image.height, image.width, 1 if image.format == "uchar" else 2)
+def _refuse_large(name: str, image: pyvips.Image, memory: int, scale: int) -> None:
+    held = bytes_held(image.height, image.width, 1 if image.format == "uchar" else 2, scale)
     if held > memory:
+        what = "which" if scale == 1 else f"which enlarged {scale} times as wide and high"
         raise UserError(
-            f"{name} has {image.width} x {image.height} = {image.width * image.height / 1e6:.1f} megapixels, which take "
+            f"{name} has {image.width} x {image.height} = {image.width * image.height / 1e6:.1f} megapixels, {what} take "
             f"{held / 2**30:.2f} GiB; allow more than {memory / 2**30:.2f} GiB with --memory, or cut it"
         )
 

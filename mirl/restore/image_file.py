@@ -25,8 +25,8 @@ MIB = 2**20
 THROUGH_PIPE = "a picture that a pipe gives is named -, as in `mirl restore - -o restored.png`"
 
 
-def read(path: Path, memory: int = MEMORY) -> Photograph:
-    """Read and decode the photograph in `path`.
+def read(path: Path, memory: int = MEMORY, scale: int = 1) -> Photograph:
+    """Read and decode the photograph in `path`, to be restored `scale` times as large.
 
     Raises UserError as `decode` does, and if the file is missing, special or larger than `memory` bytes.
     """
@@ -34,13 +34,13 @@ def read(path: Path, memory: int = MEMORY) -> Photograph:
         with open_file(path, THROUGH_PIPE) as file:
             if os.fstat(file.fileno()).st_size > memory:
                 raise _too_long(str(path), memory)
-            return read_stream(file, str(path), memory)
+            return read_stream(file, str(path), memory, scale)
     except FileNotFoundError:
         raise UserError(f"{path} does not exist; name a photograph or a folder of them") from None
 
 
-def read_stream(stream: BinaryIO, name: str, memory: int = MEMORY) -> Photograph:
-    """Read and decode a photograph from `stream`; messages call the photograph `name`.
+def read_stream(stream: BinaryIO, name: str, memory: int = MEMORY, scale: int = 1) -> Photograph:
+    """Read and decode a photograph from `stream`, to be restored `scale` times as large; messages call it `name`.
 
     Reading stops at once if the first bytes are not those of a picture. Raises UserError as `decode` does, and if the
     stream has more than `memory` bytes.
@@ -53,7 +53,7 @@ def read_stream(stream: BinaryIO, name: str, memory: int = MEMORY) -> Photograph
         size += len(part)
         if size > memory:
             raise _too_long(name, memory)
-    return decode(b"".join(parts), name, memory)
+    return decode(b"".join(parts), name, memory, scale)
 
 
 def write(photograph: Photograph, path: Path, force: bool = False) -> None:

@@ -26,29 +26,34 @@ PromptIR; with many tiles one after the other up to 2.
 ONCE = 64 * 2**20
 """Bytes for libraries loaded with the first photograph, and for memory the allocator keeps; measured: up to 55 MiB."""
 BAND = 16
-"""Bytes for each pixel of a row of tiles while the row is assembled: three float32 and their levels."""
+"""Bytes for each restored pixel of a row of tiles while the row is assembled: three float32 and their levels."""
 
 
-def pixels_in(memory: int, per_pixel: float, size: tuple[int, int], itemsize: int) -> int:
+def pixels_in(memory: int, per_pixel: float, size: tuple[int, int], itemsize: int, scale: int = 1) -> int:
     """Compute the pixels that a network taking `per_pixel` bytes for each can work on at a time, within `memory` bytes.
 
     The result is all pixels of an image of `size` (height, width) if the image fits, else those of an about square
-    tile, with memory left for a row of such tiles. `itemsize` is the number of bytes of a level.
+    tile, with memory left for a row of such tiles. `itemsize` is the number of bytes of a level, and `scale` the side of
+    the restored image over that of the image.
     """
     height, width = size
-    rest = memory - ONCE - bytes_held(height, width, itemsize)
+    band = BAND * scale**2
+    rest = memory - ONCE - bytes_held(height, width, itemsize, scale)
     if rest >= height * width * per_pixel:
         return height * width
-    # side**2 * (per_pixel + BAND) + side * width * BAND = rest
-    half = width * BAND / (per_pixel + BAND) / 2
-    return int((math.sqrt(half**2 + max(rest, 0) / (per_pixel + BAND)) - half) ** 2)
+    # side**2 * (per_pixel + band) + side * width * band = rest
+    half = width * band / (per_pixel + band) / 2
+    return int((math.sqrt(half**2 + max(rest, 0) / (per_pixel + band)) - half) ** 2)
 
 
-def least_memory(pixels: int, per_pixel: float, size: tuple[int, int], itemsize: int) -> float:
+def least_memory(
+    pixels: int, per_pixel: float, size: tuple[int, int], itemsize: int, scale: int = 1
+) -> float:
     """Compute the memory in bytes for which `pixels_in` returns at least `pixels`."""
     height, width = size
-    side = math.sqrt(pixels + 1)
-    return ONCE + bytes_held(height, width, itemsize) + side**2 * (per_pixel + BAND) + side * width * BAND
+    side, band = math.sqrt(pixels + 1), BAND * scale**2
+    held = bytes_held(height, width, itemsize, scale)
+    return ONCE + held + side**2 * (per_pixel + band) + side * width * band
 
 
 def bytes_per_pixel(network: nn.Module, multiple: int) -> float:

@@ -5,15 +5,20 @@ from typing import Any
 
 import numpy as np
 
-SAMPLES = 8
-"""Samples held for each pixel during restoration: three in, three out, its alpha, and one to spare."""
+from mirl.data.bicubic import enlarged_levels
+
+SAMPLES = 4
+"""Samples held for each pixel of a photograph, and for each of the restored one: three, and its alpha."""
 MEMORY = 2**30
 """Default limit in bytes on the memory of restoring, besides the ticket: a file of some KB can claim any size."""
 
 
-def bytes_held(height: int, width: int, itemsize: int) -> int:
-    """Compute the bytes that the pixels of a photograph take without a network; `itemsize` is the bytes of a level."""
-    return height * width * SAMPLES * itemsize
+def bytes_held(height: int, width: int, itemsize: int, scale: int = 1) -> int:
+    """Compute the bytes that a photograph and the restored one, `scale` times as large, take without a network.
+
+    `itemsize` is the bytes of a level.
+    """
+    return height * width * (1 + scale**2) * SAMPLES * itemsize
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -31,8 +36,10 @@ class Photograph:
     """Format of the source file."""
 
     def with_pixels(self, rgb_HWC: np.ndarray) -> "Photograph":
-        """Return a copy of the photograph with other pixels and the same metadata."""
-        return replace(self, rgb_HWC=rgb_HWC)
+        """Return a copy of the photograph with other pixels and the same metadata; larger pixels have a larger alpha."""
+        scale = len(rgb_HWC) // len(self.rgb_HWC)
+        alpha_HW = self.alpha_HW if self.alpha_HW is None else enlarged_levels(self.alpha_HW, scale)
+        return replace(self, rgb_HWC=rgb_HWC, alpha_HW=alpha_HW)
 
     def samples_HWC(self) -> np.ndarray:
         """Return the samples as a file stores them, 1 to 4 channels; a grey level is the mean of the three channels."""

@@ -32,7 +32,9 @@ Advance = Callable[[float], object]
 
 
 class Restorer:
-    """Model that restores uint8 or uint16 HWC RGB images to the same dtype and shape, at every size from 1x1 up.
+    """Model that restores uint8 or uint16 HWC RGB images to the same dtype, at every size from 1x1 up.
+
+    The restored image has the same shape, or `scale` times its height and width if the network enlarges.
 
     `threads` is the number of CPU threads during restoration; None is torch's number. `memory` is the limit in bytes on
     the memory of restoring, the image's own included; a larger image is restored in tiles. `device` is where the
@@ -71,6 +73,11 @@ class Restorer:
         return self._first.network
 
     @property
+    def scale(self) -> int:
+        """Side of a restored image divided by the side of the image."""
+        return self._first.scale
+
+    @property
     def bytes_per_pixel(self) -> float:
         """Memory that a network takes for each pixel of the image or tile that it works on; of several the most."""
         return max(each.bytes_per_pixel for each in self._ready.values())
@@ -91,21 +98,22 @@ class Restorer:
         """
         choice = self._choice(task, work)
         subnetwork = self._prepared(choice)
-        picture = TiledImage(image_HWC)
+        picture = TiledImage(image_HWC, self.scale)
         size = picture.height, picture.width
         pixels = self.pixels(*size, image_HWC.itemsize)
         tiles = _cut(size, subnetwork, pixels)
         with torch.no_grad(), subnetwork.at_work(), subnetwork.deciding(choice, picture.tile, size):
             if len(tiles.positions()) == 1:
                 out_BCHW = subnetwork.run(picture.tile(tiles.rows[0], tiles.columns[0]))
-                picture.write(0, out_BCHW[..., : picture.height, : picture.width])
+                height, width = picture.restored_HWC.shape[:2]
+                picture.write(0, out_BCHW[..., :height, :width])
                 advance(1.0)
             else:
                 _restore_tiles(subnetwork, picture, tiles, pixels, advance)
         return picture.restored_HWC
 
     def run(self, image_BCHW: Tensor, task: str = "", work: float | None = None) -> Tensor:
-        """Run the network on float32 images in [0, 1] of any size; the result has the same shape and is not clamped.
+        """Run the network on float32 images in [0, 1] of any size; the result has `scale` times their sides, not clamped.
 
         The images are never tiled, whatever the memory: published figures are measured on whole images. `task` and `work`
         are as in `__call__`; raises UserError if the model has no sub-network for them. If a router chooses for each
@@ -151,7 +159,7 @@ class Restorer:
         """
         size = self._padded(height, width)
         least = smallest(*size, self._first.multiple)
-        found = pixels_in(self._memory - self._held, self.bytes_per_pixel, size, itemsize)
+        found = pixels_in(self._memory - self._held, self.bytes_per_pixel, size, itemsize, self.scale)
         if found < least:
             raise UserError(
                 f"{self._memory / MIB:.1f} MiB of memory is too little for this network and image; "
@@ -162,7 +170,9 @@ class Restorer:
     def memory_for(self, pixels: int, size: tuple[int, int], itemsize: int) -> int:
         """Compute the memory in bytes for which `pixels` of a picture of `size` (height, width) fit at a time."""
         padded = self._padded(*size)
-        return self._held + math.ceil(least_memory(pixels, self.bytes_per_pixel, padded, itemsize))
+        return self._held + math.ceil(
+            least_memory(pixels, self.bytes_per_pixel, padded, itemsize, self.scale)
+        )
 
     @property
     def _held(self) -> int:
@@ -238,5 +248,6 @@ def _restore_tiles(
     def run(row: Span, column: Span) -> Tensor:
         return show([(row, column)], known, None)
 
-    for top, part_BChW in tiles.bands(run, (picture.height, picture.width)):
+    height, width = picture.restored_HWC.shape[:2]
+    for top, part_BChW in tiles.bands(run, (height, width), subnetwork.scale):
         picture.write(top, part_BChW)

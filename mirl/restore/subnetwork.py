@@ -25,6 +25,8 @@ class Subnetwork:
         self.network = network.to(device).eval()
         self.multiple = network.multiple
         """Number of pixels of which the height and width of a tile are multiples."""
+        self.scale = network.scale
+        """Side of the restored image divided by the side of the image."""
         self.global_context = GlobalContext(self.network)
         # Now, while nobody restores: it puts other weights into the network for a moment.
         self._forward = self._in_torch(self.network)
@@ -95,7 +97,7 @@ class Subnetwork:
 
     def run_any_size(self, image_BCHW: Tensor) -> Tensor:
         """Run a whole image through the network: pad, run, crop."""
-        height, width = image_BCHW.shape[2:]
+        height, width = (side * self.scale for side in image_BCHW.shape[2:])
         return self.run(pad(image_BCHW, self.multiple))[..., :height, :width]
 
     def run_tiles(self, x_BChw: Tensor, context: TileContext) -> Tensor:

@@ -30,6 +30,14 @@ class Span:
     core: tuple[int, int]
     """Pixels [first, last), counted from `start`, that count as this tile's alone; the cores partition the image."""
 
+    def times(self, scale: int) -> "Span":
+        """Return the span of the same place in an image that is `scale` times as large."""
+        first, last = self.core
+        return Span(
+            start=self.start * scale, stop=self.stop * scale, fade_in=self.fade_in * scale,
+            fade_out=self.fade_out * scale, core=(first * scale, last * scale),
+        )  # fmt: skip
+
     def weight(self) -> Tensor:
         """Compute the blending weights: a ramp up, 1, a ramp down; float64, one per pixel."""
         weight = torch.ones(self.stop - self.start, dtype=torch.float64)
@@ -41,7 +49,7 @@ class Span:
 TilePosition = tuple[Span, Span]
 """(rows, columns) of a tile."""
 Run = Callable[[Span, Span], Tensor]
-"""(rows, columns) of a tile -> the restored tile, float32 BChw."""
+"""(rows, columns) of a tile -> the restored tile, float32 BChw, by the network's scale larger than the tile."""
 
 
 def whole(length: int, start: int = 0) -> Span:
@@ -74,17 +82,20 @@ class Tiles:
         """List all tiles, row by row."""
         return [(row, column) for row in self.rows for column in self.columns]
 
-    def bands(self, run: Run, size: tuple[int, int]) -> Iterator[tuple[int, Tensor]]:
+    def bands(self, run: Run, size: tuple[int, int], scale: int = 1) -> Iterator[tuple[int, Tensor]]:
         """Yield the restored image of `size` (height, width) from top to bottom as (first row, float32 BCHW of a part).
 
-        A part is overwritten by the next. At each pixel the weights of the tiles add up to one.
+        A part is overwritten by the next. At each pixel the weights of the tiles add up to one. `scale` is that of `run`;
+        `size` is `scale` times that of the image.
         """
         band_BChW = torch.empty(0)
-        for row in self.rows:
-            for column in self.columns:
-                tile_BChw = run(row, column)
+        columns = [column.times(scale) for column in self.columns]
+        for small_row in self.rows:
+            row = small_row.times(scale)
+            for small_column, column in zip(self.columns, columns):
+                tile_BChw = run(small_row, small_column)
                 if not band_BChW.numel():
-                    shape = (*tile_BChw.shape[:3], self.columns[-1].stop)
+                    shape = (*tile_BChw.shape[:3], columns[-1].stop)
                     band_BChW = tile_BChw.new_zeros(shape)
                 weighted_BChw = tile_BChw.mul_(row.weight().to(tile_BChw)[:, None])
                 weighted_BChw *= column.weight().to(tile_BChw)

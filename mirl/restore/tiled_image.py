@@ -15,10 +15,10 @@ from mirl.restore.tile import Span
 class TiledImage:
     """Picture of uint8 or uint16 RGB pixels, read in tiles, whose restored pixels are written in parts.
 
-    Raises UserError if the image has another dtype or shape, or is empty.
+    The restored picture is `scale` times as large. Raises UserError if the image has another dtype or shape, or is empty.
     """
 
-    def __init__(self, image_HWC: np.ndarray) -> None:
+    def __init__(self, image_HWC: np.ndarray, scale: int = 1) -> None:
         is_known = image_HWC.dtype in (np.uint8, np.uint16)
         if not is_known or image_HWC.ndim != 3 or image_HWC.shape[2] != 3 or not image_HWC.size:
             raise UserError(
@@ -28,7 +28,7 @@ class TiledImage:
         self._image_HWC = image_HWC
         self._top = int(np.iinfo(image_HWC.dtype).max)
         self.height, self.width = image_HWC.shape[:2]
-        self.restored_HWC = np.empty((self.height, self.width, 3), image_HWC.dtype)
+        self.restored_HWC = np.empty((self.height * scale, self.width * scale, 3), image_HWC.dtype)
 
     def tile(self, row: Span, column: Span) -> Tensor:
         """Return a tile as float32 1 x 3 x h x w in channels-last memory, filled by reflection beyond the picture."""

@@ -40,7 +40,7 @@ def serve(options: WorkerOptions, heartbeat: Heartbeat, pipe: Connection) -> Non
             allow(options.network, Path())
         ticket = reading.read(options.ticket)
         restorer = Restorer(ticket, threads=options.threads, memory=options.memory)
-        side = math.isqrt(options.pixels)
+        side = max(math.isqrt(options.pixels) // restorer.scale, 1)
         restorer.pixels(side, side, itemsize=2)  # the largest picture: told now, and not who sends it
     except (UserError, OSError) as error:
         pipe.send(error)
@@ -79,11 +79,11 @@ def answer(
             raise Refusal("gone", "nobody waits for the picture any more")
 
     try:
-        own = header(wanted.data, options.pixels)
+        own = header(wanted.data, options.pixels, restorer.scale)
         target = chosen(own, wanted.accept)
         restorer.refuse(wanted.task, wanted.work)
         go_on()
-        photograph = decode(wanted.data, "the picture", options.memory)
+        photograph = decode(wanted.data, "the picture", options.memory, restorer.scale)
         go_on()
         restored = photograph.with_pixels(restorer(photograph.rgb_HWC, go_on, wanted.task, wanted.work))
         encoded = encode(restored, target, "the picture")
@@ -100,22 +100,27 @@ def answer(
     )
 
 
-def header(data: bytes, most_pixels: int) -> str:
-    """Return a picture's format, without decoding it. Raises Refusal if it is no picture or has too many pixels."""
+def header(data: bytes, most_pixels: int, scale: int = 1) -> str:
+    """Return a picture's format, without decoding it.
+
+    Raises Refusal if it is no picture, or what is made of it, `scale` times as wide and high, has too many pixels.
+    """
     try:
         format = format_of(data, "the body")
     except UserError:
         raise Refusal("wrong_type", f"the body is no picture that can be read; {KNOWN} can") from None
-    height, width = size_of(data, "the picture")
+    height, width = (side * scale for side in size_of(data, "the picture"))
+    becomes = "has" if scale == 1 else "would become"
     if max(height, width) > MOST_SIDE:
         raise Refusal(
             "too_large",
-            f"the picture has {width} x {height} pixels, expected sides of at most {MOST_SIDE}; cut it into pieces",
+            f"the picture {becomes} {width} x {height} pixels, expected sides of at most {MOST_SIDE}; cut it into pieces",
         )
     if width * height > most_pixels:
         raise Refusal(
             "too_large",
-            f"the picture has {width} x {height} pixels, expected at most {most_pixels / 1e6:g} million; make it smaller",
+            f"the picture {becomes} {width} x {height} pixels, expected at most {most_pixels / 1e6:g} million; "
+            "make it smaller",
         )
     return format
 

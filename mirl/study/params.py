@@ -12,7 +12,7 @@ from mirl.data.sections import DataSection
 from mirl.evaluation.scoring import EvaluateSection
 from mirl.methods import Arm, role_of
 from mirl.names import Name, named
-from mirl.networks import NetworkSection, allow, is_known, is_own, multiple
+from mirl.networks import NetworkSection, allow, is_known, is_own, outline
 from mirl.promotion import PolicySection
 from mirl.training.section import MachineSection, TrainSection
 
@@ -64,19 +64,30 @@ class Params(Section):
         self._references_are_dense()
         self.train.batches.refuse_unknown(self.data.table)
         self.machine.refuse_uneven(self.train.batches.batch)
-        side = self.train.batches.patch
-        unit = multiple(self.network) if is_known(self.network.name) else 1
-        if side % unit:
-            raise ValueError(
-                f"train.batches.patch is {side}, but {self.network.name} takes multiples of {unit}; "
-                f"use {max(side // unit, 1) * unit} or {(side // unit + 1) * unit}"
-            )
+        self._data_fits_the_network()
         if self.promote.protocol != self.evaluate.protocols[0]:
             raise ValueError(
                 f"promote.protocol is {self.promote.protocol!r}, but the first of evaluate.protocols, whose numbers "
                 f"are shown everywhere, is {self.evaluate.protocols[0]!r}; the same must decide"
             )
         return self
+
+    def _data_fits_the_network(self) -> None:
+        if not is_known(self.network.name):
+            return
+        network, side = outline(self.network), self.train.batches.patch
+        unit = network.multiple
+        if side % unit:
+            raise ValueError(
+                f"train.batches.patch is {side}, but {self.network.name} takes multiples of {unit}; "
+                f"use {max(side // unit, 1) * unit} or {(side // unit + 1) * unit}"
+            )
+        for name, task in self.data.table.items():
+            if task.scale != network.scale:
+                raise ValueError(
+                    f"data.tasks.{name} enlarges by {task.scale}, but {self.network.name} by {network.scale}; a study has "
+                    "tasks of its network's scale only"
+                )
 
     def _references_are_dense(self) -> None:
         dense = [n for n, r in self.rounds.items() if role_of(self.arms[r.arm].method) == "reference"]

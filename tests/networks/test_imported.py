@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from mirl.config import UserError
-from mirl.networks import NetworkSection, allow, build, imported, is_known, is_own, multiple, outline
+from mirl.networks import NetworkSection, allow, build, imported, is_known, is_own, outline
 from tests.own_network import NAME, TRACE, UNET, write_network
 
 pytestmark = pytest.mark.usefixtures("nothing_allowed")
@@ -52,7 +52,7 @@ def test_a_name_alone_imports_nothing(name: str, tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
     section = read(name, source="0" * 64)
     assert not is_known(name)
-    for use in (outline, build, multiple):
+    for use in (outline, build):
         with pytest.raises(
             UserError, match=rf"the module {name.split(':')[0]}, which was not.*--network {name}"
         ):
@@ -66,7 +66,7 @@ def test_allowing_imports_only_what_is_needed(tmp_path: Path) -> None:
     assert not path.with_suffix(".ran").exists()
     section = read(options={"width": 8}, seed=3)
     assert path.with_suffix(".ran").exists()
-    assert outline(section).multiple == multiple(section) == 2
+    assert outline(section).multiple == 2
     first, again = build(section).state_dict(), build(section).state_dict()
     assert first["head.weight"].shape == (8, 3, 3, 3)
     assert all(torch.equal(first[key], again[key]) for key in first)

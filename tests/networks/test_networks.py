@@ -9,8 +9,10 @@ from torch import Tensor, nn
 from mirl.config import UserError
 from mirl.networks import NETWORKS, Network, NetworkSection, build, prunable
 from mirl.networks.layers import ChannelNorm
+from tests.enlarging import doing_nothing
 
 TINY: dict[str, dict] = {
+    "fsrcnn": {"width": 4, "narrow": 2, "layers": 1, "scale": 2},
     "nafnet": {"width": 4},
     "promptir": {
         "width": 4,
@@ -39,29 +41,32 @@ def test_every_network_is_under_this_contract() -> None:
 
 @every_network
 @pytest.mark.parametrize("rows, columns", [(1, 1), (1, 3), (4, 2), (3, 5)])
-def test_output_has_the_shape_of_the_input(name: str, rows: int, columns: int) -> None:
+def test_output_has_the_shape_of_the_input_times_the_scale(name: str, rows: int, columns: int) -> None:
     network = tiny(name)
     x_BCHW = image(rows * network.multiple, columns * network.multiple)
     with torch.no_grad():
-        assert network(x_BCHW).shape == x_BCHW.shape
+        height, width = (side * network.scale for side in x_BCHW.shape[2:])
+        assert network(x_BCHW).shape == (*x_BCHW.shape[:2], height, width)
 
 
 @every_network
 def test_output_is_the_input_plus_a_residual_not_clamped(name: str) -> None:
     network = tiny(name)
     x_BCHW = 5 * image(16, 16) - 2
+    nothing_BCHW = doing_nothing(x_BCHW, network.scale)
     with torch.no_grad():
-        assert not torch.equal(network(x_BCHW), x_BCHW)
+        assert not torch.equal(network(x_BCHW), nothing_BCHW)
         for parameter in network.get_submodule("tail").parameters():
             parameter.zero_()
-        assert torch.equal(network(x_BCHW), x_BCHW)
+        assert torch.equal(network(x_BCHW), nothing_BCHW)
 
 
 @every_network
 def test_every_parameter_gets_a_gradient(name: str) -> None:
     network = tiny(name)
     x_BCHW = image(32, 32)
-    (network(x_BCHW) - image(32, 32).flip(3)).abs().mean().backward()
+    side = 32 * network.scale
+    (network(x_BCHW) - image(side, side)).abs().mean().backward()
     dead = [n for n, p in network.named_parameters() if p.grad is None or not p.grad.any()]
     assert dead == []
 
@@ -124,8 +129,9 @@ def test_bf16_stays_near_float32(name: str) -> None:
 def test_prunable_is_chosen_by_module_type(name: str) -> None:
     network = tiny(name)
     found = prunable(network, prompts=False)
-    weighted = [n for n, m in network.named_modules() if isinstance(m, nn.Conv2d | nn.Linear)]
-    norms = [n for n, m in network.named_modules() if isinstance(m, ChannelNorm)]
+    kinds = nn.Conv2d | nn.ConvTranspose2d | nn.Linear
+    weighted = [n for n, m in network.named_modules() if isinstance(m, kinds)]
+    norms = [n for n, m in network.named_modules() if isinstance(m, ChannelNorm | nn.PReLU)]
     assert list(found) == sorted(f"{n}.weight" for n in weighted)
     assert norms and not any(f"{n}.weight" in found for n in norms)
     left = set(dict(network.named_parameters())) - set(found)
@@ -163,5 +169,5 @@ def test_section_survives_json(name: str) -> None:
 
 
 def test_unknown_network_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(UserError, match="nafnet, promptir, restormer"):
+    with pytest.raises(UserError, match="fsrcnn, nafnet, promptir, restormer"):
         NetworkSection.read({"name": "nafnot"}, "params.yaml")

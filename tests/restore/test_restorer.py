@@ -8,6 +8,7 @@ from mirl.config import UserError
 from mirl.networks import NETWORKS
 from mirl.restore.restorer import Restorer
 from mirl.sparsity.mask import State
+from tests.enlarging import doing_nothing_to_levels
 
 SIZES = [(1, 1), (1, 37), (5, 3), (16, 24), (33, 50)]
 
@@ -29,12 +30,20 @@ def enough(restorer: Restorer, image_HWC: np.ndarray, pixels: int) -> int:
     return restorer.memory_for(pixels, image_HWC.shape[:2], image_HWC.itemsize) - 2
 
 
+def unchanged(restorer: Restorer, image_HWC: np.ndarray) -> bool:
+    """Whether the restorer returns the image, or if it enlarges its bicubic enlargement to one level."""
+    found_HWC, expected_HWC = restorer(image_HWC), doing_nothing_to_levels(image_HWC, restorer.scale)
+    if restorer.scale == 1:
+        return np.array_equal(found_HWC, expected_HWC)
+    difference = np.abs(found_HWC.astype(int) - expected_HWC)
+    return found_HWC.shape == expected_HWC.shape and difference.max() <= 1 and difference.mean() < 0.01
+
+
 @pytest.mark.parametrize("name", NETWORKS)
 def test_every_network_takes_every_size(name: str, does_nothing: Any) -> None:
     restorer = Restorer(does_nothing(name))
     for size in SIZES:
-        image_HWC = photograph(*size)
-        assert np.array_equal(restorer(image_HWC), image_HWC)
+        assert unchanged(restorer, photograph(*size))
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -43,7 +52,7 @@ def test_every_network_can_be_tiled(name: str, does_nothing: Any) -> None:
     image_HWC = photograph(90, 61)
     restorer = Restorer(does_nothing(name), memory=enough(whole, image_HWC, 40 * 40))
     shapes = count_passes(restorer)
-    assert np.array_equal(restorer(image_HWC), image_HWC)
+    assert unchanged(restorer, image_HWC)
     assert len(shapes) > 1 and max(shape[0] * shape[2] * shape[3] for shape in shapes) <= 40 * 40
 
 
@@ -181,5 +190,5 @@ def test_what_advance_raises_ends_the_work_and_leaves_the_restorer_as_it_was(
 
     with pytest.raises(InterruptedError):
         restorer(image_HWC, stop)
-    assert len(shapes) == 1
+    assert len(shapes) <= 1
     assert np.array_equal(restorer(image_HWC), expected_HWC)

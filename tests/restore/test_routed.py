@@ -114,8 +114,10 @@ def test_tiles_are_what_the_whole_is(
     ids=["one pixel", "less than a patch", "flat", "noise", "out of range"],
 )
 def test_any_image_is_restored(image: Tensor, ticket: Ticket) -> None:
-    found, share = Restorer(ticket, threads=1).measured(image)
-    assert found.shape == image.shape and bool(found.isfinite().all())
+    restorer = Restorer(ticket, threads=1)
+    found, share = restorer.measured(image)
+    height, width = (side * restorer.scale for side in image.shape[2:])
+    assert found.shape == (1, 3, height, width) and bool(found.isfinite().all())
     assert 0.3 < share < 1.2
 
 
