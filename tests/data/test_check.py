@@ -112,6 +112,25 @@ lay_out.lay_out(Path(sys.argv[2]), "usual")
 
 
 @needs_pack
+def test_the_leaks_of_the_super_resolution_sets_are_found() -> None:
+    """B100 is the part `val` of BSDS500, and "woman" of Set5 a photograph of it that was cut and resized."""
+    sources = {
+        part: FolderSource(kind="folder", path=f"BSDS500/{part}", split="train")
+        for part in ("train", "test", "val")
+    }
+    sources |= {
+        name: FolderSource(kind="folder", path=f"SR/{name}/HR", split="test")
+        for name in ("Set5", "Set14", "B100")
+    }
+    report = check(section(**sources), PACK)
+    assert report.problems == []
+    found = {Path(leak.test).stem: Path(leak.train).stem for leak in report.leaks}
+    assert found.pop("woman") == "302003"
+    assert found == {path.stem: path.stem for path in (PACK / "SR/B100/HR").glob("*.png")}
+    assert len(report.leaks) == 101
+
+
+@needs_pack
 def test_the_leaks_of_the_usual_protocol_are_found(tmp_path: Path) -> None:
     """67 photographs of BSD400 show pictures of Rain100L: just those that the leak-free split leaves out."""
     subprocess.run([sys.executable, "-c", LAY_OUT, str(PACK), str(tmp_path)], check=True)

@@ -25,6 +25,7 @@ COPIES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "cropped by a row and a column": lambda pixels: pixels[1:, :-1],
     "encoded anew": reencoded,
     "resized": resized,
+    "resized after a cut": lambda pixels: resized(pixels[1:, 1:-1]),
 }
 
 
