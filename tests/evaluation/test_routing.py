@@ -60,6 +60,12 @@ def test_the_least_gradient_goes_to_the_least_work() -> None:
     assert bound("gradient", observed(np.zeros((5, 3)), [5, 1, 4, 2, 3]), [2, 2, 1, 0, 0]) == [2, 0, 2, 0, 1]
 
 
+def test_chance_is_the_same_every_time_and_leaves_no_order() -> None:
+    level_N = [0] * 30 + [2] * 30
+    drawn = bound("random", observed(np.zeros((60, 3))), level_N)
+    assert drawn == bound("random", observed(np.zeros((60, 3))), level_N) and sum(drawn[:30]) in range(10, 51)
+
+
 def test_the_oracle_spends_the_work_where_it_gains_the_most() -> None:
     gains = observed([[0, 0, 0.1], [0, 3, 5], [0, 0, 1], [2, 1, 0]])
     assert bound("oracle", gains, [0, 0, 0, 2]) == [0, 2, 0, 0]
