@@ -21,11 +21,12 @@ import torch
 
 from benchmarks.restore import machine
 from benchmarks.rounds import score_missing, train_missing
-from mirl.config import Stopped, read_yaml
+from mirl.config import Stopped
 from mirl.study.params import Params
 from mirl.study.stages import STAGES
 from mirl.study.study import Study
 from mirl.study.workspace import read_json
+from mirl.yaml import read_yaml
 
 STUDY = Path(__file__).parents[1] / "studies" / "scaled.yaml"
 Sections = dict[str, dict[str, Any]]

@@ -19,7 +19,7 @@ import tempfile
 import time
 from pathlib import Path
 
-import yaml
+from mirl.yaml import read_yaml, yaml_text
 
 TARGETS = ["round@dense", "round@global-r1"]
 ROOT = Path(__file__).resolve().parent.parent
@@ -65,7 +65,7 @@ def _copy(tree: Path, steps: int) -> Path:
             (tree / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, tree / name)
     subprocess.run(["git", "init", "--quiet"], cwd=tree, check=True)
-    params = yaml.safe_load((tree / "studies" / "demo.yaml").read_text())
+    params = read_yaml(tree / "studies" / "demo.yaml")
     params["train"] |= {
         "steps": steps,
         "warmup_steps": steps // 10,
@@ -73,7 +73,7 @@ def _copy(tree: Path, steps: int) -> Path:
     }
     params["train"]["record_every"] = 20
     params["machine"] = {"checkpoint_seconds": 1.0}
-    (tree / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
+    (tree / "params.yaml").write_text(yaml_text(params))
     return tree
 
 

@@ -25,13 +25,13 @@ from typing import Any
 
 import numpy as np
 import torch
-import yaml
 from PIL import Image
 
 from flows import login
 from mirl.study.params import read_params
 from mirl.study.stages import STAGES
 from mirl.study.study import Study
+from mirl.yaml import parse_yaml, read_yaml, yaml_text
 
 ROOT = Path(__file__).resolve().parent.parent
 ENVIRONMENT = os.environ | {
@@ -67,12 +67,12 @@ def main() -> int:
 
 
 def measure_ways(folder: Path, study: str, threads: int, changes: list[str]) -> int:
-    values = yaml.safe_load((ROOT / "studies" / f"{study}.yaml").read_text())
+    values = read_yaml(ROOT / "studies" / f"{study}.yaml")
     values["machine"] = {"threads": threads}
     for change in changes:
         name, _, value = change.partition("=")
         section, _, key = name.rpartition(".")
-        (values[section] if section else values)[key] = yaml.safe_load(value)
+        (values[section] if section else values)[key] = parse_yaml(value, "--set")
     repository = _repository(folder / "repository", values)
     print("| way | seconds | of `dvc repro` | tickets |\n|---|---|---|---|", flush=True)
 
@@ -184,7 +184,7 @@ def _made(place: Path, count: int) -> Path:
 def _repository(place: Path, values: dict[str, Any], images: dict[str, Image.Image] | None = None) -> Path:
     """Clone this repository at its commit, commit other parameters and more images, and return the clone's folder."""
     _clone(ROOT, place)
-    (place / "params.yaml").write_text(yaml.safe_dump(values, sort_keys=False))
+    (place / "params.yaml").write_text(yaml_text(values))
     for name, image in (images or {}).items():
         (place / name).parent.mkdir(parents=True, exist_ok=True)
         image.save(place / name)

@@ -17,12 +17,12 @@ import torch
 from torch import Tensor
 
 from benchmarks.restore import machine
-from mirl.config import read_yaml
 from mirl.study.params import ROOT_TICKET, Params
 from mirl.study.stages import STAGES
 from mirl.study.study import Study
 from mirl.study.workspace import read_json
 from mirl.tickets.reading import read
+from mirl.yaml import read_yaml
 
 STUDY = Path(__file__).parents[1] / "studies" / "demo.yaml"
 ALONE = "one process"

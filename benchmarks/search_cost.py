@@ -22,7 +22,6 @@ from matplotlib.figure import Figure
 from scipy.stats import t as student
 
 from benchmarks.rounds import score_missing, train_missing
-from mirl.config import read_yaml
 from mirl.evaluation.winning import Difference, RuleSection, difference
 from mirl.networks import build
 from mirl.sparsity.accounting import macs, training_flops
@@ -30,6 +29,7 @@ from mirl.study.params import ROOT_TICKET, Params
 from mirl.study.study import Study
 from mirl.study.workspace import read_json
 from mirl.tickets.reading import read
+from mirl.yaml import read_yaml
 
 STUDY = Path(__file__).parents[1] / "studies" / "search.yaml"
 LATE_STEP = 125

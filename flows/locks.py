@@ -3,9 +3,8 @@
 import re
 from typing import Any
 
-import yaml
-
-from mirl.config import UserError, with_exponents
+from mirl.config import UserError
+from mirl.yaml import parse_yaml, yaml_text
 
 Lock = dict[str, dict[str, Any]]
 """Stage name -> its entry of dvc.lock: what its last result was made from, and what that is."""
@@ -13,12 +12,7 @@ Lock = dict[str, dict[str, Any]]
 STAGE = r"[A-Za-z0-9_][\w.-]*(@[\w.-]+)?"
 """Pattern of a stage's address that is fit for a command line."""
 _SCHEMA = "2.0"  # of dvc.lock
-_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast, where libyaml is
-
-
-@with_exponents
-class _Dumper(getattr(yaml, "CSafeDumper", yaml.SafeDumper)):  # type: ignore[misc] # the one that is there
-    """YAML dumper that quotes a digest such as 12e45, which is a number to DVC."""
+_MOST_VALUES = 1_000_000
 
 
 def parse_lock(text: str) -> Lock:
@@ -27,15 +21,23 @@ def parse_lock(text: str) -> Lock:
     Raises UserError if the text is no dvc.lock, or an entry has a name or a digest that could lead elsewhere.
     """
     try:
-        values = yaml.load(text, _LOADER) or {}
+        values = _read(text)
         stages = values.get("stages", {})
         if values.get("schema", _SCHEMA) == _SCHEMA and isinstance(stages, dict):
             for name, entry in stages.items():
                 _check_entry(name, entry)
             return dict(stages)
-    except (yaml.YAMLError, AttributeError, TypeError, RecursionError):
+    except (AttributeError, TypeError):
         pass
     raise UserError(f"this is no dvc.lock of schema {_SCHEMA}; delete it, DVC writes a new one")
+
+
+def _read(text: str) -> Any:
+    """Return the plain data of a dvc.lock; None if it is not YAML."""
+    try:
+        return parse_yaml(text, "dvc.lock", _MOST_VALUES) or {}
+    except UserError:
+        return None
 
 
 def _check_entry(name: str, entry: dict[str, Any]) -> None:
@@ -55,6 +57,4 @@ def _check_entry(name: str, entry: dict[str, Any]) -> None:
 
 def lock_text(lock: Lock) -> str:
     """Return the text of a dvc.lock with these entries, as DVC writes it."""
-    return str(
-        yaml.dump({"schema": _SCHEMA, "stages": lock}, None, _Dumper, sort_keys=False, allow_unicode=True)
-    )
+    return yaml_text({"schema": _SCHEMA, "stages": lock})

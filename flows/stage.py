@@ -21,12 +21,13 @@ if __name__ == "__main__":
 
 from flows.tracking import ticket_sink
 from mirl import terminal
-from mirl.config import Stopped, UserError, read_yaml
+from mirl.config import Stopped, UserError
 from mirl.networks import is_own
 from mirl.networks.imported import loaded
 from mirl.study.params import read_params
 from mirl.study.stages import STAGES
 from mirl.study.study import Study
+from mirl.yaml import read_yaml
 
 
 class StopSignal:

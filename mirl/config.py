@@ -5,21 +5,17 @@ Each package defines its own section beside the code it steers; `mirl.study.para
 
 import difflib
 import hashlib
-import itertools
 import json
 import re
 from collections.abc import Mapping
-from pathlib import Path
+from datetime import date
 from types import UnionType
-from typing import Annotated, Any, Literal, Self, TypeVar, Union, cast, get_args, get_origin
+from typing import Annotated, Any, Literal, Self, Union, cast, get_args, get_origin
 
-import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import ErrorDetails
-from yaml.resolver import Resolver
 
 from mirl.errors import Stopped, UserError
-from mirl.files import read_text
 
 __all__ = [
     "Section",
@@ -27,18 +23,12 @@ __all__ = [
     "UserError",
     "fingerprint",
     "non_default_values",
-    "parse_yaml",
-    "read_yaml",
-    "with_exponents",
-    "yaml_text",
 ]
-
-YamlClass = TypeVar("YamlClass", bound=type[Resolver])
 
 SHOWN = 200
 """Number of characters of a wrong value that a message quotes."""
-MOST_VALUES = 100_000
-"""Largest number of values in one YAML file: aliases can make a few lines stand for billions."""
+MENDING = {"string_type": "; put it in quotes"}
+"""pydantic's type of an error -> how to mend a plain value that is of another kind than it looks."""
 NEAR = 0.6
 """Similarity, in [0, 1], from which an unknown key is taken for a misspelt known one."""
 
@@ -54,68 +44,11 @@ class Section(BaseModel):
 
         Raises UserError, which names the key, the value given and the nearest valid key.
         """
+        _refuse_other_keys(values, source, "the file")
         try:
             return cls.model_validate(values)
         except ValidationError as error:
             raise UserError(_sentence(cls, error, source)) from None
-
-
-def with_exponents(yaml_class: YamlClass) -> YamlClass:
-    """Let a loader or dumper of YAML treat 6e-3 as a number, as YAML 1.2 and DVC do; return the same class."""
-    number = re.compile(r"[-+]?(\.\d+|\d+\.?\d*)[eE][-+]?\d+$")
-    yaml_class.add_implicit_resolver("tag:yaml.org,2002:float", number, list("-+.0123456789"))
-    return yaml_class
-
-
-@with_exponents
-class _Loader(yaml.SafeLoader):
-    pass
-
-
-@with_exponents
-class _Dumper(yaml.SafeDumper):
-    pass
-
-
-def read_yaml(path: Path) -> Any:
-    """Return the plain data of a YAML file. Raises UserError if the file is missing or is not valid YAML."""
-    try:
-        text = read_text(path)
-    except FileNotFoundError:
-        raise UserError(f"{path} does not exist; `mirl study demo` writes one") from None
-    return parse_yaml(text, str(path))
-
-
-def parse_yaml(text: str, source: str) -> Any:
-    """Return the plain data of the YAML `text`. Raises UserError, which names `source`, if `text` is not valid YAML."""
-    try:
-        loader = _Loader(text)  # which looks at its characters
-        node = loader.get_single_node()
-        if node is not None and _size(node, {}) <= MOST_VALUES:
-            return loader.construct_document(node)
-    except RecursionError:
-        raise UserError(f"{source} is nested too deeply; write it flatter") from None
-    except Exception as error:  # PyYAML's own, and what its constructors raise of a date that is none
-        raise UserError(f"{source} is not valid YAML: {' '.join(str(error).split())}") from None
-    if node is None:
-        return None
-    raise UserError(f"{source} has more than {MOST_VALUES} values, repeated ones counted; write less")
-
-
-def _size(node: yaml.Node, known: dict[int, int]) -> int:
-    """Count the values in `node`; an aliased value counts at every place, and a node that holds itself as too many."""
-    if not isinstance(node, yaml.CollectionNode):
-        return 1
-    if id(node) not in known:
-        known[id(node)] = MOST_VALUES  # for one that holds itself
-        inner = itertools.chain(*node.value) if isinstance(node, yaml.MappingNode) else node.value
-        known[id(node)] = 1 + sum(_size(each, known) for each in inner)
-    return known[id(node)]
-
-
-def yaml_text(values: Any) -> str:
-    """Write plain data as YAML text, which `parse_yaml` reads back as the same data."""
-    return str(yaml.dump(values, None, _Dumper, sort_keys=False, allow_unicode=True))
 
 
 def fingerprint(section: Mapping[str, Any], inputs: Mapping[str, str]) -> str:
@@ -131,6 +64,14 @@ def fingerprint(section: Mapping[str, Any], inputs: Mapping[str, str]) -> str:
 def non_default_values(section: BaseModel) -> dict[str, Any]:
     """Return the values of `section` that differ from their defaults, as plain JSON data."""
     return section.model_dump(mode="json", exclude_defaults=True)
+
+
+def _refuse_other_keys(values: Any, source: str, place: str) -> None:
+    """Raise UserError if a key in `values` is no text: to YAML 1, null, true and 2026-11-30 are something else."""
+    for key, value in values.items() if isinstance(values, Mapping) else []:
+        if not isinstance(key, str):
+            raise UserError(f"{source}: the key {_brief(key)} in `{place}` is no text; put it in quotes")
+        _refuse_other_keys(value, source, key if place == "the file" else f"{place}.{key}")
 
 
 def _sentence(model: type[BaseModel], error: ValidationError, source: str) -> str:
@@ -154,6 +95,8 @@ def _sentence(model: type[BaseModel], error: ValidationError, source: str) -> st
     given = first["input"]
     if given and isinstance(given, Mapping):  # about several of its keys, which the message names
         return f"{source}: `{place}`: {message}"
+    if isinstance(given, int | float | date):
+        message += MENDING.get(first["type"], "")
     return f"{source}: `{place}` is {_brief(given)}, but {message}"
 
 
@@ -168,7 +111,7 @@ def _about_tag(place: str, given: Mapping[str, Any], context: Mapping[str, Any])
 
 def _brief(value: Any) -> str:
     """Return the `repr` of a value, shortened to about SHOWN characters."""
-    text = repr(value)
+    text = str(value) if isinstance(value, date) else repr(value)
     return text if len(text) <= SHOWN else f"{text[:SHOWN]}...{text[-1]}"
 
 

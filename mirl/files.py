@@ -56,8 +56,10 @@ def read_text(path: Path) -> str:
         )
     try:
         return data.decode()
-    except UnicodeDecodeError:
-        raise UserError(f"{path} is no text in UTF-8; save it as that") from None
+    except UnicodeDecodeError as error:
+        lines = data[: error.start].split(b"\n")
+        place = f"line {len(lines)}, column {len(lines[-1].decode()) + 1}"
+        raise UserError(f"{path} is no text in UTF-8, from {place} on; save it as that") from None
 
 
 def write_whole(

@@ -1,10 +1,12 @@
 import itertools
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from mirl.config import Section, UserError, fingerprint, non_default_values, parse_yaml, read_yaml, yaml_text
+from mirl.config import Section, UserError, fingerprint, non_default_values
+from mirl.yaml import parse_yaml, read_yaml, yaml_text
 
 
 class Inner(Section):
@@ -58,18 +60,80 @@ def test_sections_are_frozen() -> None:
         Inner().patch = 3
 
 
-@pytest.mark.parametrize("text", ["a: [1", "a:\n\t- b"])
-def test_yaml_that_is_none_is_refused(tmp_path: Path, text: str) -> None:
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("a: [1", "line 2, column 1: did not find"),
+        ("a:\n\t- b", "line 2, column 1: found character that cannot start"),
+        (
+            "a: 1\nb: 2\na: 3",
+            "line 3, column 1: the key `a` is written twice, first in line 1; keep one of them$",
+        ),
+        ("a: {b: 1, 'b': 2}", "line 1, column 11: the key `b` is written twice"),
+        ("a: &a {b: 1}\nc: {<<: *a, d: 1, d: 2}", "line 2, column 19: the key `d` is written twice"),
+        ("a: {<<: {b: 1}, <<: {b: 2}}", "line 1, column 17: found duplicate merge key"),
+        ("a: 1\n---\nb: 1", "line 2, column 1: but found another document"),
+        ("a: 1\nb: 2026-13-30", "line 2, column 4: `2026-13-30` cannot be read .month.*; write it in quotes"),
+        ("a: !!python/object:os.system x", "line 1, column 4: could not determine a constructor"),
+        ("a: b\0", "line 1, column 5: .*; save the file as UTF-8$"),
+        ("a: b\nc: \ufeffd", "line 2, column 4: .*; save the file as UTF-8$"),
+    ],
+)
+def test_yaml_that_is_none_is_refused_with_its_place(tmp_path: Path, text: str, sentence: str) -> None:
     (tmp_path / "params.yaml").write_text(text)
-    with pytest.raises(UserError, match="is not valid YAML"):
+    with pytest.raises(UserError, match=f"params.yaml is not valid YAML: {sentence}") as caught:
         read_yaml(tmp_path / "params.yaml")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "latin-1"])
+def test_a_file_that_is_not_utf_8_is_refused_with_its_place(tmp_path: Path, encoding: str) -> None:
+    (tmp_path / "params.yaml").write_bytes("study: demo\n# n\xe4chste\n".encode(encoding))
+    place = "line 1, column 1" if encoding == "utf-16" else "line 2, column"
+    with pytest.raises(UserError, match=f"params.yaml.*{place}.*; save"):
+        read_yaml(tmp_path / "params.yaml")
+
+
+def test_a_byte_order_mark_and_other_ends_of_lines_change_nothing(tmp_path: Path) -> None:
+    (tmp_path / "params.yaml").write_bytes("\ufeffa: 1\r\nb: 2\rc: é\n".encode())
+    assert read_yaml(tmp_path / "params.yaml") == {"a": 1, "b": 2, "c": "é"}
+
+
+@pytest.mark.parametrize("inner", ["[" * 200_000, "{a: " * 200_000, "- " * 200_000, "[" * 101 + "]" * 101])
+def test_what_is_nested_too_deeply_is_refused(inner: str) -> None:
+    with pytest.raises(
+        UserError, match="params.yaml is nested too deeply, from line 1, column .*; write it flatter"
+    ):
+        parse_yaml(inner, "params.yaml")
+
+
+@pytest.mark.parametrize(
+    ("values", "sentence"),
+    [
+        ({1: 2}, "x: the key 1 in `the file` is no text; put it in quotes$"),
+        (
+            {"inner": {date(2026, 11, 30): 2}},
+            "x: the key 2026-11-30 in `inner` is no text; put it in quotes$",
+        ),
+        ({"name": 10}, "x: `name` is 10, but input should be a valid string; put it in quotes$"),
+        ({"name": date(2026, 11, 30)}, "x: `name` is 2026-11-30, but .*; put it in quotes$"),
+        ({"name": None}, "x: `name` is None, but input should be a valid string$"),
+    ],
+)
+def test_words_that_yaml_takes_for_something_else_are_put_in_quotes(values: Any, sentence: str) -> None:
+    with pytest.raises(UserError, match=f"^{sentence}"):
+        Outer.read(values, "x")
 
 
 @pytest.mark.parametrize(
     ("text", "expected"),
-    [("6e-3", 0.006), ("-1E5", -1e5), (".5e2", 50.0), ("1.e1", 10.0), ("6e", "6e"), ("e3", "e3")],
-)
-def test_an_exponent_makes_a_number_as_in_yaml_1_2(text: str, expected: float | str) -> None:
+    [
+        ("6e-3", 0.006), ("-1E5", -1e5), (".5e2", ".5e2"), (".5e+2", 50.0), ("1.e1", 10.0), ("6e", "6e"), ("e3", "e3"),
+        ("010", 10), ("0o10", 8), ("0x10", 16), ("1_000", 1000), ("23:20", "23:20"), ("no", "no"), ("On", "On"),
+        ("true", True), ("y", "y"), ("2026-11-30", date(2026, 11, 30)), ("null", None), ("~", None), ('"1"', "1"),
+    ],
+)  # fmt: skip
+def test_a_plain_word_is_what_dvc_takes_it_for(text: str, expected: Any) -> None:
     value = parse_yaml(f"key: {text}", "params.yaml")["key"]
     assert value == expected and type(value) is type(expected)
 

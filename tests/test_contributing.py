@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from mirl.config import parse_yaml
 from mirl.study.params import Params
+from mirl.yaml import parse_yaml
 from tests.documented import ROOT, environment
 
 COPIED = ["mirl", "flows", "tests", "studies", "docs", "pyproject.toml", "params.yaml", "dvc.yaml"]

@@ -21,9 +21,10 @@ from flows.orchestration.runner import Dvc
 from flows.orchestration.servers import plain_errors, temporary
 from flows.tracking.store import Store
 from mirl import terminal
-from mirl.config import UserError, parse_yaml
+from mirl.config import UserError
 from mirl.files import read_text
 from mirl.names import named
+from mirl.yaml import parse_yaml
 
 
 def main(arguments: list[str] | None = None) -> int:

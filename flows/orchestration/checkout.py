@@ -72,7 +72,7 @@ class CloneFolder:
             _configure(clone, self.cache)
             _link(clone / ".mirl" / "resume", self.folder / "resume")
             if revision.params is not None:
-                (clone / "params.yaml").write_text(revision.params)
+                (clone / "params.yaml").write_text(revision.params, "utf-8")
             yield clone
 
     @contextmanager

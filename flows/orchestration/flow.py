@@ -30,6 +30,7 @@ from flows.orchestration.stage import need_server
 from flows.orchestration.stage_scheduler import LotteryResult, Outcome, make_all
 from flows.orchestration.status_table import StatusTable, show_decision
 from mirl.config import Stopped, UserError
+from mirl.files import read_text
 
 AT_ONCE = 64
 """Stages that may be under way at the same time; pools and `jobs` set the real limit."""
@@ -92,7 +93,7 @@ def lottery(
         asked = _revision(source)
         with heartbeat, clones.clone(asked) as clone:
             name = resolve_params(clone, source.params, study, overrides or {})
-            asked = replace(asked, params=(clone / "params.yaml").read_text())
+            asked = replace(asked, params=read_text(clone / "params.yaml"))
             locks: LockStore = LockFile(Path(where.lock)) if where.lock else LockArtifact(name)
             known = [locks.load(), LockFile(clone / "dvc.lock").load()]
             lock, nodes = reconcile(clone, targets or [], known)

@@ -3,8 +3,10 @@
 from pathlib import Path
 from typing import Any
 
-from mirl.config import UserError, parse_yaml, yaml_text
+from mirl.config import UserError
+from mirl.files import read_text
 from mirl.study.params import read_params
+from mirl.yaml import parse_yaml, yaml_text
 
 
 def resolve_params(clone: Path, text: str, study: str, overrides: dict[str, Any]) -> str:
@@ -18,16 +20,16 @@ def resolve_params(clone: Path, text: str, study: str, overrides: dict[str, Any]
         known = sorted(found.stem for found in (clone / "studies").glob("*.yaml"))
         if study not in known:
             raise UserError(f"there is no study {study!r} at this revision; there are {', '.join(known)}")
-        machine = _mapping(path.read_text()).get("machine")
-        text = (clone / "studies" / f"{study}.yaml").read_text()
+        machine = _mapping(read_text(path)).get("machine")
+        text = read_text(clone / "studies" / f"{study}.yaml")
         overrides = ({"machine": machine} if machine else {}) | overrides
-    text = text or path.read_text()
+    text = text or read_text(path)
     if overrides:
         values = _mapping(text)
         for name, value in overrides.items():
             _put(values, name, value)
         text = yaml_text(values)
-    path.write_text(text)
+    path.write_text(text, "utf-8")
     return read_params(path, own=None).study
 
 

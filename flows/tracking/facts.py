@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from pydantic import BaseModel, ValidationError
 
-from mirl.config import UserError, read_yaml
+from mirl.config import UserError
 from mirl.data.images import read_image
 from mirl.methods import remembered
 from mirl.records import TrainRecord
@@ -20,6 +20,7 @@ from mirl.study.candidates import PARTS, machine_words
 from mirl.study.workspace import Workspace, read_json
 from mirl.tickets.reading import inspect
 from mirl.training.section import TrainSection
+from mirl.yaml import read_yaml
 
 SECTIONS: dict[str, Callable[[Any], BaseModel]] = {"arm": remembered, "train": TrainSection.model_validate}
 

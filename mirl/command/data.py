@@ -5,10 +5,11 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from mirl.config import UserError, read_yaml
+from mirl.config import UserError
 from mirl.data.check import check
 from mirl.data.sections import BatchSection, DataSection
 from mirl.training.section import TrainSection
+from mirl.yaml import read_yaml
 
 
 def run(params: Path) -> int:

@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
-from mirl.config import UserError, read_yaml
+from mirl.config import UserError
 from mirl.files import read_text, write_whole
+from mirl.yaml import read_yaml
 
 
 def run(root: Path, name: str | None, force: bool) -> int:

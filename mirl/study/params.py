@@ -7,7 +7,7 @@ from typing import Any, Self
 
 from pydantic import model_validator
 
-from mirl.config import Section, UserError, read_yaml
+from mirl.config import Section, UserError
 from mirl.data.sections import DataSection
 from mirl.evaluation.scoring import EvaluateSection
 from mirl.methods import Arm, role_of
@@ -15,6 +15,7 @@ from mirl.names import Name, named
 from mirl.networks import NetworkSection, allow, is_known, is_own, outline
 from mirl.promotion import PolicySection
 from mirl.training.section import MachineSection, TrainSection
+from mirl.yaml import read_yaml
 
 ROOT_TICKET = "init"
 """Name of the untrained network, which the first round comes after."""
@@ -45,7 +46,11 @@ class Params(Section):
     @model_validator(mode="after")
     def _rounds_hang_together(self) -> Self:
         for name in self.arms:
-            named(name, "an arm's name")
+            if "." in named(name, "an arm's name"):
+                raise ValueError(
+                    f"the arm {name!r} has a dot in its name, which DVC takes for a key inside of another; call it "
+                    f"{name.replace('.', '-')!r}"
+                )
         known = [ROOT_TICKET]
         for name, item in self.rounds.items():
             if not re.fullmatch(r"[a-z][a-z0-9_-]{0,99}", name):

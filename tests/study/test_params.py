@@ -27,7 +27,7 @@ def test_the_committed_params_are_the_demo() -> None:
     assert same, "params.yaml is another study: run `mirl study demo` before you test or commit"
 
 
-def _changed(*place: str, to: Any) -> dict[str, Any]:
+def _changed(*place: Any, to: Any) -> dict[str, Any]:
     values = copy.deepcopy(DEMO)
     inner = values
     for key in place[:-1]:
@@ -115,6 +115,18 @@ def _changed(*place: str, to: Any) -> dict[str, Any]:
         (
             _changed("rounds", "global-r2", "after", to="global-r3"),
             "`rounds.global-r2.after` is 'global-r3', which is no round before it",
+        ),
+        (
+            _changed("arms", "a.b", to={"method": "dense"}),
+            "^params.yaml: the arm 'a.b' has a dot in its name, which DVC takes .*; call it 'a-b'$",
+        ),
+        (
+            _changed("rounds", "a.b", to={"arm": "global", "after": "dense"}),
+            "round name 'a.b' must be a word",
+        ),
+        (
+            _changed("arms", True, to={"method": "dense"}),
+            "the key True in `arms` is no text; put it in quotes$",
         ),
         (_changed("rounds", "1", to={"arm": "global", "after": "dense"}), "must be a word"),
         (_changed("rounds", "dense", "arm", to="global"), "one round must have a dense arm"),
