@@ -125,3 +125,29 @@ def test_the_seconds_of_a_parent_make_no_child_again(tree: Path) -> None:
         assert not any(name.startswith(("round@global", "evaluate@")) for name in _stale(tree))
     finally:
         metrics.write_text(before)
+
+
+def test_a_requirement_that_is_appended_trains_nothing_before_it(tree: Path) -> None:
+    first = {"single": {"method": "dense"}}
+    rounds = {
+        "grown": {"arm": "single", "after": "init", "task": "denoise_15"},
+        "cut": {"arm": "single", "after": "grown", "task": "denoise_15"},
+    }
+    _change(tree, arms=first, rounds=rounds)
+    assert _stale(tree) == {"round@grown", "round@cut", "evaluate@grown", "evaluate@cut", "compare"}
+    for name in rounds:
+        for file in ("ticket.safetensors", "origin.safetensors", "metrics.json"):
+            _write(tree / "tickets" / name / file)
+        for file in ("scores.parquet", "findings.json", "metrics.json", "pictures/a.png"):
+            _write(tree / "scores" / name / file)
+    _dvc(tree, "commit", "--force")
+    try:
+        assert _stale(tree) == set()
+        _change(tree, rounds={"next": {"arm": "single", "after": "cut", "task": "denoise_25"}})
+        assert _stale(tree) == {"round@next", "evaluate@next", "compare"}
+        _change(tree, rounds={"cut": rounds["cut"] | {"task": "denoise_50"}})
+        assert _stale(tree) == {"round@cut", "round@next", "evaluate@next", "compare"}
+    finally:
+        for name in rounds:
+            shutil.rmtree(tree / "tickets" / name)
+            shutil.rmtree(tree / "scores" / name)

@@ -121,11 +121,16 @@ class BatchSection(Section):
     pairs; 0 for a task that is not named, always 1 for a task without pairs."""
 
     def only(self, tasks: Sequence[str]) -> Self:
-        """Return the same draw of `tasks` alone, in the shares they have among themselves; if empty, of all tasks."""
+        """Return the same draw of `tasks` alone, in the shares they have among themselves; if empty, of all tasks.
+
+        Tasks that have no share are drawn equally often, if none of the others has one.
+        """
         if not tasks:
             return self
-        shares = self.balance or dict.fromkeys(tasks, 1.0)
-        return self.model_copy(update={"balance": {task: shares.get(task, 0.0) for task in tasks}})
+        shares = {task: self.balance.get(task, 0.0) for task in tasks}
+        return self.model_copy(
+            update={"balance": shares if any(shares.values()) else dict.fromkeys(tasks, 1.0)}
+        )
 
     @field_validator("balance", "synthetic")
     @classmethod

@@ -20,7 +20,7 @@ from mirl.methods.dense import Dense, DenseArm
 from mirl.methods.plan import Method, Role
 from mirl.methods.rewind import REMEMBERED, Rewind, RewindArm
 
-__all__ = ["METHODS", "Arm", "Role", "planner", "remembered", "role_of", "with_role"]
+__all__ = ["METHODS", "Arm", "Method", "Role", "planner", "remembered", "role_of", "with_role"]
 
 METHODS: dict[str, type[Method]] = {
     "dense": Dense,
@@ -46,9 +46,12 @@ def remembered(values: dict[str, Any]) -> Arm:
     return arm
 
 
-def planner(arm: Arm) -> Method:
-    """Make the method that `arm` asks for, with the settings of `arm`."""
-    return METHODS[arm.method](arm)
+def planner(arm: Arm, tasks: tuple[str, ...] = ()) -> Method:
+    """Make the method that `arm` asks for, with the settings of `arm`, for the rounds of one requirement.
+
+    Raises UserError if the method does not take that requirement.
+    """
+    return METHODS[arm.method](arm).serving(tasks)
 
 
 def role_of(method: str) -> Role:

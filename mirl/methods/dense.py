@@ -1,10 +1,10 @@
 """Dense training: the round after the untrained network, which prunes nothing."""
 
-from dataclasses import dataclass
-from typing import ClassVar, Literal
+from dataclasses import dataclass, replace
+from typing import ClassVar, Literal, Self
 
 from mirl.config import Section, UserError
-from mirl.methods.plan import Initialise, Method, Parent, Plan, Role, copied
+from mirl.methods.plan import Initialise, Method, Parent, Plan, Role, from_weights
 
 
 class DenseArm(Section):
@@ -19,6 +19,11 @@ class Dense(Method):
 
     role: ClassVar[Role] = "reference"
     arm: DenseArm
+    tasks: tuple[str, ...] = ()
+    """Requirement: the tasks that are trained and served; empty: all of the study."""
+
+    def serving(self, tasks: tuple[str, ...]) -> Self:
+        return replace(self, tasks=tasks)
 
     @property
     def continues(self) -> bool:
@@ -30,4 +35,4 @@ class Dense(Method):
                 f"a dense round comes after a ticket that keeps {parent.mask.density:.2%} of its weights, "
                 "expected the whole network; put it after `init`"
             )
-        return Plan(network=parent.network, state=copied(parent.state), masks=parent.masks, start_step=0)
+        return from_weights(parent, self.tasks)

@@ -2,15 +2,17 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar, Literal, Protocol
+from typing import Any, ClassVar, Literal, Protocol, Self
 
 from torch import Tensor
 
+from mirl.config import UserError
 from mirl.data.batches import Batch
 from mirl.objectives import Objective, Reconstruction
 from mirl.sparsity.mask import Mask, State
 from mirl.sparsity.masks import Masks
 from mirl.tickets.model import SparseModel
+from mirl.tickets.routing import ByTask
 
 Role = Literal["reference", "candidate", "control"]
 """Role of a method's tickets: others are compared with them, they may be promoted, or they are there to be beaten."""
@@ -95,6 +97,15 @@ class Method(Protocol):
 
     def __init__(self, arm: Any) -> None: ...
 
+    def serving(self, tasks: tuple[str, ...]) -> Self:
+        """Return the planner of rounds with this requirement, the tasks that are trained; empty: all of the study.
+
+        Raises UserError if the method has no use for a requirement, or no round without one.
+        """
+        if tasks:
+            raise UserError("its method trains all tasks of the study, so leave out the requirement")
+        return self
+
     @property
     def continues(self) -> bool:
         """True if a round continues from the parent's weights, which are then trained for one round more."""
@@ -117,6 +128,26 @@ class Method(Protocol):
     def calibrate(self, belief: Parent, draw: Draw) -> Parent:
         """Return `belief` with what only data can tell of it, once it is trained; most methods have nothing to ask."""
         return belief
+
+
+def from_weights(parent: Parent, tasks: tuple[str, ...] = ()) -> Plan:
+    """Plan a round that trains all of the parent's weights from the start of the schedule, and records the origin.
+
+    With `tasks`, the ticket is trained for these alone and serves no others.
+    """
+    plan = Plan(network=parent.network, state=copied(parent.state), masks=parent.masks, start_step=0)
+    if not tasks:
+        return plan
+    name = requirement_name(tasks)
+    return replace(
+        plan, masks=Masks({name: parent.mask}), routing=ByTask(kind="task", tasks=dict.fromkeys(tasks, name)),
+        objective=Reconstruction(name), samples=Samples(tasks=tasks),
+    )  # fmt: skip
+
+
+def requirement_name(tasks: tuple[str, ...]) -> str:
+    """Return the name of the mask that serves the requirement of these tasks."""
+    return "-".join(tasks)
 
 
 def rewound(parent: Parent, mask: Mask, origin: State | None = None, origin_step: int | None = None) -> Plan:

@@ -7,7 +7,6 @@ import torch
 
 from mirl import networks
 from mirl.config import UserError
-from mirl.methods import planner
 from mirl.methods.plan import Parent, Plan, TrainToEnd
 from mirl.sparsity.accounting import Flops, Macs, macs, training_flops
 from mirl.sparsity.mask import Mask, State
@@ -46,7 +45,7 @@ def forecast(params: Params) -> list[Forecast]:
     going_on = {(item.after, item.arm) for item in params.rounds.values()}
     found = []
     for name, item in params.rounds.items():
-        method = planner(params.arms[item.arm])
+        method = params.planner(name)
         try:
             plan = method.plan(beliefs[item.after], _stand_in)
         except UserError as error:

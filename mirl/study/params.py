@@ -5,12 +5,13 @@ import re
 from pathlib import Path
 from typing import Any, Self
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from mirl.config import Section, UserError
 from mirl.data.sections import DataSection
 from mirl.evaluation.scoring import EvaluateSection
-from mirl.methods import Arm, role_of
+from mirl.methods import Arm, Method, planner, role_of
+from mirl.methods.plan import requirement_name
 from mirl.names import Name, named
 from mirl.networks import NetworkSection, allow, is_known, is_own, outline
 from mirl.promotion import PolicySection
@@ -26,6 +27,25 @@ class RoundSection(Section):
 
     arm: str
     after: str
+    task: str = ""
+    """Requirement that the round is for, a task of the study; empty: none, or those of `tasks`."""
+    tasks: list[str] = Field(default=[], max_length=16)
+    """Tasks of one requirement that covers several of them."""
+
+    @property
+    def requirement(self) -> tuple[str, ...]:
+        """Tasks that the round is for; empty if its arm is for all of the study."""
+        return (self.task,) if self.task else tuple(self.tasks)
+
+    @model_validator(mode="after")
+    def _named_once(self) -> Self:
+        if self.task and self.tasks:
+            raise ValueError("`task` names one task and `tasks` several, so give one of the two keys")
+        if odd := [task for task in self.tasks if self.tasks.count(task) > 1]:
+            raise ValueError(f"`tasks` names {odd[0]} twice; name it once")
+        if self.requirement:
+            named(requirement_name(self.requirement), "a requirement's name, that of its tasks together,")
+        return self
 
 
 class Params(Section):
@@ -65,6 +85,7 @@ class Params(Section):
                 raise ValueError(
                     f"`rounds.{name}.after` is {item.after!r}, which is no round before it{_nearest(item.after, known)}"
                 )
+            self._refuse_requirement(name, item)
             known.append(name)
         self._references_are_dense()
         self.train.batches.refuse_unknown(self.data.table)
@@ -94,6 +115,17 @@ class Params(Section):
                     "tasks of its network's scale only"
                 )
 
+    def _refuse_requirement(self, name: str, item: RoundSection) -> None:
+        for task in item.requirement:
+            if task not in self.data.table:
+                raise ValueError(
+                    f"round {name} is for {task!r}, which is no task of the study{_nearest(task, self.data.table)}"
+                )
+        try:
+            self._planner(item)
+        except UserError as error:
+            raise ValueError(f"round {name}: {error}") from None
+
     def _references_are_dense(self) -> None:
         dense = [n for n, r in self.rounds.items() if role_of(self.arms[r.arm].method) == "reference"]
         reference = self.promote.reference
@@ -112,6 +144,13 @@ class Params(Section):
             raise ValueError(
                 f"promote.reference is {reference!r}, but the dense round is {dense[0]!r}; name that"
             )
+
+    def planner(self, name: str) -> Method:
+        """Return the method that plans the round of that name."""
+        return self._planner(self.round(name))
+
+    def _planner(self, item: RoundSection) -> Method:
+        return planner(self.arms[item.arm], item.requirement)
 
     def round(self, name: str) -> RoundSection:
         """Return the round of that name. Raises UserError, which lists the rounds, if there is no such round."""

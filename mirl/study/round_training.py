@@ -17,10 +17,12 @@ from mirl.training.loop import Trained
 
 def round_settings(params: Params, key: str) -> dict[str, Any]:
     """Return the parameters of one round without defaults; with its inputs' digests they make its fingerprint."""
-    arm = params.arms[params.round(key).arm]
+    item = params.round(key)
+    arm = params.arms[item.arm]
     return {
         "train": non_default_values(params.train),
         "arm": non_default_values(arm) | {"method": arm.method},
+        **({"tasks": list(item.requirement)} if item.requirement else {}),
     }
 
 

@@ -13,7 +13,6 @@ from mirl.evaluation import collapse
 from mirl.evaluation.comparison import assess
 from mirl.evaluation.report import write_report
 from mirl.evaluation.scoring import pictures
-from mirl.methods import planner
 from mirl.methods.plan import copied
 from mirl.networks.contract import refuse_unfit
 from mirl.promotion import decide
@@ -73,7 +72,7 @@ def round_(study: Study, key: str) -> None:
     settings = round_settings(params, key)
     mark = fingerprint(settings, before.digests | {"data": packed.digest})
     with files.making(files.ticket(key)) as draft:
-        method = planner(arm)
+        method = params.planner(key)
         plan = method.plan(before.parent, before.initialise)
         trained = train_round(study, key, mark, plan, (before, packed))
         belief = method.absorb(plan, trained.weights, trained.origin, trained.origin_step)

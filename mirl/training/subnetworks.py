@@ -21,13 +21,14 @@ class TrainedSubnetworks(Subnetworks):
         self._whole = torch.compile(network) if compiled else network
         device = next(network.parameters()).device
         self._keeps = {
-            mask: {name: keep.to(device) for name, keep in own.items()} for mask, own in masks.items()
+            mask: {} if own == masks.union else {name: keep.to(device) for name, keep in own.items()}
+            for mask, own in masks.items()
         }
 
     def __call__(self, image_BCHW: Tensor, mask: str = ONE) -> Tensor:
         keeps = self._keeps[mask]
         with self._autocast:
-            if len(self._keeps) == 1:  # whose weights are masked already
+            if not keeps:  # the weights are masked already
                 whole: Tensor = self._whole(image_BCHW)
                 return whole.float()
             weights = {name: self.network.get_parameter(name) * keep for name, keep in keeps.items()}

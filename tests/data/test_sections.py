@@ -112,3 +112,11 @@ PAIRED = {"kind": "pairs", "input": "i", "target": "t", "split": "train"}
 def test_tasks_that_a_study_does_not_have_are_refused(values: dict[str, Any], sentence: str) -> None:
     with pytest.raises(UserError, match=sentence):
         DataSection.read({"root": "x", "sources": {"a": {"kind": "skimage"}}} | values, "params.yaml")
+
+
+def test_tasks_alone_keep_their_shares_or_are_drawn_equally_often() -> None:
+    section = BatchSection(balance={"derain": 2.0, "dehaze": 1.0, "denoise_25": 0.0})
+    assert section.only(()) is section
+    assert section.only(("derain", "denoise_25")).balance == {"derain": 2.0, "denoise_25": 0.0}
+    assert section.only(("denoise_25", "denoise_50")).balance == {"denoise_25": 1.0, "denoise_50": 1.0}
+    assert BatchSection().only(("derain",)).balance == {"derain": 1.0}

@@ -147,6 +147,24 @@ def _changed(*place: Any, to: Any) -> dict[str, Any]:
         ),
         (_changed("evaluate", "protocols", to=["strict"]), "the first of evaluate.protocols"),
         (_changed("evaluate", "protocols", to=["papper"]), "not a protocol"),
+        (
+            _changed("rounds", "dense", "task", to="derrain"),
+            "^params.yaml: round dense is for 'derrain', which is no task of the study; did you mean 'derain'",
+        ),
+        (
+            _changed("rounds", "global-r1", "task", to="derain"),
+            "^params.yaml: round global-r1: its method trains all tasks of the study, so leave out the requirement$",
+        ),
+        (
+            _changed(
+                "rounds", "dense", to={"arm": "dense", "after": "init", "task": "derain", "tasks": ["dehaze"]}
+            ),
+            "`rounds.dense`: `task` names one task and `tasks` several, so give one of the two keys$",
+        ),
+        (
+            _changed("rounds", "dense", "tasks", to=["derain", "derain"]),
+            "`rounds.dense`: `tasks` names derain twice; name it once$",
+        ),
     ],
 )
 def test_what_is_wrong_is_one_sentence(values: Any, sentence: str) -> None:

@@ -20,7 +20,7 @@ from mirl.study.study import Study
 from mirl.study.ticket_folder import TicketFolder
 from mirl.tickets import reading
 from mirl.tickets.container import sha256_of as sha256
-from mirl.tickets.routing import ByDifficulty, ByWork
+from mirl.tickets.routing import ByDifficulty, ByTask, ByWork
 
 
 def _with(study: Study, **sections: object) -> Study:
@@ -168,6 +168,26 @@ def test_a_round_is_named_by_its_arm_and_its_training_alone(study: Study) -> Non
     own_arm = _with(study, arms={"global": {"method": "imp", "schedule": "authors", "fraction": 0.3}})
     assert round_settings(other_arm.params, "global-r1") == base
     assert round_settings(own_arm.params, "global-r1") != base
+
+
+def test_a_dense_round_for_one_task_trains_and_serves_that_alone(study: Study) -> None:
+    rounds = {
+        "single": {"arm": "dense", "after": "init", "task": "derain"},
+        "weather": {"arm": "dense", "after": "init", "tasks": ["derain", "dehaze"]},
+    }
+    before = round_settings(study.params, "dense")
+    study = _with(study, rounds=rounds, promote={"reference": {"derain": "single"}})
+    assert round_settings(study.params, "dense") == before
+    assert round_settings(study.params, "single") == before | {"tasks": ["derain"]}
+    _make(study, "prepare", "init", "round@dense", "round@single", "round@weather", "evaluate@weather")
+    joint, single, weather = (_ticket(study, name).ticket for name in ("dense", "single", "weather"))
+    assert isinstance(single.routing, ByTask) and single.routing.tasks == {"derain": "derain"}
+    assert isinstance(weather.routing, ByTask)
+    assert weather.routing.tasks == dict.fromkeys(("derain", "dehaze"), "derain-dehaze")
+    assert list(weather.masks) == ["derain-dehaze"]
+    assert not torch.equal(joint.state["head.weight"], single.state["head.weight"])
+    frame = pd.read_parquet(study.files.scores("weather") / "scores.parquet")
+    assert set(frame["task"]) == {"derain", "dehaze"}
 
 
 def test_held_out_images_come_by_task_with_their_partners(study: Study) -> None:
