@@ -23,6 +23,7 @@ OTHER_MEANINGS = {
     ("mirl/command/main.py", "jpeg"): "a file format of --format",
     ("mirl/data/rain.py", "dense"): "a kind of rain",
     ("mirl/evaluation/cards.py", "dense"): "the place in the page's pictures that the reference's has",
+    ("mirl/evaluation/routing.py", "random"): "levels of patches that chance hands out",
     (
         "mirl/evaluation/winning.py",
         "dense",
