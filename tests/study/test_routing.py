@@ -1,5 +1,6 @@
 """`mirl routing` on the study of seconds."""
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -125,6 +126,9 @@ def test_the_same_measurement_gives_the_same_bytes_but_for_seconds(trained: Stud
     assert one == two
     frame = pd.read_csv("one/routing.csv")
     assert set(frame["image"]) == {"test-test-0"} and (frame["seconds"] > 0).all()
+    counted = json.loads(Path("tickets/global-r1/metrics.json").read_text())
+    sparse = frame[frame["ticket"] == "global-r1"]
+    assert set(sparse["work"]) == {counted["macs_g"] / counted["macs_dense_g"]} and sparse["work"].max() < 0.9
     least = frame["budget"].min()
     even = [round(least + part * (1 - least) / 5, 3) for part in (1, 2, 3, 4)]
     assert frame.loc[frame["way"] == ROUTER, "budget"].unique() == pytest.approx(even)
