@@ -4,8 +4,8 @@ Collapse was seen with one global threshold over layers that start at different 
 weights go first, then the path through them is cut and the output is the input.
 """
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 
 import pandas as pd
 import torch
@@ -37,14 +37,22 @@ class Finding:
 
 
 def findings(
-    network: nn.Module, mask: Mask, probe_BCHW: Tensor, scores: pd.DataFrame, protocol: str
+    subnetworks: Mapping[str, tuple[nn.Module, Mask]], probe_BCHW: Tensor, scores: pd.DataFrame, protocol: str
 ) -> list[Finding]:
     """Return everything that is wrong with a ticket; empty if nothing is.
 
-    `network` carries the masked weights. `probe_BCHW` is a small degraded batch on the network's device, its
-    sides multiples of what the network declares. `scores` is the table of `score`.
+    `subnetworks`: the network and the mask of each sub-network by its name; each network carries the masked weights.
+    `probe_BCHW` is a small degraded batch on the networks' device, its sides multiples of what they declare. `scores` is
+    the table of `score`.
     """
-    return [*lost_layers(mask), *cut_paths(network, mask, probe_BCHW), *unlearned(scores, protocol)]
+    structural = [
+        replace(finding, detail=f"in the sub-network {name}, {finding.detail}")
+        if len(subnetworks) > 1
+        else finding
+        for name, (network, mask) in subnetworks.items()
+        for finding in (*lost_layers(mask), *cut_paths(network, mask, probe_BCHW))
+    ]
+    return [*structural, *unlearned(scores, protocol)]
 
 
 def lost_layers(mask: Mask) -> list[Finding]:

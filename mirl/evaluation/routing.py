@@ -158,13 +158,14 @@ def summary(frame: pd.DataFrame) -> pd.DataFrame:
     A sub-network alone has its name beside its way.
     """
     found = points(frame)
-    wide = found.pivot_table("psnr_db", WAY, "task", sort=False).reset_index()
+    wide = found.pivot_table("psnr_db", WAY, "task", sort=False)
     mean = found[found["task"] == MEAN].set_index(WAY)[["work", "seconds", "time"]]
-    wide = wide.join(mean, on=WAY)
+    wide = mean.index.to_frame(index=False).join(wide, on=WAY).join(mean, on=WAY)  # the order of the table
     for ticket in wide["ticket"].unique():
         alone = (wide["ticket"] == ticket) & (wide["way"] == STATIC)
         if names := levels_of(frame, ticket):
-            wide.loc[alone, "way"] = [f"{STATIC} {name}" for name in names]
+            rising = wide[alone].sort_values("budget").index
+            wide.loc[rising, "way"] = [f"{STATIC} {name}" for name in names]
     return wide
 
 

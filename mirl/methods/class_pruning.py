@@ -185,8 +185,21 @@ class ClassPruning(Method):
                 keep = structure.count(pruned, self.arm.levels[name])
                 larger = structure.select(scores, larger, keep, scope, self.arm.floor)
             found[name] = Mask({**kept_whole, **larger})
+            self._refuse_gone(name, pruned, larger)
         self._refuse_equal(found)
         return Masks({name: found[name] for name in self.arm.order})
+
+    @staticmethod
+    def _refuse_gone(name: str, parent: Mask, mask: Mask) -> None:
+        """Raise UserError if a layer of the parent has no weight left: without the last layer nothing is restored."""
+        kept = mask.layer_kept()
+        gone = [layer for layer, before in parent.layer_kept().items() if before and not kept[layer]]
+        if gone:
+            more = f" and {len(gone) - 1} other layers" if len(gone) > 1 else ""
+            raise UserError(
+                f"the sub-network {name} keeps no weight of {gone[0]}{more}; use a `floor`, the scope layerwise, the score "
+                "lamp, or name such layers in `whole`"
+            )
 
     def _refuse_equal(self, masks: Mapping[str, Mask]) -> None:
         """Raise UserError if two sub-networks keep as many weights, so that they are the same."""

@@ -109,9 +109,8 @@ def evaluate(study: Study, key: str) -> None:
         write_json(draft / "metrics.json", metrics)
         decisive = section.protocols[0]
         probe_BCHW = torch.rand(1, 3, PROBE_SIDE, PROBE_SIDE, generator=torch.Generator().manual_seed(0))
-        found = collapse.findings(
-            ticket.built().to(device), ticket.mask, probe_BCHW.to(device_of(machine)), frame, decisive
-        )
+        each = {mask: (ticket.alone(mask).built().to(device), ticket.masks[mask]) for mask in ticket.masks}
+        found = collapse.findings(each, probe_BCHW.to(device_of(machine)), frame, decisive)
         write_json(draft / "findings.json", [finding.plain() for finding in found])
         write_pictures(pictures(restorer.run, images, section), draft / "pictures")
 

@@ -47,7 +47,17 @@ PROBE = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(1))
 
 def test_a_healthy_ticket_has_no_findings(scores: Callable[..., pd.DataFrame]) -> None:
     net, mask = ticket(body=only_first)
-    assert findings(net, mask, PROBE, scores(6.0), "paper") == []
+    assert findings({"one": (net, mask)}, PROBE, scores(6.0), "paper") == []
+
+
+def test_each_sub_network_is_looked_at_and_named(scores: Callable[..., pd.DataFrame]) -> None:
+    sparse, dense = ticket(side=torch.zeros_like), ticket(body=only_first)
+    found = findings({"easy": sparse, "hard": dense}, PROBE, scores(6.0), "paper")
+    assert (found[0].kind, found[0].layer) == ("layer gone", "side.weight")
+    assert all(finding.detail.startswith("in the sub-network easy, ") for finding in found)
+    alone = findings({"easy": sparse}, PROBE, scores(6.0), "paper")
+    assert [finding.layer for finding in alone] == [finding.layer for finding in found]
+    assert alone[0].detail.startswith("none of its")
 
 
 def test_a_layer_that_is_gone_is_named() -> None:

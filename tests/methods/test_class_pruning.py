@@ -75,6 +75,21 @@ def test_each_level_keeps_n_of_every_m_inputs_inside_the_next(density: float, ou
                 assert torch.equal(keep_OI[0::outputs].repeat_interleave(outputs, 0), keep_OI), layer
 
 
+def test_a_level_that_loses_a_layer_is_refused() -> None:
+    """Without its last layer the network is the identity: magnitude over all layers cuts that first."""
+    before = parent()
+    before.state["up.0.weight"].mul_(1e-4)
+    values = {"structure": {"kind": "unstructured"}, "scope": "global"}
+    with pytest.raises(
+        UserError, match="the sub-network medium keeps no weight of up.0.weight; use a `floor`"
+    ):
+        method(**values).plan(before, no_other_state)
+    kept = method(**values, floor=0.01).plan(before, no_other_state).masks["easy"].layer_kept()
+    assert kept["up.0.weight"] > 0
+    kept = method(**values, score="lamp").plan(before, no_other_state).masks["easy"].layer_kept()
+    assert kept["up.0.weight"] > 0
+
+
 def test_what_is_indivisible_runs_once_or_is_named_stays_as_the_parent_has_it() -> None:
     before = parent(0.8)
     masks = method(whole=["up."]).plan(before, no_other_state).masks
@@ -90,7 +105,12 @@ def test_what_is_indivisible_runs_once_or_is_named_stays_as_the_parent_has_it() 
 
 def test_levels_inside_a_ticket_can_be_unstructured() -> None:
     before = parent(0.3)
-    arm = {"structure": {"kind": "unstructured"}, "scope": "global", "levels": {"some": 0.5, "all": 1.0}}
+    arm = {
+        "structure": {"kind": "unstructured"},
+        "scope": "global",
+        "levels": {"some": 0.5, "all": 1.0},
+        "score": "lamp",
+    }
     masks = method(**arm).plan(before, no_other_state).masks
     pruned = sum(keep.sum() for name, keep in before.mask.items() if "mix_attention" not in name)
     attention = before.mask.kept - int(pruned)
