@@ -55,7 +55,7 @@ def main() -> int:
         restorer = Restorer(reading.read(wanted.ticket), memory=wanted.memory)
         Path("/proc/self/clear_refs").write_text("5")  # sets the high-water mark back
         before, started = memory_mib("VmRSS"), time.monotonic()
-        photograph = image_file.read(source, wanted.memory)
+        photograph = image_file.read(source, wanted.memory, restorer.scale)
         photograph = photograph.with_pixels(restorer(photograph.rgb_HWC))
         restored = memory_mib("VmHWM") - before
         image_file.write(photograph, target)

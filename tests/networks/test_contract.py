@@ -32,6 +32,12 @@ class Double(Good):
         return super().forward(x_BCHW).double()
 
 
+class Halved(Good):
+    """Says that it enlarges, and does not."""
+
+    scale = 2
+
+
 class Idle(Good):
     def __init__(self) -> None:
         super().__init__()
@@ -57,6 +63,10 @@ class Empty(Network):
         (Cropping, "Cropping makes 1 x 3 x 8 x 7 float32 of 1 x 3 x 8 x 8 float32, expected the same"),
         (Double, "makes 1 x 3 x 8 x 8 float64 of"),
         (Idle, "Idle has the weight idle.weight, which has no part in what its `forward` returns"),
+        (
+            Halved,
+            "Halved makes 1 x 3 x 8 x 8 float32 of 1 x 3 x 8 x 8 float32, expected 1 x 3 x 16 x 16 by its `scale`",
+        ),
         (Twice, "Twice has the parameter again.bias under two names"),
         (Empty, "Empty has no convolution and no linear layer"),
     ],

@@ -105,9 +105,13 @@ def _changed(*place: Any, to: Any) -> dict[str, Any]:
             _changed("train", "batches", "patch", to=50),
             "train.batches.patch is 50, but nafnet takes multiples of 4; use 48 or 52$",
         ),
+        (
+            _changed("network", to={"name": "fsrcnn"}),
+            "data.tasks.denoise_15 enlarges by 1, but fsrcnn by 4; a study has tasks of its network's scale only$",
+        ),
         (_changed("study", to="my study"), "`study` is 'my study', but string should match"),
         (_changed("train", "seed", to=-1), "`train.seed` is -1"),
-        (_changed("network", "name", to="unet"), "nafnet, promptir, restormer"),
+        (_changed("network", "name", to="unet"), "fsrcnn, nafnet, promptir, restormer"),
         (
             _changed("rounds", "global-r2", "arm", to="globl"),
             "`rounds.global-r2.arm` is 'globl'.*did you mean 'global'",
