@@ -128,10 +128,10 @@ def test_the_seconds_of_a_parent_make_no_child_again(tree: Path) -> None:
 
 
 def test_a_requirement_that_is_appended_trains_nothing_before_it(tree: Path) -> None:
-    first = {"single": {"method": "dense"}}
+    first = {"png": {"method": "png"}}
     rounds = {
-        "grown": {"arm": "single", "after": "init", "task": "denoise_15"},
-        "cut": {"arm": "single", "after": "grown", "task": "denoise_15"},
+        "grown": {"arm": "png", "after": "init", "task": "denoise_15"},
+        "cut": {"arm": "png", "after": "grown", "task": "denoise_15"},
     }
     _change(tree, arms=first, rounds=rounds)
     assert _stale(tree) == {"round@grown", "round@cut", "evaluate@grown", "evaluate@cut", "compare"}
@@ -143,7 +143,7 @@ def test_a_requirement_that_is_appended_trains_nothing_before_it(tree: Path) -> 
     _dvc(tree, "commit", "--force")
     try:
         assert _stale(tree) == set()
-        _change(tree, rounds={"next": {"arm": "single", "after": "cut", "task": "denoise_25"}})
+        _change(tree, rounds={"next": {"arm": "png", "after": "cut", "task": "denoise_25"}})
         assert _stale(tree) == {"round@next", "evaluate@next", "compare"}
         _change(tree, rounds={"cut": rounds["cut"] | {"task": "denoise_50"}})
         assert _stale(tree) == {"round@cut", "round@next", "evaluate@next", "compare"}

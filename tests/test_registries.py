@@ -21,6 +21,7 @@ REGISTRIES: dict[str, Collection[str]] = {
 
 OTHER_MEANINGS = {
     ("mirl/command/main.py", "jpeg"): "a file format of --format",
+    ("mirl/command/main.py", "png"): "a file format of --format",
     ("mirl/data/rain.py", "dense"): "a kind of rain",
     ("mirl/evaluation/cards.py", "dense"): "the place in the page's pictures that the reference's has",
     ("mirl/evaluation/routing.py", "random"): "levels of patches that chance hands out",

@@ -18,6 +18,7 @@ from mirl.methods.controls import (
 )
 from mirl.methods.dense import Dense, DenseArm
 from mirl.methods.plan import Method, Role
+from mirl.methods.png import Png, PngArm
 from mirl.methods.rewind import REMEMBERED, Rewind, RewindArm
 
 __all__ = ["METHODS", "Arm", "Method", "Role", "planner", "remembered", "role_of", "with_role"]
@@ -30,11 +31,12 @@ METHODS: dict[str, type[Method]] = {
     "replay": Replay,
     "oneshot": Oneshot,
     "class_pruning": ClassPruning,
+    "png": Png,
 }
 """`method:` of an arm -> the class that plans its rounds."""
 
 Arm = Annotated[
-    DenseArm | RewindArm | RandomArm | ReinitArm | ReplayArm | OneshotArm | ClassPruningArm,
+    DenseArm | RewindArm | RandomArm | ReinitArm | ReplayArm | OneshotArm | ClassPruningArm | PngArm,
     Field(discriminator="method"),
 ]
 """Entry of `arms:` in params.yaml."""
@@ -46,12 +48,9 @@ def remembered(values: dict[str, Any]) -> Arm:
     return arm
 
 
-def planner(arm: Arm, tasks: tuple[str, ...] = ()) -> Method:
-    """Make the method that `arm` asks for, with the settings of `arm`, for the rounds of one requirement.
-
-    Raises UserError if the method does not take that requirement.
-    """
-    return METHODS[arm.method](arm).serving(tasks)
+def planner(arm: Arm) -> Method:
+    """Make the method that `arm` asks for, with the settings of `arm`."""
+    return METHODS[arm.method](arm)
 
 
 def role_of(method: str) -> Role:

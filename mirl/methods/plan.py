@@ -83,7 +83,7 @@ class Plan(SparseModel):
     ranks_only: bool = False
     """True if the round is trained only until its weights can be ranked for the next."""
     frozen: Mapping[str, Tensor] = field(default_factory=dict)
-    """Boolean mask for a parameter, True = frozen; for any parameter, prunable or not."""
+    """Boolean mask for a parameter or buffer, True = frozen; for any of the state, prunable or not."""
     rates: Mapping[str, float] = field(default_factory=dict)
     """Prefix of a parameter's name -> factor of its learning rate, at least 0; the longest that fits counts, else 1."""
     origin: State | None = None

@@ -59,6 +59,15 @@ class Masks(Mapping[str, Mask]):
             return first
         return Mask({name: _any(mask[name] for mask in self.values()) for name in first})
 
+    def own(self, name: str) -> Mask:
+        """Return the part of a mask that no mask before it keeps: what its owner added to those before."""
+        names = list(self)
+        earlier = names[: names.index(name)]
+        if not earlier:
+            return self[name]
+        owned = Masks({other: self[other] for other in earlier}).union
+        return Mask({layer: keep & ~owned[layer] for layer, keep in self[name].items()})
+
     @cached_property
     def nested(self) -> bool:
         """True if each mask keeps all that the mask before it keeps."""

@@ -35,6 +35,10 @@ class Structure(Protocol):
         """Return the `keep` that leaves a share, in (0, 1], of the weights in `mask`."""
         ...
 
+    def units(self, mask: Mask) -> int:
+        """Return the number of units of which `mask` keeps something."""
+        ...
+
 
 class Unstructured(Section):
     """Structure in which every weight is a unit by itself."""
@@ -49,21 +53,26 @@ class Unstructured(Section):
         """Return the nearest whole number of weights."""
         return keep_at(mask.kept, share)
 
+    def units(self, mask: Mask) -> int:
+        return mask.kept
+
 
 class Blocks(Section):
     """Blocks of neighbouring outputs and inputs with whole kernels: PnG's micro-structures (the sizes are ours)."""
 
     kind: Literal["blocks"]
-    outputs: int = Field(default=4, ge=1)
-    """Number of neighbouring outputs (first dimension of a weight) of a block; the last block of a layer may have
-    fewer."""
+    outputs: Annotated[int, Field(ge=1)] | Literal["all"] = 4
+    """Number of neighbouring outputs (first dimension of a weight) of a block, or all of them, so that a block is whole
+    input columns; the last block of a layer may have fewer."""
     inputs: int = Field(default=4, ge=1)
     """Number of neighbouring inputs (second dimension of a weight), likewise."""
+    least: int = Field(default=0, ge=0)
+    """Number of blocks that every layer keeps in any case, as far as it has them: a small layer is few large blocks."""
 
     def select(self, scores: Scores, mask: Mask, keep: int, scope: Scope, floor: float) -> Mask:
         """Keep whole blocks with `keep` weights or a little fewer: a block that the scope would cut in two goes.
 
-        Raises UserError if `keep` weights do not hold one block.
+        What `least` keeps may come on top. Raises UserError if `keep` weights do not hold one block.
         """
         live = {name: self._sums(kept.double()) for name, kept in mask.items()}
         means = {
@@ -71,7 +80,10 @@ class Blocks(Section):
             for name, kept in mask.items()
         }
         wanted = scope({name: self._spread(means[name], mask[name]) for name in mask}, mask, keep, floor)
-        whole = {name: self._sums(kept.double()) == live[name] for name, kept in wanted.items()}
+        whole = {
+            name: (self._sums(kept.double()) == live[name]) | self._best(means[name], live[name])
+            for name, kept in wanted.items()
+        }
         found = Mask({name: kept & self._spread(whole[name], kept) for name, kept in mask.items()})
         if not found.kept:
             raise UserError(
@@ -84,18 +96,34 @@ class Blocks(Section):
         """Return the nearest whole number of weights."""
         return keep_at(mask.kept, share)
 
+    def units(self, mask: Mask) -> int:
+        return sum(int(self._sums(keep.double()).count_nonzero()) for keep in mask.values())
+
+    def _best(self, means_oi: Tensor, live_oi: Tensor) -> Tensor:
+        """Return True at the `least` blocks of a layer with the highest mean scores, ties by place: o x i."""
+        ranked = torch.where(live_oi > 0, means_oi, -1.0).flatten().sort(descending=True, stable=True).indices
+        best = torch.zeros_like(live_oi, dtype=torch.bool).flatten()
+        best[ranked[: self.least]] = True
+        return best.view(live_oi.shape)
+
+    def _sides(self, weight: Tensor) -> tuple[int, int]:
+        """Return the outputs and inputs of a block of that weight, at most as many as the weight has."""
+        outputs, inputs = weight.shape[:2]
+        return outputs if self.outputs == "all" else min(self.outputs, outputs), min(self.inputs, inputs)
+
     def _sums(self, values: Tensor) -> Tensor:
         """Sum over the blocks of a weight: o x i."""
         values_OI = values.flatten(2).sum(2) if values.ndim > 2 else _as_matrix(values)
-        pad = (0, -values_OI.shape[1] % self.inputs, 0, -values_OI.shape[0] % self.outputs)
-        values_OI = F.pad(values_OI, pad)
-        tall, wide = values_OI.shape[0] // self.outputs, values_OI.shape[1] // self.inputs
-        return values_OI.view(tall, self.outputs, wide, self.inputs).sum((1, 3))
+        outputs, inputs = self._sides(values_OI)
+        values_OI = F.pad(values_OI, (0, -values_OI.shape[1] % inputs, 0, -values_OI.shape[0] % outputs))
+        tall, wide = values_OI.shape[0] // outputs, values_OI.shape[1] // inputs
+        return values_OI.view(tall, outputs, wide, inputs).sum((1, 3))
 
     def _spread(self, value_oi: Tensor, like: Tensor) -> Tensor:
         """Repeat the value of each block for each of its weights, in the shape of `like`."""
         outputs, inputs = _as_matrix(like).shape[:2]
-        value_OI = value_oi.repeat_interleave(self.outputs, 0).repeat_interleave(self.inputs, 1)
+        tall, wide = self._sides(_as_matrix(like))
+        value_OI = value_oi.repeat_interleave(tall, 0).repeat_interleave(wide, 1)
         value_OI = value_OI[:outputs, :inputs]
         shape = (outputs, inputs, *[1] * (like.ndim - 2)) if like.ndim > 1 else like.shape
         return value_OI.reshape(shape).expand(like.shape)
@@ -141,6 +169,9 @@ class NOfM(Section):
     def count(self, mask: Mask, share: float) -> int:
         """Return the `keep` for an N of `share` times M, whatever `mask` keeps already."""
         return keep_at(mask.total, share)
+
+    def units(self, mask: Mask) -> int:
+        return sum(int(_grouped(keep.double(), self.outputs).count_nonzero()) for keep in mask.values())
 
     def _best(self, scores: Tensor, kept: Tensor, n: int) -> Tensor:
         """Keep the `n` inputs of each group with the highest mean scores, ties by place; survivors alone count."""

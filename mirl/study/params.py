@@ -150,7 +150,7 @@ class Params(Section):
         return self._planner(self.round(name))
 
     def _planner(self, item: RoundSection) -> Method:
-        return planner(self.arms[item.arm], item.requirement)
+        return planner(self.arms[item.arm]).serving(item.requirement)
 
     def round(self, name: str) -> RoundSection:
         """Return the round of that name. Raises UserError, which lists the rounds, if there is no such round."""

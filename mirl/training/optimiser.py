@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from mirl.sparsity.mask import Mask, State
 
 NO_RATES: Mapping[str, float] = MappingProxyType({})
+NO_BUFFERS: Mapping[str, Tensor] = MappingProxyType({})
 
 
 class MaskedAdamW:
@@ -25,8 +26,12 @@ class MaskedAdamW:
         frozen: Mapping[str, Tensor],
         weight_decay: float,
         rates: Mapping[str, float] = NO_RATES,
+        buffers: Mapping[str, Tensor] = NO_BUFFERS,
     ) -> None:
-        """Make the optimiser; `frozen` and `rates` are as in a plan (`mirl.methods.plan`)."""
+        """Make the optimiser; `frozen` and `rates` are as in a plan (`mirl.methods.plan`).
+
+        `buffers`, such as running means, change in the forward pass; what is frozen of them is put back after each step.
+        """
         self._parameters = dict(parameters)
         groups: dict[float, list[nn.Parameter]] = {}
         for name, parameter in self._parameters.items():
@@ -40,15 +45,11 @@ class MaskedAdamW:
         self._adamw.found_inf = self._found_inf  # type: ignore[attr-defined]
         self._masked: list[Tensor] = [self._parameters[name] for name in mask]
         self._keep = [_like(mask[name], self._parameters[name]) for name in mask]
+        tensors: dict[str, Tensor] = {**buffers, **self._parameters}
         self._frozen = [
-            (
-                self._parameters[name],
-                where.to(self._parameters[name].device),
-                self._parameters[name].detach().clone(),
-            )
+            (tensors[name], where.to(tensors[name].device), tensors[name].detach().clone())
             for name, where in frozen.items()
         ]
-
         idle = {id(parameter) for parameter, where, _ in self._frozen if bool(where.all())}
         self._wanted = sum(id(parameter) not in idle for parameter in self._masked)
         """Number of prunable parameters that need a gradient in every step; a head that is frozen whole needs none."""
@@ -87,7 +88,7 @@ class MaskedAdamW:
         for parameter, keep in zip(self._masked, self._keep):
             assert not (parameter.detach()[keep == 0] != 0).any(), "a masked weight is not zero"
         for parameter, where, value in self._frozen:
-            assert torch.equal(parameter.detach()[where], value[where]), "a frozen weight has moved"
+            assert torch.equal(parameter.detach()[where], value[where]), "a frozen weight or buffer has moved"
 
     def moments(self) -> State:
         """Return the first and second moments as `first.<name>` and `second.<name>`; empty before the first step."""

@@ -42,7 +42,14 @@ class TrainingRun:
         parameters = dict(network.named_parameters())
         self._parameters = list(parameters.values())
         self.device = self._parameters[0].device
-        self.optimiser = MaskedAdamW(parameters, plan.mask, plan.frozen, section.weight_decay, plan.rates)
+        self.optimiser = MaskedAdamW(
+            parameters,
+            plan.mask,
+            plan.frozen,
+            section.weight_decay,
+            plan.rates,
+            dict(network.named_buffers()),
+        )
         autocast, self.made_with = precision(self.device, section.precision)
         subnetworks = TrainedSubnetworks(network, plan.masks, autocast, context.machine.compile)
         self._gradients = Gradients(subnetworks, plan.objective, source, context)

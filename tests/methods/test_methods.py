@@ -24,9 +24,11 @@ ARMS: dict[str, dict[str, Any]] = {
     "replay": {},
     "oneshot": {"density": 0.2},
     "class_pruning": {"structure": {"kind": "unstructured"}},
+    "png": {},
 }
-PARENT_DENSITY = {"dense": 1.1}
-STARTS = {"dense": 7, "replay": 7, "reinit": 3, "class_pruning": 7}
+REQUIREMENTS = {"png": ("denoise_15",)}
+PARENT_DENSITY = {"dense": 1.1, "png": 1.1}
+STARTS = {"dense": 7, "replay": 7, "reinit": 3, "class_pruning": 7, "png": 7}
 """Seed of the state that a round begins with; 0, the origin, for all others."""
 ORIGINS = {"reinit": 3}
 """Seed of the state that the next one can rewind to; 0 for all others."""
@@ -35,7 +37,7 @@ ORIGINS = {"reinit": 3}
 def _plan(method: str, make_parent: Make, initialise: Initialise) -> tuple[Parent, Plan]:
     parent = make_parent(PARENT_DENSITY.get(method, 0.5))
     arm = TypeAdapter(Arm).validate_python({"method": method, **ARMS[method]})
-    return parent, planner(arm).plan(parent, initialise)
+    return parent, planner(arm).serving(REQUIREMENTS.get(method, ())).plan(parent, initialise)
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -95,7 +97,7 @@ def test_what_is_believed_is_the_plans_mask_and_copies_of_the_training(
     arm = TypeAdapter(Arm).validate_python({"method": method, **ARMS[method]})
     trained, origin = plan.mask.apply(initialise(20)), initialise(21)
     trained["body.weight"][plan.mask["body.weight"]] = 0.0  # kept weights that training made exactly zero
-    belief = planner(arm).absorb(plan, trained, origin, 4)
+    belief = planner(arm).serving(REQUIREMENTS.get(method, ())).absorb(plan, trained, origin, 4)
     assert belief.mask == plan.mask and belief.origin_step == 4
     trained["temperature"].fill_(9)
     origin["temperature"].fill_(9)
@@ -109,11 +111,11 @@ def test_a_weight_that_grew_back_is_our_mistake(
     _, plan = _plan("imp", make_parent, initialise)
     arm = TypeAdapter(Arm).validate_python({"method": method, **ARMS[method]})
     with pytest.raises(AssertionError, match="not zero"):
-        planner(arm).absorb(plan, initialise(20), initialise(0), 0)
+        planner(arm).serving(REQUIREMENTS.get(method, ())).absorb(plan, initialise(20), initialise(0), 0)
     incomplete = plan.mask.apply(initialise(20))
     del incomplete["temperature"]
     with pytest.raises(AssertionError, match="complete"):
-        planner(arm).absorb(plan, incomplete, initialise(0), 0)
+        planner(arm).serving(REQUIREMENTS.get(method, ())).absorb(plan, incomplete, initialise(0), 0)
 
 
 @pytest.mark.parametrize(
@@ -126,7 +128,8 @@ def test_weights_go_on_from_the_parents_where_the_method_says_so(
     values: dict[str, object], make_parent: Make, initialise: Initialise
 ) -> None:
     parent = make_parent(PARENT_DENSITY.get(str(values["method"]), 0.5))
-    method = planner(TypeAdapter(Arm).validate_python(values))
+    arm = TypeAdapter(Arm).validate_python(values)
+    method = planner(arm).serving(REQUIREMENTS.get(arm.method, ()))
     plan = method.plan(parent, initialise)
     same = all(
         torch.equal(t[plan.mask[n]], parent.state[n][plan.mask[n]])
@@ -138,7 +141,7 @@ def test_weights_go_on_from_the_parents_where_the_method_says_so(
 
 def test_every_method_says_its_role() -> None:
     assert all(name in with_role(role_of(name)) and role_of(name) in get_args(Role) for name in METHODS)
-    assert with_role("reference") == ["dense"] and with_role("candidate") == ["imp", "class_pruning"]
+    assert with_role("reference") == ["dense"] and with_role("candidate") == ["imp", "class_pruning", "png"]
     assert {role_of(name) for name in ("random", "reinit", "replay", "oneshot")} == {"control"}
     with pytest.raises(UserError, match="there is no method 'magic'; the known ones are .*dense, imp"):
         role_of("magic")

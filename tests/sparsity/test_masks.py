@@ -43,3 +43,10 @@ def test_no_mask_and_masks_of_other_parameters_are_refused() -> None:
         Masks({})
     with pytest.raises(ValueError, match="same parameters"):
         Masks({"easy": _mask(1, 0), "hard": _mask(1, 0, 0)})
+
+
+def test_what_a_mask_keeps_and_none_before_it_is_its_own() -> None:
+    masks = Masks({"x2": _mask(1, 0, 1, 0), "x3": _mask(1, 1, 0, 0), "x4": _mask(1, 1, 1, 1)})
+    assert masks.own("x2") == masks["x2"]
+    assert masks.own("x3") == _mask(0, 1, 0, 0)
+    assert masks.own("x4") == _mask(0, 0, 0, 1)

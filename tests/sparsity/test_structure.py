@@ -50,6 +50,34 @@ def test_the_last_blocks_of_a_layer_may_be_smaller_and_are_judged_by_their_mean(
     assert _cut(Blocks(kind="blocks", outputs=1, inputs=2), [[3, 3, 4]], 2) == [[0, 0, 1]]
 
 
+def test_whole_input_columns_are_blocks_of_all_outputs() -> None:
+    columns = Blocks(kind="blocks", outputs="all", inputs=1)
+    assert _cut(columns, [[1, 5, 1], [1, 0, 3], [1, 0, 3]], 3) == [[0, 0, 1]] * 3
+    assert _cut(Blocks(kind="blocks", outputs=10**9, inputs=1), [[1, 5, 1], [1, 0, 3]], 2) == [[0, 1, 0]] * 2
+
+
+def test_every_layer_keeps_its_best_blocks_where_they_are_asked_for() -> None:
+    scores = {"large": torch.tensor([[9.0, 8.0, 7.0, 6.0]]), "small": torch.tensor([[1.0, 2.0]])}
+    for least, small in ((0, [[False, False]]), (1, [[False, True]]), (3, [[True, True]])):
+        blocks = Blocks(kind="blocks", outputs=1, inputs=1, least=least)
+        found = blocks.select(scores, Mask.full(scores), 3, globally, 0.0)
+        assert found["small"].tolist() == small
+        assert found["large"].tolist() == [[True, True, True, False]]
+
+
+def test_units_of_which_something_is_kept_are_counted() -> None:
+    kept = Mask({"w": torch.tensor([[1, 0, 0, 0], [1, 1, 0, 0]], dtype=torch.bool)})
+    counts: dict[Structure, int] = {
+        Unstructured(): 3,
+        Blocks(kind="blocks", outputs=2, inputs=1): 2,
+        Blocks(kind="blocks", outputs="all", inputs=2): 1,
+        NOfM(kind="n_of_m", m=2): 3,
+        NOfM(kind="n_of_m", m=2, outputs=2): 2,
+    }
+    for structure, count in counts.items():
+        assert structure.units(kept) == count
+
+
 def test_a_block_has_the_whole_kernel() -> None:
     scores = torch.zeros(2, 2, 1, 3)
     scores[1, 0, 0, 2] = 1

@@ -44,6 +44,7 @@ VALUES: dict[str, Any] = {
             "structure": {"kind": "unstructured"},
             "router": {"channels": 2, "patch": 16},
         },
+        "png": {"method": "png", "goal": 0.3, "structure": {"kind": "unstructured"}},
     },
     "rounds": {
         "dense": {"arm": "dense", "after": "init"},
@@ -56,6 +57,10 @@ VALUES: dict[str, Any] = {
         "longer-r1": {"arm": "longer", "after": "dense"},
         "routed-r1": {"arm": "routed", "after": "dense"},
         "routed-r2": {"arm": "routed", "after": "routed-r1"},
+        "png-15-r1": {"arm": "png", "after": "init", "task": "denoise_15"},
+        "png-15-r2": {"arm": "png", "after": "png-15-r1", "task": "denoise_15"},
+        "png-rain-r1": {"arm": "png", "after": "png-15-r2", "task": "derain"},
+        "png-rain-r2": {"arm": "png", "after": "png-rain-r1", "task": "derain"},
     },
     "evaluate": {"protocols": ["paper", "strict"], "pictures": 1},
     "promote": {},

@@ -53,6 +53,28 @@ def test_frozen_elements_of_any_parameter_stay_exactly_though_weight_decay_pulls
     optimiser.check()
 
 
+def test_frozen_buffers_are_put_back_after_each_step(layer: nn.Linear) -> None:
+    norm = nn.BatchNorm1d(3)
+    network = nn.Sequential(layer, norm)
+    frozen = {
+        "1.running_mean": torch.tensor([True, True, False]),
+        "1.num_batches_tracked": torch.tensor(True),
+    }
+    optimiser = MaskedAdamW(
+        dict(network.named_parameters()),
+        Mask({}),
+        frozen,
+        weight_decay=0.1,
+        buffers=dict(network.named_buffers()),
+    )
+    network(torch.arange(8.0).reshape(2, 4)).sum().backward()
+    optimiser.step(LOSS, 0.05, 1.0)
+    assert norm.running_mean is not None and norm.num_batches_tracked is not None
+    assert norm.running_mean.ne(0).tolist() == [False, False, True]
+    assert int(norm.num_batches_tracked) == 0
+    optimiser.check()
+
+
 def test_masked_elements_do_not_count_in_the_clipping_norm(layer: nn.Linear) -> None:
     mask = Mask({"weight": torch.zeros(3, 4, dtype=torch.bool)})
     optimiser = MaskedAdamW(dict(layer.named_parameters()), mask, {}, weight_decay=0.0)

@@ -1,0 +1,184 @@
+"""PnG (CVPRW 2021, doi 10.1109/CVPRW53098.2021.00085): one network, grown and pruned for requirement after requirement.
+
+A requirement owns the weights that its rounds trained. Those of earlier requirements are frozen, so that their
+sub-networks stay what they are, to the last bit. Owner of a weight is the first requirement whose mask keeps it: masks
+stand in the order of their requirements. Block shapes, thresholds and losses of the paper are not public: what stands
+here is ours (ADR 24).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import ClassVar, Literal, Self
+
+import torch
+from pydantic import Field, ValidationInfo, field_validator
+from torch import Tensor
+
+from mirl.config import Section, UserError
+from mirl.methods.plan import (
+    Initialise,
+    Method,
+    Parent,
+    Plan,
+    Role,
+    Samples,
+    continued,
+    from_weights,
+    requirement_name,
+)
+from mirl.methods.rewind import REMEMBERED, ScopeName, ScoreName
+from mirl.objectives import Reconstruction
+from mirl.sparsity.mask import Mask
+from mirl.sparsity.masks import Masks
+from mirl.sparsity.scope import SCOPES
+from mirl.sparsity.scores import SCORES
+from mirl.sparsity.structure import AnyStructure, Blocks
+from mirl.tickets.routing import ByTask
+
+
+class PngArm(Section):
+    """How much of the free weights a requirement keeps, and in which blocks."""
+
+    method: Literal["png"]
+    goal: float = Field(default=0.2, gt=0, lt=1)
+    """Share of the weights that are free when a requirement comes, which it keeps; the rest is left to later ones."""
+    structure: AnyStructure = Blocks(kind="blocks", least=1)
+    """Which weights come and go together. Of blocks, every layer keeps one at `least` if nothing else is said."""
+    scope: ScopeName = "layerwise"
+    score: ScoreName = "magnitude"
+    floor: float = Field(default=0.0, ge=0, lt=1)
+    """Share of its weights that a requirement keeps in every layer, as far as they are free."""
+    whole: list[str] = Field(default=[])
+    """Beginnings of names of parameters of which a requirement keeps all that is free, such as `tail.`: the first owns
+    them whole, and the later ones share them."""
+    start: Literal["origin", "zero"] = "origin"
+    """Values from which free weights are trained for a later requirement."""
+    length: float = Field(default=1.0, gt=0, le=1)
+    """Share of the schedule for which a requirement's weights are trained on once they are pruned."""
+
+    @field_validator("structure")
+    @classmethod
+    def _no_layer_is_lost(cls, structure: AnyStructure, info: ValidationInfo) -> AnyStructure:
+        if (
+            info.context == REMEMBERED
+            or not isinstance(structure, Blocks)
+            or "least" in structure.model_fields_set
+        ):
+            return structure
+        return structure.model_copy(update={"least": 1})
+
+
+@dataclass(frozen=True)
+class Png(Method):
+    """A round that grows a requirement into all free weights, and one that prunes what it has grown and trains it on."""
+
+    role: ClassVar[Role] = "candidate"
+    arm: PngArm
+    tasks: tuple[str, ...] = ()
+    """Requirement of the round."""
+
+    def serving(self, tasks: tuple[str, ...]) -> Self:
+        if not tasks:
+            raise UserError("a png round is for one requirement, so name its `task`")
+        return replace(self, tasks=tasks)
+
+    @property
+    def continues(self) -> bool:
+        return True
+
+    def plan(self, parent: Parent, initialise: Initialise) -> Plan:
+        name = requirement_name(self.tasks)
+        known = parent.routing.tasks if isinstance(parent.routing, ByTask) else {}
+        earlier = dict(parent.masks) if known else {}
+        if earlier and list(earlier)[-1] == name:
+            del earlier[name]
+            return self._prune(parent, earlier, parent.masks.own(name))
+        for task in self.tasks:
+            if task in known:
+                raise UserError(
+                    f"the requirement {task} comes twice: the ticket serves it by its sub-network {known[task]}; leave out "
+                    "this round, or name another task"
+                )
+        return self._grow(parent, earlier) if earlier else self._first(parent)
+
+    def _first(self, parent: Parent) -> Plan:
+        if parent.mask.kept < parent.mask.total or len(parent.masks) > 1:
+            raise UserError(
+                f"the first requirement comes after a ticket that keeps {parent.mask.density:.2%} of its weights in "
+                f"{len(parent.masks)} sub-networks, expected the whole network; put the round after `init`"
+            )
+        return from_weights(parent, self.tasks)
+
+    def _grow(self, parent: Parent, earlier: Mapping[str, Mask]) -> Plan:
+        """Plan the training of all weights that no earlier requirement owns."""
+        everything = Mask.full(parent.mask)
+        owned = _kept_by(earlier, everything)
+        if owned.kept == owned.total:
+            last = list(earlier)[-1]
+            raise UserError(
+                f"no capacity is left for {requirement_name(self.tasks)}: {', '.join(earlier)} own all {owned.total} "
+                f"weights; put a round that prunes {last} before it, lower the arm's `goal`, or begin with a wider network"
+            )
+        plan = self._frozen_but(parent, earlier, everything)
+        if self.arm.start == "zero":
+            return plan
+        begun = {
+            layer: torch.where(kept, plan.state[layer], parent.origin[layer]) for layer, kept in owned.items()
+        }
+        return replace(plan, state={**plan.state, **begun})
+
+    def _prune(self, parent: Parent, earlier: Mapping[str, Mask], grown: Mask) -> Plan:
+        """Plan the training of the best of the weights that the requirement has grown into; the rest becomes free."""
+        free = _without(Mask.full(parent.mask), _kept_by(earlier, grown))
+        if grown.kept < free.kept:
+            name = requirement_name(self.tasks)
+            raise UserError(
+                f"the requirement {name} comes twice: it is pruned already, to {grown.kept / free.kept:.2%} of what was "
+                "free; leave out this round, or name another task"
+            )
+        whole = {layer: keep for layer, keep in grown.items() if layer.startswith(tuple(self.arm.whole))}
+        cut = Mask({layer: keep for layer, keep in grown.items() if layer not in whole})
+        if not cut.kept:
+            raise UserError("no layer is left to prune: `whole` names them all; name fewer")
+        structure, scope = self.arm.structure, SCOPES[self.arm.scope]
+        scores = SCORES[self.arm.score](parent.state, parent.origin, cut)
+        kept = structure.select(scores, cut, structure.count(cut, self.arm.goal), scope, self.arm.floor)
+        own = Mask({**whole, **kept})
+        return replace(self._frozen_but(parent, earlier, own), length=self.arm.length)
+
+    def _frozen_but(self, parent: Parent, earlier: Mapping[str, Mask], own: Mask) -> Plan:
+        """Plan to go on from the parent's weights: `own` are trained for the requirement, and what was there is frozen.
+
+        What is not prunable belongs to the first requirement.
+        """
+        name = requirement_name(self.tasks)
+        owned = _kept_by(earlier, own)
+        mask = Mask({layer: owned[layer] | own[layer] for layer in own})
+        known = parent.routing.tasks if isinstance(parent.routing, ByTask) else {}
+        return replace(
+            continued(parent, mask),
+            masks=Masks({**earlier, name: mask}),
+            routing=ByTask(kind="task", tasks={**known, **dict.fromkeys(self.tasks, name)}),
+            objective=Reconstruction(name),
+            samples=Samples(new=True, tasks=self.tasks),
+            frozen=_frozen(parent, owned) if earlier else {},
+        )
+
+
+def _frozen(parent: Parent, owned: Mask) -> dict[str, Tensor]:
+    """Return what belongs to earlier requirements: the weights that they own, and all that cannot be pruned."""
+    return {
+        name: owned[name] if name in owned else torch.ones_like(tensor, dtype=torch.bool)
+        for name, tensor in parent.state.items()
+    }
+
+
+def _kept_by(masks: Mapping[str, Mask], like: Mask) -> Mask:
+    """Return what at least one of the masks keeps; nothing of what `like` covers if there is none."""
+    if masks:
+        return Masks(masks).union
+    return Mask({name: torch.zeros_like(keep) for name, keep in like.items()})
+
+
+def _without(mask: Mask, other: Mask) -> Mask:
+    return Mask({name: keep & ~other[name] for name, keep in mask.items()})
