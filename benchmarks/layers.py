@@ -23,7 +23,7 @@ from benchmarks.restore import machine, pruned
 from mirl.runtime.convolution import SparseConv
 from mirl.runtime.engine import accelerate
 from mirl.runtime.naf import SparseNafBlock
-from mirl.runtime.products import make_blocks, multiply
+from mirl.runtime.rows import make_rows, sum_rows
 from mirl.runtime.transformer import SparseAttention, SparseFeedForward
 
 PASSES = {SparseConv: (1, 1), SparseAttention: (2, 3), SparseFeedForward: (1, 1), SparseNafBlock: (3, 3)}
@@ -41,13 +41,15 @@ def main() -> int:
     parser.add_argument("--side", type=int, default=256, help="of the square picture, pixels")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--busy", action="store_true", help="time the processor alone; for --threads 1")
     wanted = parser.parse_args()
     torch.set_num_threads(1)  # as `Restorer` does: the kernels have threads of their own
     copying, multiplying = copy_rate(wanted.threads), multiply_rate(wanted.threads)
     print(
         f"{machine()}, {wanted.threads} threads; copies {copying:.1f} GB/s, multiplies {multiplying:.0f} GMAC/s\n"
     )
-    watch = Watch(accelerate(pruned(wanted.network, wanted.scope, wanted.density), wanted.threads))
+    network = accelerate(pruned(wanted.network, wanted.scope, wanted.density), wanted.threads)
+    watch = Watch(network, time.thread_time if wanted.busy else time.perf_counter)
     rows, total = watch.run(torch.rand(1, 3, wanted.side, wanted.side), wanted.repeats)
     print(
         f"{wanted.network}, {wanted.scope} mask, density {wanted.density}, {wanted.side} x {wanted.side}: {total:.3f} s\n"
@@ -62,8 +64,8 @@ def main() -> int:
 class Watch:
     """A network whose layers are timed one by one: those of the engine, torch's own, and the rest."""
 
-    def __init__(self, network: nn.Module) -> None:
-        self.network = network
+    def __init__(self, network: nn.Module, clock: Callable[[], float]) -> None:
+        self.network, self.clock = network, clock
         self.seconds: Counter[str] = Counter()
         self.bytes: Counter[str] = Counter()
         self.count: Counter[str] = Counter()
@@ -78,19 +80,19 @@ class Watch:
         with torch.inference_mode():
             for _ in range(repeats + 1):
                 self.seconds, self.bytes, self.count = Counter(), Counter(), Counter()
-                begun = time.perf_counter()
+                begun = self.clock()
                 self.network(x_BCHW)
-                whole = time.perf_counter() - begun
+                whole = self.clock() - begun
                 rounds.append({**self.seconds, "all": whole, "between layers": whole - self.seconds.total()})
         middle = {kind: statistics.median(one[kind] for one in rounds[1:]) for kind in rounds[1]}
         return middle, middle.pop("all")
 
     def _begin(self, module: nn.Module, given: Any) -> None:
-        module._begun = time.perf_counter()  # type: ignore[assignment]
+        module._begun = self.clock()  # type: ignore[assignment]
 
     def _end(self, module: nn.Module, given: Any, out: torch.Tensor) -> None:
         kind = type(module).__name__ if type(module) in PASSES else f"torch's {type(module).__name__}"
-        self.seconds[kind] += time.perf_counter() - float(module._begun)  # type: ignore[arg-type, assignment]
+        self.seconds[kind] += self.clock() - float(module._begun)  # type: ignore[arg-type, assignment]
         self.count[kind] += 1
         if type(module) in PASSES:
             reads, writes = PASSES[type(module)]
@@ -107,12 +109,12 @@ def copy_rate(threads: int) -> float:
 def multiply_rate(threads: int) -> float:
     """Measure the GMAC/s of the dense kernel over planes that lie in the second-level cache."""
     planes, pixels, plane = 96, 512, 528
-    matrix = make_blocks(np.ones((planes, planes), np.float32)), (np.arange(planes) * plane).astype(np.int32)
+    matrix = make_rows(np.ones((planes, planes, 1), np.float32), np.arange(planes)[:, None] * plane)
     memory = [np.ones(2 * planes * plane, np.float32) for _ in range(threads)]
 
     def work(part: int) -> None:
         for _ in range(100):
-            multiply(matrix, memory[part], 0, (planes * plane, plane), pixels)
+            sum_rows(matrix, (0, planes), memory[part], (0, 0), (planes * plane, plane), pixels)
 
     return 100 * threads * planes**2 * pixels / _together(threads, work) / 1e9
 

@@ -61,11 +61,11 @@ class Nafnet(Network):
         self.encoder = nn.ModuleList(_blocks(n, c) for n, c in zip(options.encoder, widths, strict=True))
         self.down = nn.ModuleList(nn.Conv2d(c, 2 * c, 2, stride=2) for c in widths)
         self.middle = _blocks(options.middle, width * 2 ** len(widths))
-        self.up = nn.ModuleList(nn.Conv2d(2 * c, 4 * c, 1, bias=False) for c in reversed(widths))
+        self.up = nn.ModuleList(Upsampling(2 * c, c, 2, 1, bias=False) for c in reversed(widths))
         self.decoder = nn.ModuleList(
             _blocks(n, c) for n, c in zip(options.decoder, reversed(widths), strict=True)
         )
-        self.tail = nn.Conv2d(width, pixels, 3, padding=1)
+        self.tail = Upsampling(width, 3, options.shuffle, 3, bias=True)
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
         """Return the restored image in the shape of `x_BCHW`; nominal range [0, 1], not clamped."""
@@ -77,8 +77,21 @@ class Nafnet(Network):
             y_BCHW = down(y_BCHW)
         y_BCHW = self.middle(y_BCHW)
         for up, blocks, skip_BCHW in zip(self.up, self.decoder, reversed(skips), strict=True):
-            y_BCHW = blocks(F.pixel_shuffle(up(y_BCHW), 2) + skip_BCHW)
-        return x_BCHW + F.pixel_shuffle(self.tail(y_BCHW), self.shuffle)
+            y_BCHW = blocks(up(y_BCHW, skip_BCHW))
+        restored_BCHW: Tensor = self.tail(y_BCHW, x_BCHW)
+        return restored_BCHW
+
+
+class Upsampling(nn.Conv2d):
+    """Convolution whose channels are spread over squares of pixels, and added to features of that resolution."""
+
+    def __init__(self, inputs: int, outputs: int, factor: int, side: int, bias: bool) -> None:
+        super().__init__(inputs, outputs * factor**2, side, padding=side // 2, bias=bias)
+        self.factor = factor
+
+    def forward(self, x_BCHW: Tensor, skip_BCHW: Tensor) -> Tensor:  # type: ignore[override]  # of two inputs
+        """Return features of the shape of `skip_BCHW`, which has `factor` times as many rows and columns."""
+        return skip_BCHW + F.pixel_shuffle(super().forward(x_BCHW), self.factor)
 
 
 class NafBlock(nn.Module):

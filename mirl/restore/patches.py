@@ -118,10 +118,13 @@ def part_of(image_BCHW: Tensor) -> Cut:
 
     def cut(rows: Span, columns: Span) -> Tensor:
         assert len(image_BCHW) == 1, f"patches are chosen for one image, got a batch of {len(image_BCHW)}"
-        height, width = image_BCHW.shape[2:]
-        row, column = reflected(height, rows.start, rows.stop), reflected(width, columns.start, columns.stop)
-        return image_BCHW.index_select(2, row.to(image_BCHW.device)).index_select(
-            3, column.to(image_BCHW.device)
-        )
+        return _selected(_selected(image_BCHW, 2, rows), 3, columns)
 
     return cut
+
+
+def _selected(image_BCHW: Tensor, dim: int, span: Span) -> Tensor:
+    length = image_BCHW.shape[dim]
+    if span.stop <= length:  # without a copy
+        return image_BCHW.narrow(dim, span.start, span.stop - span.start)
+    return image_BCHW.index_select(dim, reflected(length, span.start, span.stop).to(image_BCHW.device))

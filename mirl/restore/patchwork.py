@@ -78,8 +78,8 @@ class LevelLayer(nn.Module):
         super().__init__()
         self._layers, self._levels = nn.ModuleList(layers), levels
 
-    def forward(self, x_BCHW: Tensor) -> Tensor:
-        return _chosen(lambda number: self._layers[number](x_BCHW), len(self._layers), self._levels)
+    def forward(self, *inputs: Tensor) -> Tensor:
+        return _chosen(lambda number: self._layers[number](*inputs), len(self._layers), self._levels)
 
 
 class LevelNafBlock(nn.Module):

@@ -107,6 +107,7 @@ class Subnetwork:
 
     def run(self, x_BCHW: Tensor) -> Tensor:
         """Run the network on tiles; the result is float32, not clamped, and on the device of the tiles."""
-        moved_BCHW = x_BCHW.to(self._device).contiguous(memory_format=torch.channels_last)
+        order = torch.contiguous_format if self.is_accelerated else torch.channels_last
+        moved_BCHW = x_BCHW.to(self._device).contiguous(memory_format=order)
         restored_BCHW: Tensor = self._forward(moved_BCHW).to(x_BCHW.device)
         return restored_BCHW

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from mirl.networks.layers import TransformerBlock
-from mirl.networks.nafnet import NafBlock
+from mirl.networks.nafnet import NafBlock, Upsampling
 from mirl.runtime.convolution import SIZES, SparseConv
 from mirl.runtime.levels import ONE_LEVEL, Levels
 from mirl.runtime.naf import SparseNafBlock
@@ -19,6 +19,7 @@ from mirl.runtime.transformer import SparseTransformerBlock
 ACCELERATED: dict[type[nn.Module], Callable[[Any, ThreadPool, Levels], nn.Module]] = {
     NafBlock: SparseNafBlock,
     nn.Conv2d: SparseConv,
+    Upsampling: SparseConv,
 }
 """Type of layer -> function that makes one that skips zeros, of the same layer in each of the sub-networks."""
 Combine = Callable[[Sequence[nn.Module]], nn.Module]
@@ -50,7 +51,7 @@ def bytes_held(network: nn.Module) -> int:
     """Return the largest size in bytes of the kernels' forms of the weights, for all picture sizes that are kept."""
     weights = [layer.weight for layer in network.modules() if isinstance(layer, nn.Conv2d)]
     kept = [(int(torch.count_nonzero(weight)), weight.numel()) for weight in weights]
-    return SIZES * sum(8 * some if some <= DENSE * whole else 4 * whole for some, whole in kept)
+    return SIZES * sum(8 * some if some <= DENSE * whole else 5 * whole for some, whole in kept)
 
 
 class _Making(NamedTuple):
@@ -83,5 +84,8 @@ def _fits(layer: nn.Module) -> bool:
     if not isinstance(layer, nn.Conv2d):
         return True
     side = layer.kernel_size[0]
-    is_known = layer.kernel_size in ((1, 1), (3, 3)) and layer.groups == 1
-    return is_known and layer.stride == (1, 1) and layer.padding == (side // 2, side // 2)
+    if layer.groups > 1 or layer.dilation != (1, 1) or layer.kernel_size != (side, side):
+        return False
+    if layer.stride == layer.kernel_size and side > 1:
+        return layer.padding == (0, 0)
+    return side in (1, 3) and layer.stride == (1, 1) and layer.padding == (side // 2, side // 2)

@@ -1,8 +1,7 @@
 """Layers of restoration networks, computed tile by tile: each tile is loaded, computed in cache and written back.
 
 `image` and `out` are float32 of shape (channels, height, width). `memory` is the scratch of one thread, in planes of
-the grid: first the planes of the tile's channels, then those that a layer needs between. Tiles are computed in
-the order given.
+the grid: first the planes of the tile's channels, then those between. Tiles are computed in the order given.
 """
 
 from typing import NamedTuple
@@ -15,22 +14,31 @@ from mirl.runtime.planes import (
     Part,
     Tile,
     Tiles,
-    add_image,
+    add_planes,
     add_squares,
     add_sums,
     clear_outside,
+    end,
     gate_gelu,
     inner,
     keep_counted,
-    load,
-    multiply_pairs,
     normalise,
-    origin,
     pixels,
-    store,
 )
-from mirl.runtime.products import add_products, multiply
-from mirl.runtime.rows import Rows, sum_rows
+from mirl.runtime.products import add_products
+from mirl.runtime.rows import Rows, gate_rows, sum_rows
+from mirl.runtime.transfers import add_image, load, load_squares, store, store_squares
+from mirl.runtime.vectors import SIDE
+
+
+class Convolution(NamedTuple):
+    """Layer made of one convolution of stride 1 with zero padding, over a tile with a border."""
+
+    rows: Rows
+    fold: int
+    """Side of the squares of pixels that are channels before."""
+    spread: int
+    """Side of the squares of pixels that become channels."""
 
 
 class Mixing(NamedTuple):
@@ -44,7 +52,7 @@ class Mixing(NamedTuple):
 class FeedForward(NamedTuple):
     """Layer made of a `Mixing`, a GELU gate and a 1x1 convolution.
 
-    Rows 2 j and 2 j + 1 of the `Mixing` are gate and value of hidden channel j.
+    Of the `Mixing`, SIDE rows are gates, the next SIDE are the values of the same hidden channels, and so on.
     """
 
     mixing: Mixing
@@ -75,7 +83,7 @@ class Feeding(NamedTuple):
 
     norm: Norm
     widen: Rows
-    """First 1x1 convolution: rows 2 j and 2 j + 1 are the two factors of hidden channel j."""
+    """First 1x1 convolution: SIDE rows are left factors, the next SIDE the right ones of the same channels, and so on."""
     project: Rows
     hidden: int
 
@@ -87,16 +95,37 @@ class Pointwise(NamedTuple):
     feeding: Feeding
 
 
-BATCH = 8
+BATCH = 2 * SIDE
 """Number of rows that are computed together."""
 
 
 @compiled
-def convolve(image: np.ndarray, tiles: Tiles, layer: Rows, out: np.ndarray, memory: np.ndarray) -> None:
-    """Write a convolution of stride 1 with zero padding. `memory` holds BATCH planes besides those of the image."""
+def convolve(
+    image: np.ndarray,
+    tiles: Tiles,
+    layer: Convolution,
+    out: np.ndarray,
+    residual: np.ndarray,
+    memory: np.ndarray,
+) -> None:
+    """Write a convolution, plus `residual` unless that is empty.
+
+    `memory` holds BATCH planes besides those of the channels, or SIDE for each pixel of a row of a square if that is more.
+    """
+    grid, fold, spread = tiles.grid, layer.fold, layer.spread
+    channels, batch = image.shape[0] * fold * fold, max(BATCH, SIDE * spread)
     for number in tiles.numbers:
-        tile = load(image, tiles.grid, number, memory)
-        project(layer, tile, (0, image.shape[0]), out, out[:0], memory)
+        tile = (
+            load_squares(image, fold, grid, number, memory) if fold > 1 else load(image, grid, number, memory)
+        )
+        for row in range(0, out.shape[0] * spread * spread, batch):
+            more = min(batch, out.shape[0] * spread * spread - row)
+            write = (channels * grid.plane + grid.start, grid.plane)
+            sum_rows(layer.rows, (row, row + more), memory, (grid.start, 0), write, inner(grid))
+            if spread == 1:
+                store(tile, memory, (channels, row, more), out, residual)
+            else:
+                store_squares(tile, memory, (channels, row, more), spread, out, residual)
 
 
 @compiled
@@ -115,7 +144,7 @@ def attention_products(
     keys, free = channels + deep, channels + deep + BATCH
     for number in tiles.numbers:
         tile = load(image, grid, number, memory)
-        normalise(memory, channels, grid, layer.norm, keys)
+        normalise(memory, (0, 0), channels, grid, layer.norm)
         for head in range(heads):
             for j in range(0, deep, BATCH):
                 more = min(BATCH, deep - j)
@@ -144,20 +173,20 @@ def attention_products(
 def attention_output(
     values: np.ndarray,
     tiles: Tiles,
-    matrix: tuple[np.ndarray, np.ndarray],
+    matrix: Rows,
     out: np.ndarray,
     residual: np.ndarray,
     memory: np.ndarray,
 ) -> None:
-    """Write `residual` plus a dense 1x1 convolution of the values; `matrix` is as in `multiply`.
+    """Write `residual` plus a 1x1 convolution of the values.
 
-    `memory` holds a plane for each row of the blocks besides those of the values.
+    `memory` holds a plane for each row of whole groups besides those of the values.
     """
     grid, channels = tiles.grid, values.shape[0]
     write = (channels * grid.plane + grid.start, grid.plane)
     for number in tiles.numbers:
         tile = load(values, grid, number, memory)
-        multiply(matrix, memory, grid.start, write, inner(grid))
+        sum_rows(matrix, (0, out.shape[0]), memory, (grid.start, 0), write, inner(grid))
         store(tile, memory, (channels, 0, out.shape[0]), out, residual)
 
 
@@ -167,48 +196,56 @@ def feed_forward(
 ) -> None:
     """Write the image plus the outputs of a `FeedForward`.
 
-    `memory` holds a plane for each hidden channel and 2 BATCH planes besides those of the image.
+    `memory` holds a plane for each hidden channel, in whole groups, and 2 BATCH planes besides those of the image.
     """
     grid, channels = tiles.grid, image.shape[0]
     rows = 2 * layer.hidden
     gates, free = channels + rows // 2, channels + rows // 2 + BATCH
     for number in tiles.numbers:
         tile = load(image, grid, number, memory)
-        normalise(memory, channels, grid, layer.mixing.norm, gates)
+        normalise(memory, (0, 0), channels, grid, layer.mixing.norm)
         for j in range(0, rows, BATCH):
-            more = min(BATCH, rows - j)
-            pointwise_depthwise(layer.mixing, (j, more), tile, memory, free, gates)
-            for pair in range(more // 2):
-                gate, value = gates + 2 * pair, gates + 2 * pair + 1
+            pointwise_depthwise(layer.mixing, (j, BATCH), tile, memory, free, gates)
+            for pair in range(SIDE):
                 gate_gelu(
-                    pixels(memory, grid, gate),
-                    pixels(memory, grid, value),
+                    pixels(memory, grid, gates + pair),
+                    pixels(memory, grid, gates + SIDE + pair),
                     pixels(memory, grid, channels + j // 2 + pair),
                 )
-        project(layer.project, tile, (channels, gates), out, image, memory)
+        for row in range(0, channels, BATCH):
+            more = min(BATCH, channels - row)
+            read, write = (
+                (channels * grid.plane + grid.start, 0),
+                (gates * grid.plane + grid.start, grid.plane),
+            )
+            sum_rows(layer.project, (row, row + more), memory, read, write, inner(grid))
+            store(tile, memory, (gates, row, more), out, image)
 
 
 @compiled
 def gate_neighbours(
     image: np.ndarray, tiles: Tiles, layer: Mixing, gated: np.ndarray, total: Total, memory: np.ndarray
 ) -> None:
-    """Write the products of rows 2 j and 2 j + 1 of a `Mixing`, and add up the pixels of each that count.
+    """Write the products of the rows of a `Mixing` as `gate_rows` does, and add up the pixels of each that count.
 
-    `memory` holds 2 BATCH planes besides those of the image.
+    `memory` holds SIDE and BATCH planes besides those of the image.
     """
     grid, channels = tiles.grid, image.shape[0]
-    rows = 2 * gated.shape[0]
-    pairs, free = channels, channels + BATCH
+    products, free = channels, channels + SIDE
+    read, write = (
+        (free * grid.plane + grid.start, grid.plane),
+        (products * grid.plane + grid.start, grid.plane),
+    )
     for number in tiles.numbers:
         tile = load(image, grid, number, memory)
-        normalise(memory, channels, grid, layer.norm, pairs)
-        for j in range(0, rows, BATCH):
-            more = min(BATCH, rows - j)
-            pointwise_depthwise(layer, (j, more), tile, memory, free, pairs)
-            multiply_pairs(grid, memory, pairs, more // 2)
-            store(tile, memory, (pairs, j // 2, more // 2), gated, gated[:0])
-            keep_counted(tile, total.counted, memory, pairs, more // 2)
-            add_sums(grid, memory, pairs, total.sums[j // 2 : (j + more) // 2])
+        normalise(memory, (0, 0), channels, grid, layer.norm)
+        for j in range(0, gated.shape[0], SIDE):
+            more = min(SIDE, gated.shape[0] - j)
+            pointwise(layer.mix, (2 * j, BATCH), tile, memory, free)
+            gate_rows(layer.depthwise, 2 * j, memory, read, write, inner(grid))
+            store(tile, memory, (products, j, more), gated, gated[:0])
+            keep_counted(tile, total.counted, memory, products, more)
+            add_sums(grid, memory, products, total.sums[j : j + more])
 
 
 @compiled
@@ -217,26 +254,36 @@ def feed_pixels(
 ) -> None:
     """Write the end of a NAFNet block; `image` is the input of the block, `gated` the result of `gate_neighbours`.
 
-    `memory` holds planes for both and for each hidden channel, and 2 BATCH planes.
+    `out` may be in the place of `gated`. `memory` holds planes for the more of gated and hidden channels, these in whole
+    groups, twice the planes of the image, and BATCH planes.
     """
-    grid, (hidden, channels) = tiles.grid, (gated.shape[0], image.shape[0])
-    feeding, rows = layer.feeding, 2 * layer.feeding.hidden
-    products, pairs = hidden + channels, hidden + channels + rows // 2
+    grid, channels, hidden = tiles.grid, image.shape[0], layer.feeding.hidden
+    mixed = max(gated.shape[0], hidden)
+    normal, free = mixed + channels, mixed + 2 * channels
     for number in tiles.numbers:
         tile = load(gated, grid, number, memory)
-        write = (hidden * grid.plane + grid.start, grid.plane)
-        sum_rows(layer.mix, (0, channels), memory, grid.start, write, inner(grid))
-        add_image(image, tile, memory, hidden)
-        store(tile, memory, (hidden, 0, channels), out, out[:0])
-        normalise(memory[hidden * grid.plane :], channels, grid, feeding.norm, channels)
-        for j in range(0, rows, BATCH):
-            more = min(BATCH, rows - j)
-            aside = (pairs * grid.plane + grid.start, grid.plane)
-            sum_rows(feeding.widen, (j, j + more), memory, write[0], aside, inner(grid))
-            multiply_pairs(grid, memory, pairs, more // 2)
-            for pair in range(more // 2):
-                pixels(memory, grid, products + j // 2 + pair)[:] = pixels(memory, grid, pairs + pair)
-        project(feeding.project, tile, (products, pairs), out, out, memory)
+        write = (mixed * grid.plane + grid.start, grid.plane)
+        sum_rows(layer.mix, (0, channels), memory, (grid.start, 0), write, inner(grid))
+        add_image(image, tile, memory, mixed)
+        normalise(memory, (mixed, normal), channels, grid, layer.feeding.norm)
+        for j in range(0, hidden, SIDE):
+            read, write = (normal * grid.plane + grid.start, 0), (j * grid.plane + grid.start, grid.plane)
+            gate_rows(layer.feeding.widen, 2 * j, memory, read, write, inner(grid))
+        for row in range(0, channels, BATCH):
+            more = min(BATCH, channels - row)
+            write = (free * grid.plane + grid.start, grid.plane)
+            sum_rows(layer.feeding.project, (row, row + more), memory, (grid.start, 0), write, inner(grid))
+            add_planes(grid, memory, free, mixed + row, more)
+            store(tile, memory, (free, row, more), out, out[:0])
+
+
+@compiled
+def pointwise(layer: Rows, some: tuple[int, int], tile: Tile, memory: np.ndarray, free: int) -> None:
+    """Compute rows `some` = (first, count) of a 1x1 convolution with the border, 0 outside the image, into `free` on."""
+    grid = tile.grid
+    write = (free * grid.plane, grid.plane)
+    sum_rows(layer, (some[0], some[0] + some[1]), memory, (0, 0), write, end(grid))
+    clear_outside(tile, memory, free, some[1])
 
 
 @compiled
@@ -248,28 +295,6 @@ def pointwise_depthwise(
     `free` is the first of the scratch planes.
     """
     grid = tile.grid
-    whole = origin(grid) + (grid.rows + 2 * grid.border) * grid.pitch
-    sum_rows(layer.mix, (some[0], some[0] + some[1]), memory, 0, (free * grid.plane, grid.plane), whole)
-    clear_outside(tile, memory, free, some[1])
-    for number in range(some[1]):
-        row, read = some[0] + number, (free + number) * grid.plane + grid.start
-        write = (target + number) * grid.plane + grid.start
-        sum_rows(layer.depthwise, (row, row + 1), memory, read, (write, 0), inner(grid))
-
-
-@compiled
-def project(
-    layer: Rows,
-    tile: Tile,
-    planes: tuple[int, int],
-    out: np.ndarray,
-    residual: np.ndarray,
-    memory: np.ndarray,
-) -> None:
-    """Write all rows of a layer over planes [first, last); the BATCH planes after them are scratch."""
-    grid, (first, last) = tile.grid, planes
-    write = (last * grid.plane + grid.start, grid.plane)
-    for row in range(0, out.shape[0], BATCH):
-        more = min(BATCH, out.shape[0] - row)
-        sum_rows(layer, (row, row + more), memory, first * grid.plane + grid.start, write, inner(grid))
-        store(tile, memory, (last, row, more), out, residual)
+    pointwise(layer.mix, some, tile, memory, free)
+    read, write = (free * grid.plane + grid.start, grid.plane), (target * grid.plane + grid.start, grid.plane)
+    sum_rows(layer.depthwise, (some[0], some[0] + some[1]), memory, read, write, inner(grid))

@@ -13,14 +13,16 @@ from torch import Tensor, nn
 
 from mirl.networks.nafnet import NafBlock
 from mirl.runtime import kernels
-from mirl.runtime.convolution import SIZES, any_of, empty, norm_of, pairs_of, rows_from, rows_of
+from mirl.runtime.convolution import SIZES, any_of, norm_of, pairs_of, rows_from
 from mirl.runtime.global_mean import mean_over
+from mirl.runtime.images import IMAGES
 from mirl.runtime.kernels import BATCH
 from mirl.runtime.levels import ONE_LEVEL, Levels, in_order
 from mirl.runtime.planes import Part, Tiles
 from mirl.runtime.rows import Rows
 from mirl.runtime.thread_pool import ThreadPool
 from mirl.runtime.tiles import Grid, cut
+from mirl.runtime.vectors import SIDE
 
 
 class SparseNafBlock(nn.Module):
@@ -42,8 +44,8 @@ class SparseNafBlock(nn.Module):
         )
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
-        x_BCHW, out_BCHW = x_BCHW.contiguous(), empty(x_BCHW.shape)
-        gated_BJHW = empty((len(x_BCHW), len(self._gated), *x_BCHW.shape[2:]))
+        x_BCHW, out_BCHW = x_BCHW.contiguous(), IMAGES.empty(x_BCHW.shape)
+        gated_BJHW = out_BCHW[:, : len(self._gated)]  # a tile is read before it is written
 
         def sums(counted: Sequence[Part]) -> list[Tensor]:
             return self._gate(x_BCHW.numpy(), gated_BJHW.numpy(), counted)
@@ -56,7 +58,7 @@ class SparseNafBlock(nn.Module):
     def _gate(self, x_BCHW: np.ndarray, gated_BJHW: np.ndarray, counted: Sequence[Part]) -> list[Tensor]:
         """Write the gated channels; return the sums of all channels (C) of each image, 0 for dead ones."""
         B, C, H, W = x_BCHW.shape
-        planes = C + 2 * BATCH
+        planes = C + SIDE + BATCH
         grid = cut(H, W, planes, 1, self._levels.side(H))
         layers = self._mixing(grid)
         sums_BPJ = np.zeros((B, self._pool.parts(grid), len(self._gated)), np.float32)
@@ -81,7 +83,8 @@ class SparseNafBlock(nn.Module):
         self, x_BCHW: np.ndarray, gated_BJHW: np.ndarray, weights: Sequence[Tensor], out_BCHW: np.ndarray
     ) -> None:
         B, C, H, W = x_BCHW.shape
-        planes = len(self._gated) + C + max(map(len, self._hidden)) + 2 * BATCH
+        hidden = max(-(-len(each) // SIDE) * SIDE for each in self._hidden)
+        planes = max(len(self._gated), hidden) + 2 * C + BATCH
         grid = cut(H, W, planes, 0, self._levels.side(H))
         feeding = self._feeding(grid)
         for number, tiles in enumerate(in_order(self._levels, grid, (B, H, W), len(feeding))):
@@ -99,11 +102,10 @@ class SparseNafBlock(nn.Module):
             self._pool.run(work, tiles, planes)
 
     def _make_mixing(self, block: NafBlock, grid: Grid) -> kernels.Mixing:
-        pairs = pairs_of(self._gated, block.mix_in)
         return kernels.Mixing(
             norm_of(block.mix_norm),
-            rows_of(block.mix_in, grid, pairs),
-            rows_of(block.mix_depthwise, grid, pairs),
+            pairs_of(block.mix_in, grid, self._gated),
+            pairs_of(block.mix_depthwise, grid, self._gated),
         )
 
     def _make_mix(self, block: NafBlock, weight_J: Tensor, grid: Grid) -> Rows:
@@ -117,9 +119,9 @@ class SparseNafBlock(nn.Module):
         weight_CJ11 = block.feed_out.weight[:, hidden] * scale_C111
         return kernels.Feeding(
             norm_of(block.feed_norm),
-            rows_of(block.feed_in, grid, pairs_of(hidden, block.feed_in)),
+            pairs_of(block.feed_in, grid, hidden),
             rows_from(weight_CJ11, _bias(block.feed_out) * scale_C111.flatten(), grid),
-            len(hidden),
+            -(-len(hidden) // SIDE) * SIDE,
         )
 
 

@@ -1,7 +1,6 @@
-"""Operations on the planes of a tile: loading from the image, padding with zeros, arithmetic, writing back.
+"""Operations on the planes of a tile: padding with zeros, and arithmetic.
 
 `memory` is the scratch of one thread in planes of the grid; a plane is named by its number, or its pixels are given.
-`image`, `out` and `residual` are float32 of shape (channels, height, width).
 """
 
 from typing import NamedTuple
@@ -10,10 +9,7 @@ import numpy as np
 
 from mirl.runtime.compiled import compiled
 from mirl.runtime.tiles import Grid
-from mirl.runtime.vectors import LANES, LINE, fetch
-
-AHEAD = 2
-"""Number of channels prefetched from main memory: a tile's rows are too short for the processor's own prefetching."""
+from mirl.runtime.vectors import LANES, STRIP, normalise_strip
 
 
 class Norm(NamedTuple):
@@ -66,74 +62,16 @@ def origin(grid: Grid) -> int:
 
 
 @compiled
+def end(grid: Grid) -> int:
+    """Return the number of elements of a plane up to the end of its border."""
+    length: int = origin(grid) + (grid.rows + 2 * grid.border) * grid.pitch
+    return length
+
+
+@compiled
 def pixels(memory: np.ndarray, grid: Grid, plane: int) -> np.ndarray:
     """Return the pixels of a plane, from the first inside the border to the last."""
     return memory[plane * grid.plane + grid.start :][: inner(grid)]
-
-
-@compiled
-def copy(target: np.ndarray, at: int, source: np.ndarray, first: int, count: int) -> None:
-    """Copy `count` numbers between 1-D arrays. An index that cannot be negative lets the compiler make vectors."""
-    to, begin = np.uintp(at), np.uintp(first)
-    for x in range(np.uintp(count)):
-        target[to + x] = source[begin + x]
-
-
-@compiled
-def add(target: np.ndarray, at: int, source: np.ndarray, first: int, count: int) -> None:
-    """Add `count` numbers of one 1-D array to those of another."""
-    to, begin = np.uintp(at), np.uintp(first)
-    for x in range(np.uintp(count)):
-        target[to + x] += source[begin + x]
-
-
-@compiled
-def fetch_row(image: np.ndarray, first: int, count: int) -> None:
-    """Prefetch `count` pixels of a 1-D image from `first` on, up to its end."""
-    for x in range(first, min(first + count, len(image)), LINE):
-        fetch(image, x)  # type: ignore[call-arg]
-
-
-@compiled
-def load(image: np.ndarray, grid: Grid, number: int, memory: np.ndarray) -> Tile:
-    """Copy a tile with its border into the first planes; pixels outside the image are 0."""
-    channels, height, width = image.shape
-    flat, ahead = image.reshape(-1), AHEAD * height * width
-    top, left = number // grid.across * grid.rows, number % grid.across * grid.columns
-    begin, end = max(left - grid.border, 0), min(left + grid.columns + grid.border, width)
-    covered = begin == left - grid.border and end == begin + grid.pitch
-    for channel in range(channels):
-        for row in range(grid.rows + 2 * grid.border):
-            y, at = top - grid.border + row, channel * grid.plane + origin(grid) + row * grid.pitch
-            inside = 0 <= y < height
-            if not (covered and inside):
-                for x in range(at, at + grid.pitch):
-                    memory[x] = 0
-            if inside:
-                first = (channel * height + y) * width + begin
-                fetch_row(flat, first + ahead, end - begin)
-                copy(memory, at + begin - left + grid.border, flat, first, end - begin)
-    return Tile(grid, top, left, height, width)
-
-
-@compiled
-def store(
-    tile: Tile, memory: np.ndarray, which: tuple[int, int, int], out: np.ndarray, residual: np.ndarray
-) -> None:
-    """Write the inner pixels of planes, `which` = (plane, channel, count), plus `residual` unless that is empty."""
-    grid, (plane, channel, count) = tile.grid, which
-    area, wide = tile.height * tile.width, min(grid.columns, tile.width - tile.left)
-    flat, below = out.reshape(-1), residual.reshape(-1)
-    for number in range(count):
-        begin = (plane + number) * grid.plane + grid.start
-        for row in range(min(grid.rows, tile.height - tile.top)):
-            start = begin + row * grid.pitch
-            first = (channel + number) * area + (tile.top + row) * tile.width + tile.left
-            fetch_row(flat, first + AHEAD * area, wide)
-            if len(residual) > 0:
-                fetch_row(below, first + AHEAD * area, wide)
-                add(memory, start, below, first, wide)
-            copy(flat, first, memory, start, wide)
 
 
 @compiled
@@ -192,57 +130,20 @@ def add_sums(grid: Grid, memory: np.ndarray, plane: int, sums: np.ndarray) -> No
 
 
 @compiled
-def multiply_pairs(grid: Grid, memory: np.ndarray, plane: int, pairs: int) -> None:
-    """Replace plane j of `pairs` by the product of planes 2 j and 2 j + 1 (SimpleGate)."""
-    for pair in range(pairs):
-        left, right = (
-            pixels(memory, grid, plane + 2 * pair),
-            pixels(memory, grid, plane + 2 * pair + 1),
-        )
-        out = pixels(memory, grid, plane + pair)
-        for t in range(len(out)):
-            out[t] = left[t] * right[t]
+def normalise(memory: np.ndarray, planes: tuple[int, int], channels: int, grid: Grid, norm: Norm) -> None:
+    """Normalise each pixel of `channels` planes over its channels, from planes[0] on into those from planes[1] on."""
+    read, write = planes[0] * grid.plane, planes[1] * grid.plane
+    for done in range(0, end(grid), STRIP):
+        normalise_strip(norm, memory, channels, read + done, write + done, grid.plane)  # type: ignore[call-arg]
 
 
 @compiled
-def add_image(image: np.ndarray, tile: Tile, memory: np.ndarray, plane: int) -> None:
-    """Add each channel of the image to the inner pixels of a plane, from `plane` on."""
-    grid, flat = tile.grid, image.reshape(-1)
-    area, wide = tile.height * tile.width, min(grid.columns, tile.width - tile.left)
-    for channel in range(image.shape[0]):
-        begin = (plane + channel) * grid.plane + grid.start
-        for row in range(min(grid.rows, tile.height - tile.top)):
-            first = channel * area + (tile.top + row) * tile.width + tile.left
-            fetch_row(flat, first + AHEAD * area, wide)
-            add(memory, begin + row * grid.pitch, flat, first, wide)
-
-
-@compiled
-def normalise(memory: np.ndarray, channels: int, grid: Grid, norm: Norm, free: int) -> None:
-    """Normalise each pixel of the first `channels` planes over its channels; `free` and the next plane are scratch."""
-    size = origin(grid) + (grid.rows + 2 * grid.border) * grid.pitch
-    mean, spread = memory[free * grid.plane :][:size], memory[(free + 1) * grid.plane :][:size]
-    mean[:] = 0
-    spread[:] = 0
-    for channel in range(channels):
-        pixels = memory[channel * grid.plane :][:size]
-        for t in range(size):
-            mean[t] += pixels[t]
-    share = np.float32(1) / np.float32(channels)
-    for t in range(size):
-        mean[t] *= share
-    for channel in range(channels):
-        pixels = memory[channel * grid.plane :][:size]
-        for t in range(size):
-            apart = pixels[t] - mean[t]
-            spread[t] += apart * apart
-    for t in range(size):
-        spread[t] = np.float32(1) / np.sqrt(spread[t] * share + np.float32(norm.epsilon))
-    for channel in range(channels):
-        pixels = memory[channel * grid.plane :][:size]
-        gain, bias = norm.gain[channel], norm.bias[channel]
-        for t in range(size):
-            pixels[t] = (pixels[t] - mean[t]) * spread[t] * gain + bias
+def add_planes(grid: Grid, memory: np.ndarray, target: int, source: int, count: int) -> None:
+    """Add the pixels of `count` planes from `source` on to those of the planes from `target` on."""
+    for number in range(count):
+        here, there = pixels(memory, grid, target + number), pixels(memory, grid, source + number)
+        for t in range(len(here)):
+            here[t] += there[t]
 
 
 @compiled

@@ -1,36 +1,9 @@
-"""Dense products: a matrix times pixels, and planes times planes."""
+"""Products of planes with planes."""
 
 import numpy as np
 
 from mirl.runtime.compiled import compiled
-from mirl.runtime.vectors import SIDE, STRIP, sum_block, sum_strip
-
-
-def make_blocks(matrix_RK: np.ndarray, bias_R: np.ndarray | None = None) -> np.ndarray:
-    """Arrange a matrix for `multiply`: (blocks of SIDE rows, 1 + K, SIDE), biases first, padded with zero rows."""
-    rows, columns = matrix_RK.shape
-    blocks = -(-rows // SIDE)
-    filled = np.zeros((blocks * SIDE, 1 + columns), np.float32)
-    filled[:rows, 0] = 0 if bias_R is None else bias_R
-    filled[:rows, 1:] = matrix_RK
-    return np.ascontiguousarray(filled.reshape(blocks, SIDE, 1 + columns).transpose(0, 2, 1))
-
-
-@compiled
-def multiply(
-    matrix: tuple[np.ndarray, np.ndarray], memory: np.ndarray, read: int, write: tuple[int, int], length: int
-) -> None:
-    """Compute `length` pixels of a plane for each row of `matrix` = (blocks, int32 offset of each column).
-
-    A row's pixel is its bias plus the sum over the columns of weight times the pixel at that offset; the first pixel's
-    offsets count from `read`. `write` is (start of the first plane, distance between planes). `length` is rounded up to
-    whole STRIPs, the rows to whole blocks, and `memory` must reach as far. All rows are computed for one strip before
-    the next, so that the strip stays in the first-level cache.
-    """
-    for done in range(0, length, STRIP):
-        for block in range(len(matrix[0])):
-            at = write[0] + block * SIDE * write[1] + done
-            sum_strip(matrix, block, memory, read + done, (at, write[1]))  # type: ignore[call-arg]
+from mirl.runtime.vectors import SIDE, sum_block
 
 
 @compiled

@@ -12,12 +12,12 @@ from torch import Tensor, nn
 
 from mirl.networks.layers import ChannelAttention, ChannelNorm, GatedFeedForward, TransformerBlock, cosine
 from mirl.runtime import kernels
-from mirl.runtime.convolution import SIZES, any_of, empty, norm_of, pairs_of, rows_of
+from mirl.runtime.convolution import SIZES, any_of, norm_of, pairs_of, rows_from, rows_of
 from mirl.runtime.global_mean import mean_over
+from mirl.runtime.images import IMAGES
 from mirl.runtime.kernels import BATCH
 from mirl.runtime.planes import Part, Tiles
-from mirl.runtime.products import make_blocks
-from mirl.runtime.rows import DENSE
+from mirl.runtime.rows import ALONE, DENSE
 from mirl.runtime.thread_pool import ThreadPool, all_tiles
 from mirl.runtime.tiles import cut
 from mirl.runtime.vectors import SIDE
@@ -30,7 +30,7 @@ class SparseAttention(nn.Module):
         super().__init__()
         self._attention, self._pool = attention, pool
         deep = attention.project_out.in_channels // attention.heads
-        dense = DENSE if deep % SIDE == 0 else 1.0  # rows of a head must begin with a block
+        dense = DENSE if deep % SIDE == 0 else ALONE  # rows of a head must begin with a group
         self._mixing = lru_cache(SIZES)(
             lambda grid: kernels.Mixing(
                 norm_of(norm),
@@ -40,7 +40,7 @@ class SparseAttention(nn.Module):
         )
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
-        v_BCHW, out_BCHW = empty(x_BCHW.shape), empty(x_BCHW.shape)
+        v_BCHW, out_BCHW = IMAGES.empty(x_BCHW.shape), IMAGES.empty(x_BCHW.shape)
 
         def products(counted: Sequence[Part]) -> list[Tensor]:
             each = zip(x_BCHW.numpy(), v_BCHW.numpy(), counted, strict=True)
@@ -75,10 +75,10 @@ class SparseAttention(nn.Module):
         """Write the residual plus the projected sums of weighted values, with weights and projection as one matrix."""
         C, H, W = x_CHW.shape
         project_ChD = self._attention.project_out.weight.reshape(C, *weight_hDD.shape[:2])
-        blocks = make_blocks(torch.einsum("chd,hde->che", project_ChD, weight_hDD).reshape(C, C).numpy())
-        planes = C + len(blocks) * SIDE
+        weight_CC11 = torch.einsum("chd,hde->che", project_ChD, weight_hDD).reshape(C, C, 1, 1)
+        planes = C + -(-C // SIDE) * SIDE
         grid = cut(H, W, planes, 0)
-        matrix = (blocks, (np.arange(C) * grid.plane).astype(np.int32))
+        matrix = rows_from(weight_CC11, None, grid)
 
         def work(part: int, tiles: Tiles, memory: np.ndarray) -> None:
             kernels.attention_output(v_CHW, tiles, matrix, out_CHW, x_CHW, memory)
@@ -93,20 +93,19 @@ class SparseFeedForward(nn.Module):
         super().__init__()
         self._pool = pool
         live = live_hidden_channels(feed)
-        self._hidden = len(live)
-        pairs = pairs_of(live, feed.project_in)
+        self._hidden = -(-len(live) // SIDE) * SIDE
         self._layer = lru_cache(SIZES)(
             lambda grid: kernels.FeedForward(
                 kernels.Mixing(
-                    norm_of(norm), rows_of(feed.project_in, grid, pairs), rows_of(feed.depthwise, grid, pairs)
+                    norm_of(norm), pairs_of(feed.project_in, grid, live), pairs_of(feed.depthwise, grid, live)
                 ),
                 rows_of(feed.project_out, grid, inputs=live),
-                len(live),
+                self._hidden,
             )
         )
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
-        out_BCHW = empty(x_BCHW.shape)
+        out_BCHW = IMAGES.empty(x_BCHW.shape)
         for x, out in zip(x_BCHW.numpy(), out_BCHW.numpy()):
             self._run(x, out)
         return out_BCHW

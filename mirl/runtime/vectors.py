@@ -1,8 +1,9 @@
-"""Three innermost loops, written with LLVM's vectors, as a compiler does not vectorise them well by itself.
+"""The innermost loops, written with LLVM's vectors, as a compiler does not vectorise them well by itself.
 
-In all three, sums stay in registers while their terms are read. Numba inlines the loops into the calling functions.
+In all of them sums stay in registers while their terms are read. Numba inlines the loops into the calling functions.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import llvmlite.binding
@@ -19,7 +20,7 @@ CHUNK = LANES * VECTORS
 SIDE = 4
 """Number of planes that are multiplied with as many others at a time: each vector that is read is used SIDE times."""
 ACROSS = 4 if LANES == 16 else 2
-"""Number of vectors of pixels of SIDE dense rows that are computed at a time; some registers stay free."""
+"""Number of vectors of pixels of SIDE rows that are computed at a time; some registers stay free."""
 STRIP = LANES * ACROSS
 """Number of pixels in ACROSS vectors."""
 LINE = 16
@@ -29,52 +30,78 @@ FLOAT, INDEX = ir.FloatType(), ir.IntType(64)
 VECTOR = ir.VectorType(FLOAT, LANES)
 
 
-@intrinsic
-def sum_chunk(typing: Any, rows: Any, row: Any, memory: Any, read: Any, write: Any) -> Any:
-    """Compute a CHUNK of a row: memory[write + t] = bias + sum over elements of weight * memory[read + offset + t]."""
-    signature = types.void(rows, types.int64, memory, types.int64, types.int64)
+def _group(side: int, across: int, gated: bool) -> Any:
+    """Make the kernel that computes `across` vectors of pixels of a group of `side` rows, or of gated products."""
 
-    def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
-        rows, row, memory, read, write = arguments
-        starts, offsets, weights, bias = (
-            _data(context, builder, kind, builder.extract_value(rows, place))
-            for place, kind in enumerate(signature.args[0][:4])
-        )
-        memory = _data(context, builder, signature.args[2], memory)
-        first, last = (
-            builder.sext(_item(builder, starts, place), INDEX) for place in (row, builder.add(row, INDEX(1)))
-        )
-        start, before = _splat(builder, _item(builder, bias, row)), builder.block
-        loop, end = builder.append_basic_block("row"), builder.append_basic_block("row.end")
-        builder.cbranch(builder.icmp_signed("<", first, last), loop, end)
+    @intrinsic
+    def group_sum(typing: Any, rows: Any, group: Any, memory: Any, read: Any, write: Any) -> Any:
+        """Write the sums of a group's rows; if gated, their products with those SIDE rows later.
 
-        builder.position_at_end(loop)
-        element = builder.phi(INDEX)
-        sums = [builder.phi(VECTOR) for _ in range(VECTORS)]
-        weight = _splat(builder, _item(builder, weights, element))
-        source = builder.add(read, builder.sext(_item(builder, offsets, element), INDEX))
-        grown = [
-            _multiply_add(builder, weight, _load(builder, memory, source, number), total)
-            for number, total in enumerate(sums)
+        Pixels are read from read[0] on, for the second group read[1] for each group in between further on. Row r is
+        written from write[0] + r * write[1] on.
+        """
+        signature = types.void(rows, types.int64, memory, read, write)
+
+        def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
+            rows, group, memory, read, write = arguments
+            arrays = [
+                _data(context, builder, kind, builder.extract_value(rows, place))
+                for place, kind in enumerate(signature.args[0][:4])
+            ]
+            memory = _data(context, builder, signature.args[2], memory)
+            source, step = (builder.extract_value(read, place) for place in (0, 1))
+            sums = _sums(builder, arrays, (group, side, across), memory, source)
+            if gated:
+                apart = INDEX(SIDE // side)
+                source = builder.add(source, builder.mul(apart, step))
+                others = _sums(builder, arrays, (builder.add(group, apart), side, across), memory, source)
+                sums = [builder.fmul(one, other) for one, other in zip(sums, others)]
+            target, step = (builder.extract_value(write, place) for place in (0, 1))
+            for row in range(side):
+                place = builder.add(target, builder.mul(step, INDEX(row)))
+                for number, total in enumerate(sums[row * across : (row + 1) * across]):
+                    builder.store(total, _vector(builder, memory, place, number), align=4)
+            return context.get_dummy_value()
+
+        return signature, generate
+
+    return group_sum
+
+
+sum_row = _group(1, VECTORS, gated=False)
+"""Writes a CHUNK of one row."""
+sum_side = _group(SIDE, ACROSS, gated=False)
+"""Writes a STRIP of a group of SIDE rows."""
+gate_row = _group(1, VECTORS, gated=True)
+"""Writes a CHUNK of the product of a row and that SIDE rows later."""
+gate_side = _group(SIDE, ACROSS // 2, gated=True)
+"""Writes half a STRIP of the products of a group of SIDE rows and the next group."""
+
+
+def _sums(builder: ir.IRBuilder, arrays: Any, which: Any, memory: Any, read: Any) -> list[Any]:
+    """Sum `which` = (group, rows in it, vectors of pixels): bias plus weight times pixels at an offset from `read`."""
+    (starts, offsets, weights, bias), (group, side, across) = arrays, which
+    first, last = (
+        builder.sext(_item(builder, starts, place), INDEX) for place in (group, builder.add(group, INDEX(1)))
+    )
+
+    def factors(values: Any, number: Any) -> list[Any]:
+        place = builder.mul(number, INDEX(side))
+        return [
+            _splat(builder, _item(builder, values, builder.add(place, INDEX(row)))) for row in range(side)
         ]
-        following = builder.add(element, INDEX(1))
-        builder.cbranch(builder.icmp_signed("<", following, last), loop, end)
-        element.add_incoming(first, before)
-        element.add_incoming(following, loop)
-        for total, more in zip(sums, grown):
-            total.add_incoming(start, before)
-            total.add_incoming(more, loop)
 
-        builder.position_at_end(end)
-        results = [builder.phi(VECTOR) for _ in range(VECTORS)]
-        for result, more in zip(results, grown):
-            result.add_incoming(start, before)
-            result.add_incoming(more, loop)
-        for number, result in enumerate(results):
-            builder.store(result, _vector(builder, memory, write, number), align=4)
-        return context.get_dummy_value()
+    def add(element: Any, totals: list[Any]) -> list[Any]:
+        source = builder.add(read, builder.sext(_item(builder, offsets, element), INDEX))
+        pixels = [_load(builder, memory, source, number) for number in range(across)]
+        each = factors(weights, element)
+        return [
+            _multiply_add(builder, each[number // across], pixels[number % across], total)
+            for number, total in enumerate(totals)
+        ]
 
-    return signature, generate
+    start = [value for value in factors(bias, group) for _ in range(across)]
+    return _loop(builder, (first, last, 1), start, add)
 
 
 @intrinsic
@@ -95,31 +122,20 @@ def sum_block(typing: Any, memory: Any, left: Any, right: Any, length: Any, bloc
             ]
             for side in (left, right)
         ]
-        zero, before = ir.Constant(VECTOR, [0.0] * LANES), builder.block
-        loop, end = builder.append_basic_block("block"), builder.append_basic_block("block.end")
-        builder.branch(loop)
 
-        builder.position_at_end(loop)
-        pixel = builder.phi(INDEX)
-        sums = [builder.phi(VECTOR) for _ in range(SIDE * SIDE)]
-        lefts, rights = (
-            [_load(builder, memory, builder.add(start, pixel), 0) for start in side] for side in starts
-        )
-        grown = [
-            _multiply_add(builder, lefts[number // SIDE], rights[number % SIDE], total)
-            for number, total in enumerate(sums)
-        ]
-        following = builder.add(pixel, INDEX(LANES))
-        builder.cbranch(builder.icmp_signed("<", following, length), loop, end)
-        pixel.add_incoming(INDEX(0), before)
-        pixel.add_incoming(following, loop)
-        for total, more in zip(sums, grown):
-            total.add_incoming(zero, before)
-            total.add_incoming(more, loop)
+        def add(pixel: Any, totals: list[Any]) -> list[Any]:
+            lefts, rights = (
+                [_load(builder, memory, builder.add(start, pixel), 0) for start in side] for side in starts
+            )
+            return [
+                _multiply_add(builder, lefts[number // SIDE], rights[number % SIDE], total)
+                for number, total in enumerate(totals)
+            ]
 
-        builder.position_at_end(end)
+        zeros = [ir.Constant(VECTOR, [0.0] * LANES)] * SIDE**2
+        sums = _loop(builder, (INDEX(0), length, LANES), zeros, add)
         add_up = _function(builder, FLOAT, [FLOAT, VECTOR], "vector.reduce.fadd")
-        for number, total in enumerate(grown):
+        for number, total in enumerate(sums):
             one = builder.call(add_up, [ir.Constant(FLOAT, 0.0), total], fastmath=("reassoc",))
             builder.store(one, builder.gep(block, [INDEX(number)]))
         return context.get_dummy_value()
@@ -128,60 +144,54 @@ def sum_block(typing: Any, memory: Any, left: Any, right: Any, length: Any, bloc
 
 
 @intrinsic
-def sum_strip(typing: Any, matrix: Any, block: Any, memory: Any, read: Any, write: Any) -> Any:
-    """Compute a STRIP of SIDE rows of `matrix` = (blocks, offsets): the bias plus the sum of weight times pixels.
-
-    A column's pixels are at `read` plus its offset. `write` is (start of the first row's strip, distance to the next).
-    """
-    signature = types.void(matrix, types.int64, memory, types.int64, write)
+def normalise_strip(
+    typing: Any, norm: Any, memory: Any, channels: Any, read: Any, write: Any, plane: Any
+) -> Any:
+    """Normalise a STRIP of pixels over their channels: from memory[read + channel * plane] to that place from `write`."""
+    signature = types.void(norm, memory, types.int64, types.int64, types.int64, types.int64)
 
     def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
-        matrix, block, memory, read, write = arguments
-        blocks, offsets = (builder.extract_value(matrix, place) for place in (0, 1))
-        blocks = context.make_array(signature.args[0][0])(context, builder, value=blocks)
-        offsets = _data(context, builder, signature.args[0][1], offsets)
-        memory = _data(context, builder, signature.args[2], memory)
-        lines = builder.extract_value(blocks.shape, 1)
-        first = builder.mul(builder.mul(block, lines), INDEX(SIDE))
+        norm, memory, channels, read, write, plane = arguments
+        gain, bias = (
+            _data(context, builder, signature.args[0][place], builder.extract_value(norm, place))
+            for place in (0, 1)
+        )
+        epsilon = builder.fptrunc(builder.extract_value(norm, 2), FLOAT)
+        memory = _data(context, builder, signature.args[1], memory)
+        bounds, zeros = (INDEX(0), channels, 1), [ir.Constant(VECTOR, [0.0] * LANES)] * ACROSS
+        share = _splat(builder, builder.fdiv(ir.Constant(FLOAT, 1.0), builder.sitofp(channels, FLOAT)))
 
-        def line(number: Any) -> list[Any]:
-            place = builder.add(first, builder.mul(number, INDEX(SIDE)))
-            return [
-                _splat(builder, _item(builder, blocks.data, builder.add(place, INDEX(row))))
-                for row in range(SIDE)
-            ]
+        def pixels(channel: Any) -> list[Any]:
+            source = builder.add(read, builder.mul(channel, plane))
+            return [_load(builder, memory, source, number) for number in range(ACROSS)]
 
-        bias = line(INDEX(0))
-        before = builder.block
-        loop, end = builder.append_basic_block("strip"), builder.append_basic_block("strip.end")
-        builder.branch(loop)
+        def add(channel: Any, totals: list[Any]) -> list[Any]:
+            return [builder.fadd(total, here) for total, here in zip(totals, pixels(channel))]
 
-        builder.position_at_end(loop)
-        column = builder.phi(INDEX)
-        sums = [builder.phi(VECTOR) for _ in range(SIDE * ACROSS)]
-        offset = _item(builder, offsets, builder.sub(column, INDEX(1)))  # the first line is the bias
-        source = builder.add(read, builder.sext(offset, INDEX))
-        pixels = [_load(builder, memory, source, number) for number in range(ACROSS)]
-        factors = line(column)
-        grown = [
-            _multiply_add(builder, factors[number // ACROSS], pixels[number % ACROSS], total)
-            for number, total in enumerate(sums)
-        ]
-        following = builder.add(column, INDEX(1))
-        builder.cbranch(builder.icmp_signed("<", following, lines), loop, end)
-        column.add_incoming(INDEX(1), before)
-        column.add_incoming(following, loop)
-        for number, (total, more) in enumerate(zip(sums, grown)):
-            total.add_incoming(bias[number // ACROSS], before)
-            total.add_incoming(more, loop)
+        means = [builder.fmul(total, share) for total in _loop(builder, bounds, zeros, add)]
 
-        builder.position_at_end(end)
-        for row in range(SIDE):
-            target = builder.add(
-                builder.extract_value(write, 0), builder.mul(builder.extract_value(write, 1), INDEX(row))
+        def add_squares(channel: Any, totals: list[Any]) -> list[Any]:
+            apart = [builder.fsub(here, mean) for here, mean in zip(pixels(channel), means)]
+            return [_multiply_add(builder, one, one, total) for one, total in zip(apart, totals)]
+
+        root, one = _function(builder, VECTOR, [VECTOR], "sqrt"), ir.Constant(VECTOR, [1.0] * LANES)
+        spreads = [
+            builder.fdiv(
+                one, builder.call(root, [_multiply_add(builder, total, share, _splat(builder, epsilon))])
             )
-            for number in range(ACROSS):
-                builder.store(grown[row * ACROSS + number], _vector(builder, memory, target, number), align=4)
+            for total in _loop(builder, bounds, zeros, add_squares)
+        ]
+
+        def normalise(channel: Any, nothing: list[Any]) -> list[Any]:
+            factor, shift = (_splat(builder, _item(builder, values, channel)) for values in (gain, bias))
+            target = builder.add(write, builder.mul(channel, plane))
+            for number, here in enumerate(pixels(channel)):
+                apart = builder.fmul(builder.fsub(here, means[number]), spreads[number])
+                result = _multiply_add(builder, apart, factor, shift)
+                builder.store(result, _vector(builder, memory, target, number), align=4)
+            return nothing
+
+        _loop(builder, bounds, [], normalise)
         return context.get_dummy_value()
 
     return signature, generate
@@ -202,6 +212,32 @@ def fetch(typing: Any, array: Any, place: Any) -> Any:
         return context.get_dummy_value()
 
     return signature, generate
+
+
+def _loop(
+    builder: ir.IRBuilder, bounds: Any, start: list[Any], body: Callable[[Any, list[Any]], list[Any]]
+) -> list[Any]:
+    """Emit a loop over `bounds` = (first, last, step) in which `body` makes new vectors of the old; return the last."""
+    first, last, step = bounds
+    before = builder.block
+    loop, end = builder.append_basic_block("loop"), builder.append_basic_block("loop.end")
+    builder.cbranch(builder.icmp_signed("<", first, last), loop, end)
+
+    builder.position_at_end(loop)
+    place, values = builder.phi(INDEX), [builder.phi(VECTOR) for _ in start]
+    made = body(place, values)
+    following = builder.add(place, INDEX(step))
+    builder.cbranch(builder.icmp_signed("<", following, last), loop, end)
+    place.add_incoming(first, before)
+    place.add_incoming(following, loop)
+
+    builder.position_at_end(end)
+    results = [builder.phi(VECTOR) for _ in start]
+    for phis, once in ((values, loop), (results, loop)):
+        for phi, initial, new in zip(phis, start, made):
+            phi.add_incoming(initial, before)
+            phi.add_incoming(new, once)
+    return results
 
 
 def _data(context: Any, builder: ir.IRBuilder, kind: Any, array: Any) -> Any:

@@ -12,7 +12,7 @@ from mirl import runtime
 
 ASK = """
 import numpy
-from mirl.runtime.planes import copy
+from mirl.runtime.transfers import copy
 numbers = numpy.arange(2, dtype=numpy.float32)
 copy(numbers, 0, numbers, 1, 1)
 print(sum(copy.stats.cache_hits.values()))

@@ -1,27 +1,10 @@
-"""The dense kernels."""
+"""The kernel that multiplies planes with planes."""
 
 import numpy as np
 import pytest
 
-from mirl.runtime.products import add_products, make_blocks, multiply
-from mirl.runtime.vectors import CHUNK, SIDE, STRIP
-
-
-@pytest.mark.parametrize(("rows", "columns"), [(1, 1), (SIDE, 3), (2 * SIDE + 1, SIDE)])
-@pytest.mark.parametrize("length", [1, STRIP, 2 * STRIP + 3])
-def test_a_matrix_times_planes(rows: int, columns: int, length: int) -> None:
-    rng, plane = np.random.default_rng(0), 4 * STRIP
-    matrix_RK = rng.normal(size=(rows, columns)).astype(np.float32)
-    bias_R = rng.normal(size=rows).astype(np.float32)
-    blocks = make_blocks(matrix_RK, bias_R)
-    memory = rng.normal(size=(columns + len(blocks) * SIDE) * plane).astype(np.float32)
-    pixels_KP = memory[: columns * plane].reshape(columns, plane).copy()
-    offsets = (np.arange(columns)[::-1] * plane - STRIP).astype(np.int32)  # the planes the other way round
-    multiply((blocks, offsets), memory, STRIP, (columns * plane, plane), length)
-    planes = memory.reshape(-1, plane)
-    wanted_RP = matrix_RK.astype(np.float64) @ pixels_KP[::-1, :length] + bias_R[:, None]
-    np.testing.assert_allclose(planes[columns : columns + rows, :length], wanted_RP, atol=1e-5)
-    np.testing.assert_array_equal(planes[:columns], pixels_KP)
+from mirl.runtime.products import add_products
+from mirl.runtime.vectors import CHUNK, SIDE
 
 
 @pytest.mark.parametrize(("left", "right"), [(1, 1), (SIDE, SIDE), (SIDE + 1, 2 * SIDE - 1)])
