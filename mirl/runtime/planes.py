@@ -134,7 +134,7 @@ def normalise(memory: np.ndarray, planes: tuple[int, int], channels: int, grid: 
     """Normalise each pixel of `channels` planes over its channels, from planes[0] on into those from planes[1] on."""
     read, write = planes[0] * grid.plane, planes[1] * grid.plane
     for done in range(0, end(grid), STRIP):
-        normalise_strip(norm, memory, channels, read + done, write + done, grid.plane)  # type: ignore[call-arg]
+        normalise_strip(norm, memory, channels, (read + done, write + done, grid.plane))  # type: ignore[call-arg]
 
 
 @compiled

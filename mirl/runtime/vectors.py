@@ -144,14 +144,13 @@ def sum_block(typing: Any, memory: Any, left: Any, right: Any, length: Any, bloc
 
 
 @intrinsic
-def normalise_strip(
-    typing: Any, norm: Any, memory: Any, channels: Any, read: Any, write: Any, plane: Any
-) -> Any:
-    """Normalise a STRIP of pixels over their channels: from memory[read + channel * plane] to that place from `write`."""
-    signature = types.void(norm, memory, types.int64, types.int64, types.int64, types.int64)
+def normalise_strip(typing: Any, norm: Any, memory: Any, channels: Any, places: Any) -> Any:
+    """Normalise a STRIP of pixels over their channels, `places` = (read from, write to, distance between channels)."""
+    signature = types.void(norm, memory, types.int64, places)
 
     def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
-        norm, memory, channels, read, write, plane = arguments
+        norm, memory, channels, places = arguments
+        read, write, plane = (builder.extract_value(places, place) for place in range(3))
         gain, bias = (
             _data(context, builder, signature.args[0][place], builder.extract_value(norm, place))
             for place in (0, 1)
