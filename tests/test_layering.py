@@ -18,6 +18,7 @@ ORDER = [
     {"config"},
     {"names"},
     {"records"},
+    {"pictures"},
     {"data", "networks", "sparsity"},  # beside one another: none imports another
     {"tickets"},
     {"objectives"},
@@ -166,7 +167,7 @@ def test_the_tools_are_really_missing_there() -> None:
     assert done.returncode == 1 and "No module named 'mlflow'" in done.stderr
 
 
-PLUMBING = {"errors", "terminal", "files", "yaml", "config", "names", "records"}
+PLUMBING = {"errors", "terminal", "files", "yaml", "config", "names", "records", "pictures"}
 """Packages that decide no result: what they do wrong is an error and no other number."""
 SPARED = {
     ("evaluate", "runtime"): "photographs are scored without its kernels",

@@ -164,7 +164,12 @@ def _lost(path: Path, other: Path, source: PairsSource) -> Entry:
 
 
 def _folders(place: Path) -> list[Path]:
-    return sorted(path for path in place.iterdir() if path.is_dir()) if place.is_dir() else []
+    """List the folders in `place`, also linked ones. Raises UserError if a link leads nowhere."""
+    found = sorted(place.iterdir()) if place.is_dir() else []
+    for path in found:
+        if path.is_symlink() and not path.exists():
+            raise UserError(f"{path} is a link to what does not exist; mend it or remove it")
+    return [path for path in found if path.is_dir()]
 
 
 def _file(path: Path) -> ImageSource:

@@ -9,12 +9,13 @@ import numpy as np
 import pyvips
 
 from mirl.config import UserError
+from mirl.pictures import jpeg, tiff
+from mirl.restore.metadata import READERS, WRITERS, Metadata
 from mirl.restore.photograph import MEMORY, Photograph, bytes_held
 
 FORMATS = {
     ".png": "PNG",
-    ".jpg": "JPEG",
-    ".jpeg": "JPEG",
+    **dict.fromkeys(jpeg.SUFFIXES, "JPEG"),
     ".webp": "WEBP",
     ".tif": "TIFF",
     ".tiff": "TIFF",
@@ -40,7 +41,6 @@ _BEGINNINGS = {
     b"II+\0": "TIFF",
     b"MM\0+": "TIFF",
 }
-_BLOBS = ("icc-profile-data", "exif-data", "xmp-data", "iptc-data")
 _GREY, _COLOUR = frozenset({"b-w", "grey16"}), frozenset({"srgb", "rgb16"})
 
 pyvips.cache_set_max(0)  # it would keep whole pictures for a second use that never comes
@@ -51,20 +51,25 @@ def decode(data: bytes, name: str, memory: int = MEMORY, scale: int = 1) -> Phot
 
     `scale` is the side of the restored photograph over its own. Raises UserError if `data` is not a whole PNG, JPEG, WebP
     or TIFF, is too large for `memory` bytes with what is restored (known before it is decoded), has levels other than 8 or
-    16 bits or colours other than grey or RGB, or holds several pictures.
+    16 bits or colours other than grey or RGB, or holds several pictures, of which a preview may be the first.
     """
     format = format_of(data, name)
     try:
         image = _opened(data, format)
         _refuse(name, image)
         _refuse_large(name, image, memory, scale)
+        if format == "JPEG":
+            data = jpeg.whole(data, name)
+            image = _opened(data, format)
+        if format == "TIFF":
+            tiff.refuse_others(data, name)
         _refuse_film(name, image, format, data)
-        if _field(image, "orientation", 1) != 1:
-            image = image.copy_memory().autorot()  # what is read row by row cannot be turned
+        metadata = READERS[format](data)
+        image = _upright(image, metadata.orientation)
         samples_HWC = image.numpy().reshape(image.height, image.width, image.bands)
     except pyvips.Error as error:
         raise _broken(name, error) from None
-    return _photograph(image, samples_HWC, format)
+    return _photograph(image, samples_HWC, format, metadata.upright())
 
 
 def size_of(data: bytes, name: str) -> tuple[int, int]:
@@ -93,7 +98,8 @@ def encode(photograph: Photograph, format: str, name: str) -> bytes:
     """
     if format == "JPEG" and photograph.alpha_HW is not None:
         raise UserError(f"{name}: JPEG cannot hold transparency; write a .png, .webp or .tif")
-    if format == "WEBP" and photograph.grey and "icc-profile-data" in photograph.extras:
+    icc = photograph.metadata.icc
+    if format == "WEBP" and photograph.grey and icc and icc[16:20] != b"RGB ":
         raise UserError(
             f"{name}: WebP cannot hold the profile of a grey photograph; write a .png, .jpg or .tif"
         )
@@ -101,14 +107,17 @@ def encode(photograph: Photograph, format: str, name: str) -> bytes:
     if samples_HWC.dtype == np.uint16:
         options |= {"bitdepth": 16} if format == "PNG" else {}
         samples_HWC = samples_HWC if format in DEEP else _to_8_bits(samples_HWC)
-    image = _image(samples_HWC, photograph)
+    image = _image(samples_HWC)
     try:
-        encoded: bytes = getattr(image, f"{format.lower()}save_buffer")(**options)
+        encoded: bytes = getattr(image, f"{format.lower()}save_buffer")(**options, keep="none")
     except pyvips.Error as error:
         raise UserError(
             f"{name} cannot be written as {format} ({_last_line(error)}); write a .png or .tif"
         ) from None
-    return encoded
+    try:
+        return WRITERS[format](encoded, photograph.metadata)
+    except UserError as error:
+        raise UserError(f"{name}: {error}") from None
 
 
 def _opened(data: bytes, format: str) -> pyvips.Image:
@@ -151,39 +160,39 @@ def _refuse_film(name: str, image: pyvips.Image, format: str, data: bytes) -> No
         raise UserError(
             f"{name} holds moving frames; only still pictures can be restored, so save one of them"
         )
-    if frames > 1:
-        what = "pages" if format == "TIFF" else "moving frames"
+    if frames > 1 and format != "TIFF":
         raise UserError(
-            f"{name} holds {frames} {what}; only single pictures can be restored, so save one of them"
+            f"{name} holds {frames} moving frames; only single pictures can be restored, so save one of them"
         )
 
 
-def _photograph(image: pyvips.Image, samples_HWC: np.ndarray, format: str) -> Photograph:
+def _upright(image: pyvips.Image, orientation: int) -> pyvips.Image:
+    if orientation == 1:
+        return image
+    image = image.copy_memory()  # what is read row by row cannot be turned
+    image.set_type(pyvips.GValue.gint_type, "orientation", orientation)
+    return image.autorot()
+
+
+def _photograph(image: pyvips.Image, samples_HWC: np.ndarray, format: str, metadata: Metadata) -> Photograph:
     grey = image.interpretation in _GREY
     alpha_HW = samples_HWC[..., -1] if image.hasalpha() else None
     rgb_HWC = samples_HWC[..., :1].repeat(3, axis=2) if grey else samples_HWC[..., :3]
-    extras = {key: image.get(key) for key in _BLOBS if image.get_typeof(key)}
     return Photograph(
         rgb_HWC=np.ascontiguousarray(rgb_HWC),
         grey=grey,
         alpha_HW=None if alpha_HW is None else np.ascontiguousarray(alpha_HW),
-        extras={**extras, "xres": image.xres, "yres": image.yres},
+        metadata=metadata,
         format=format,
     )
 
 
-def _image(samples_HWC: np.ndarray, photograph: Photograph) -> pyvips.Image:
+def _image(samples_HWC: np.ndarray) -> pyvips.Image:
     height, width, channels = samples_HWC.shape
     kind = "uchar" if samples_HWC.dtype == np.uint8 else "ushort"
     colours = {"uchar": ("b-w", "srgb"), "ushort": ("grey16", "rgb16")}[kind][channels > 2]
     image = pyvips.Image.new_from_memory(samples_HWC.data, width, height, channels, kind)
-    resolution = {key: value for key, value in photograph.extras.items() if key in ("xres", "yres")}
-    image = image.copy(interpretation=colours, **resolution)
-    for key in _BLOBS:
-        if key in photograph.extras:
-            image.set_type(pyvips.GValue.blob_type, key, photograph.extras[key])
-    image.set_type(pyvips.GValue.gint_type, "orientation", 1)  # what EXIF says of it has been done
-    return image
+    return image.copy(interpretation=colours)
 
 
 def _to_8_bits(samples: np.ndarray) -> np.ndarray:

@@ -1,11 +1,11 @@
 """Photograph in memory: its pixels and metadata."""
 
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
 
 from mirl.data.bicubic import enlarged_levels
+from mirl.restore.metadata import Metadata
 
 SAMPLES = 4
 """Samples held for each pixel of a photograph, and for each of the restored one: three, and its alpha."""
@@ -30,8 +30,8 @@ class Photograph:
     grey: bool = False
     alpha_HW: np.ndarray | None = None
     """Alpha channel, of the same dtype as the pixels; None if the photograph is opaque."""
-    extras: dict[str, Any] = field(default_factory=dict)
-    """Metadata by libvips' names: colour profile, EXIF, XMP, IPTC, pixels per mm."""
+    metadata: Metadata = field(default_factory=Metadata)
+    """What stands beside the pixels, such as colour profile, EXIF and XMP."""
     format: str = "PNG"
     """Format of the source file."""
 

@@ -8,6 +8,7 @@ from PIL import ExifTags, Image, ImageCms
 
 from mirl.config import UserError
 from mirl.restore.codec import DEEP, FORMATS, decode, encode
+from mirl.restore.metadata import Metadata
 from mirl.restore.photograph import Photograph
 
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
@@ -226,7 +227,7 @@ def test_a_bomb_is_known_by_its_head() -> None:
         ("WEBP", Photograph(rgb_HWC=np.zeros((1, 17_000, 3), np.uint8)), "cannot be written as WEBP"),
         (
             "WEBP",
-            Photograph(rgb_HWC=levels(3), grey=True, extras={"icc-profile-data": b"x"}),
+            Photograph(rgb_HWC=levels(3), grey=True, metadata=Metadata(icc=b"x")),
             "the profile of a grey",
         ),
     ],
