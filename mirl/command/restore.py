@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from tqdm import tqdm
 
 from mirl.command.address import ticket_file
-from mirl.command.jobs import PIPE, Job, plan
+from mirl.command.jobs import PIPE, Job, in_words, plan
 from mirl.config import UserError
 from mirl.restore import image_file
 from mirl.restore.restorer import Advance, Restorer
@@ -58,8 +58,9 @@ def run(inputs: Sequence[str], out: str, ticket: str, options: RestoreOptions) -
     of_all = f"of {len(planned.restore)} photographs"
     there = len(planned.restore) - len(jobs)
     stay = f"{there} {of_all} are in {out} already and stay as they are; --force restores them again"
+    left_out = f"left out: {in_words(planned.left_out)}; they do not end in {', '.join(image_file.FORMATS)}"
     if not jobs:
-        print(stay)
+        _summary([stay, left_out * bool(planned.left_out)], to_pipe)
         return _told(planned.empty)
     loaded = reading.read(ticket_file(ticket))
     for option, unused in _unused(options, loaded.routing).items():
@@ -72,13 +73,14 @@ def run(inputs: Sequence[str], out: str, ticket: str, options: RestoreOptions) -
     name = f"the ticket {loaded.lineage.name} ({loaded.densities.prunable:.1%} of the weights)"
     done = len(jobs) - len(failures)
     where = jobs[0].name if done == len(planned.restore) == 1 else f"{done} {of_all} to {out}"
-    print(
-        f"restored {printable(where)} with {name} in {seconds:.1f} s",
-        file=sys.stderr if to_pipe else sys.stdout,
-    )
-    if there:
-        print(stay)
+    restored = f"restored {where} with {name} in {seconds:.1f} s"
+    _summary([restored, stay * bool(there), left_out * bool(planned.left_out)], to_pipe)
     return _told([*planned.empty, *failures])
+
+
+def _summary(sentences: Sequence[str], to_pipe: bool) -> None:
+    for sentence in filter(None, sentences):
+        print(printable(sentence), file=sys.stderr if to_pipe else sys.stdout)
 
 
 def _unused(options: RestoreOptions, routing: Routing) -> dict[str, str]:
@@ -96,7 +98,10 @@ def _is_there(job: Job) -> bool:
 
     Raises UserError if the photograph would be written over itself.
     """
-    if not (job.source.exists() and job.target.is_file()):
+    try:
+        if not (job.source.exists() and job.target.is_file()):
+            return False
+    except OSError:  # such as of a name that is too long: it fails alone, when it is its turn
         return False
     if job.source.samefile(job.target):
         raise UserError(

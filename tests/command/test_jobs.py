@@ -1,9 +1,10 @@
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
-from mirl.command.jobs import PIPE, Job
+from mirl.command.jobs import PIPE, Job, in_words
 from mirl.command.jobs import plan as plan_words
 from mirl.config import UserError
 
@@ -112,3 +113,72 @@ def test_pipes(album: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.chdir(tmp_path)
     (tmp_path / "-").touch()
     assert plan_words(["./-"], "-").restore == [Job(tmp_path / "-", PIPE)]  # a file of that name
+
+
+def test_rare_endings_of_jpeg_are_photographs(tmp_path: Path) -> None:
+    for name in ("a.jfif", "b.JPE", "c.pjpeg"):
+        (tmp_path / name).touch()
+    assert len(plan([tmp_path], tmp_path / "out")) == 3
+
+
+def test_linked_folders_are_searched_and_links_that_lead_back_end(album: Path, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere" / "deep").mkdir(parents=True)
+    (tmp_path / "elsewhere" / "deep" / "d.png").touch()
+    (album / "linked").symlink_to(tmp_path / "elsewhere")
+    (album / "sub" / "back").symlink_to(album)
+    planned = plan_words([str(album)], str(tmp_path / "out"))
+    names = [job.target.relative_to(tmp_path / "out").as_posix() for job in planned.restore]
+    assert names == ["a.jpg", "b.PNG", "linked/deep/d.png", "sub/a.jpg"]
+    assert planned.left_out["linked back"] == 1
+
+
+def test_what_has_the_ending_of_a_picture_is_never_passed_over(album: Path, tmp_path: Path) -> None:
+    (album / "gone.jpg").symlink_to(tmp_path / "gone")
+    (album / "loop.jpg").symlink_to(album / "loop.jpg")
+    os.mkfifo(album / "pipe.png")
+    names = {job.source.name for job in plan([album], tmp_path / "out")}
+    assert {"gone.jpg", "loop.jpg", "pipe.png"} < names
+    assert {"gone.jpg", "pipe.png"} < {job.source.name for job in plan([album / "*"], tmp_path / "out")}
+
+
+@pytest.mark.parametrize("given", ["", "**/*.jpg", "*"])
+def test_a_folder_that_cannot_be_read_is_told(
+    album: Path, tmp_path: Path, given: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(folder: Path) -> Iterator[Path]:
+        if folder.name == "sub":  # as for anybody but root
+            raise PermissionError(13, "Permission denied", str(folder))
+        return listed(folder)
+
+    listed = Path.iterdir
+    monkeypatch.setattr(Path, "iterdir", refused)
+    planned = plan_words([str(album / given)], str(tmp_path / "out"))
+    assert planned.empty == [f"{album / 'sub'} cannot be read (permission denied)"]
+
+
+def test_what_is_left_out_is_counted(album: Path, tmp_path: Path) -> None:
+    for name in ("raw.NEF", "raw2.nef", "moving.gif", "LICENSE"):
+        (album / name).touch()
+    planned = plan_words([str(album)], str(tmp_path / "out"))
+    assert dict(planned.left_out) == {".nef": 2, ".gif": 1, ".txt": 1, "without an ending": 1, "hidden": 2}
+    assert in_words(planned.left_out) == "2 .nef, 2 hidden, 1 .gif, 1 .txt, 1 without an ending"
+    with pytest.raises(UserError, match=r"holds no photographs but 1 \.txt; expected"):
+        (tmp_path / "texts").mkdir()
+        (tmp_path / "texts" / "a.txt").touch()
+        plan([tmp_path / "texts"], tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    "name", ["new.heic", "new.HEIC", "new.jxl", "new.3fr", "new.restored", "new.jpeg2000"]
+)
+def test_an_output_with_an_ending_is_a_file(album: Path, name: str) -> None:
+    assert plan([album / "a.jpg"], album / name) == [Job(album / "a.jpg", album / name)]
+    with pytest.raises(UserError, match="names a file; name a folder .* a / behind it"):
+        plan([album], album / name)
+    (job,) = plan_words([str(album / "a.jpg")], f"{album / name}/").restore
+    assert job.target == album / name / "a.jpg"
+
+
+@pytest.mark.parametrize("name", ["new", "v2.0", "2024.07.31", "Mr. Smith", ".hidden"])
+def test_an_output_without_one_is_a_folder(album: Path, name: str) -> None:
+    assert plan([album / "a.jpg"], album / name) == [Job(album / "a.jpg", album / name / "a.jpg")]
