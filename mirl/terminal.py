@@ -31,10 +31,12 @@ def printable_lines(text: str) -> str:
 
 
 def guard() -> None:
-    """Guard standard output and standard error for the rest of this process."""
+    """Guard standard output and standard error for the rest of this process; letters they cannot show become escapes."""
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is not None and not isinstance(stream, _Guarded):
+            if hasattr(stream, "reconfigure"):
+                stream.reconfigure(errors="backslashreplace")  # a terminal may not know every letter
             setattr(sys, name, cast(TextIO, _Guarded(stream)))
 
 

@@ -70,9 +70,16 @@ def _writable(folder: Path) -> bool:
     return os.access(folder, os.W_OK)
 
 
+def _cache() -> Path:
+    """Return the user's folder for caches; one that cannot be made, as what anybody may write to is no cache of code."""
+    try:
+        return Path(
+            config.CACHE_DIR or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "mirl")
+        )
+    except RuntimeError:  # a user without a home
+        return Path(os.devnull, "mirl")
+
+
 SOURCES = _digest(Path(__file__).parent)
-FOLDER = (
-    Path(config.CACHE_DIR or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "mirl"))
-    / f"kernels-{SOURCES}"
-)
+FOLDER = _cache() / f"kernels-{SOURCES}"
 KEPT = _writable(FOLDER)

@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -114,3 +116,48 @@ def test_a_decision_that_somebody_wrote_is_shown(
         (tmp_path / "report" / "decision.json").write_text(json.dumps(decision | {"ticket": ticket}))
         assert main(["report"]) == 2
         assert "is no decision" in said()
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+def test_a_terminal_that_does_not_know_a_letter_gets_an_escape(
+    encoding: str, ticket_file: Path, tmp_path: Path
+) -> None:
+    album, out = tmp_path / "album", tmp_path / "größe 写真"
+    for name in (os.fsdecode(b"caf\xe9.png"), "写真.png", "n" * 251 + ".png"):
+        photograph(album / name)
+    command = ["restore", str(album), "-o", str(out), "--ticket", str(ticket_file)]
+    done = begun(command, {"PYTHONIOENCODING": encoding})
+    assert done.returncode == 0 and done.stderr == b""
+    shown = str(out).encode(encoding, "backslashreplace")
+    assert done.stdout.startswith(b"restored 3 of 3 photographs to " + shown)
+    assert len(list(out.iterdir())) == 3
+
+
+def test_a_user_without_a_home_or_a_name_restores(ticket_file: Path, tmp_path: Path) -> None:
+    """As in a container that runs under a number: nobody knows where this user's caches are."""
+    one, out = photograph(tmp_path / "a.png"), tmp_path / "out.png"
+    code = (
+        "import os, pwd, runpy\nos.environ.pop('HOME', None)\nos.environ.pop('XDG_CACHE_HOME', None)\n"
+        "def nobody(number): raise KeyError(number)\npwd.getpwuid = nobody\n"
+        "runpy.run_module('mirl.command.main', run_name='__main__')\n"
+    )
+    command = [sys.executable, "-c", code, "restore", str(one), "-o", str(out), "--ticket", str(ticket_file)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "") and out.exists()
+
+
+def test_a_name_that_is_too_long_fails_alone(
+    ticket_file: Path, tmp_path: Path, said: Callable[[], str]
+) -> None:
+    one, out = photograph(tmp_path / "a.png"), tmp_path / "out"
+    inputs = [str(tmp_path / ("n" * 252 + ".png")), str(one)]
+    assert main(["restore", *inputs, "-o", str(out), "--ticket", str(ticket_file)]) == 1
+    assert ".png: file name too long" in said() and [path.name for path in out.iterdir()] == ["a.png"]
+
+
+def begun(command: list[str], environment: dict[str, str]) -> "subprocess.CompletedProcess[bytes]":
+    return subprocess.run(
+        [sys.executable, "-m", "mirl.command.main", *command],
+        capture_output=True,
+        env=os.environ | environment,
+    )
