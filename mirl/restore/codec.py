@@ -56,13 +56,13 @@ def decode(data: bytes, name: str, memory: int = MEMORY, scale: int = 1) -> Phot
     format = format_of(data, name)
     try:
         image = _opened(data, format)
+        if format == "TIFF":
+            tiff.refuse_others(data, name)
         _refuse(name, image)
         _refuse_large(name, image, memory, scale)
         if format == "JPEG":
             data = jpeg.whole(data, name)
             image = _opened(data, format)
-        if format == "TIFF":
-            tiff.refuse_others(data, name)
         _refuse_film(name, image, format, data)
         metadata = READERS[format](data)
         image = _upright(image, metadata.orientation)

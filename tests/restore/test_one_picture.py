@@ -14,6 +14,12 @@ def test_a_preview_is_no_photograph(name: str) -> None:
         decode(PREVIEWS[name], "photo.nef")
 
 
+def test_a_raw_file_is_called_one() -> None:
+    for name in ("a camera's raw file", "a raw file alone"):
+        with pytest.raises(UserError, match="^photo.nef is a camera's raw file .*; develop it"):
+            decode(PREVIEWS[name], "photo.nef")
+
+
 @pytest.mark.parametrize("name", WITH_COPIES)
 def test_of_several_sizes_the_full_one_is_restored(name: str) -> None:
     photograph = decode(WITH_COPIES[name], "x")
