@@ -60,7 +60,7 @@ def skimage_photographs(source: SkimageSource, root: Path, tasks: Table) -> list
         raise UserError(
             f"{table} does not exist; expected the table of photographs (`git checkout {table}` brings it back)"
         )
-    with table.open(newline="") as lines:
+    with table.open(newline="", encoding="utf-8") as lines:
         return [_photograph(row) for row in csv.DictReader(lines)]
 
 

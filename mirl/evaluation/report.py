@@ -33,7 +33,9 @@ def write_report(
     table = compare(assessments, rule)
     table.to_csv(folder / "comparison.csv", index=False, lineterminator="\n")
     table.to_parquet(folder / "comparison.parquet", index=False)
-    (folder / "decision.json").write_text(json.dumps(decision, indent=2, ensure_ascii=False) + "\n")
+    (folder / "decision.json").write_text(
+        json.dumps(decision, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
+    )
     (folder / "plots").mkdir(exist_ok=True)
     for arm, points in curves(assessments, rule).items():
         points.to_csv(folder / "plots" / f"{arm}.csv", index=False, lineterminator="\n")

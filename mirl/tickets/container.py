@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
@@ -122,12 +122,21 @@ def opened(path: Path, kind: FileKind) -> Iterator[SealedFile]:
     """
     with _handle(path, kind) as handle, ExitStack() as stack:
         with _in_words(path):
-            file = stack.enter_context(safe_open(path, framework="pt"))
+            file = stack.enter_context(safe_open(_in_utf8(path, handle), framework="pt"))
             text = (file.metadata() or {}).get(KEY)
             slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 - safe_open is no mapping
             shapes = {name: (part.get_dtype(), part.get_shape()) for name, part in slices.items()}
         header = _header(path, kind, text)
         yield SealedFile(path=path, header=header, shapes=shapes, _tensors=file, _bytes=handle)
+
+
+def _in_utf8(path: Path, handle: BinaryIO) -> str:
+    """Return a name of the open file that safetensors can take: names are bytes, and it wants UTF-8."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return f"/dev/fd/{handle.fileno()}"
+    return str(path)
 
 
 def _header(path: Path, kind: FileKind, text: str | None) -> dict[str, Any]:

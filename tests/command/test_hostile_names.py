@@ -146,6 +146,19 @@ def test_a_user_without_a_home_or_a_name_restores(ticket_file: Path, tmp_path: P
     assert (done.returncode, done.stderr) == (0, "") and out.exists()
 
 
+def test_a_ticket_may_have_a_name_that_is_not_utf_8(
+    ticket_file: Path, tmp_path: Path, said: Callable[[], str]
+) -> None:
+    named = ticket_file.rename(tmp_path / os.fsdecode(b"caf\xe9.safetensors"))
+    packed = tmp_path / os.fsdecode(b"small\xff.safetensors")
+    assert main(["pack", str(named), "-o", str(packed)]) == 0 and r"small\xff.safetensors" in said()
+    out = tmp_path / "out.png"
+    one = photograph(tmp_path / "a.png")
+    for ticket in (named, packed):
+        command = ["restore", str(one), "-o", str(out), "--force", "--ticket", str(ticket)]
+        assert main(command) == 0 and said()
+
+
 def test_a_name_that_is_too_long_fails_alone(
     ticket_file: Path, tmp_path: Path, said: Callable[[], str]
 ) -> None:
