@@ -2,13 +2,18 @@
 
 import json
 import math
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import ValidationError
 
 from mirl.command.address import ticket_file
+from mirl.methods import remembered
 from mirl.networks import is_known
+from mirl.sparsity.mask import Mask
+from mirl.sparsity.structure import Structure, Unstructured
 from mirl.terminal import printable
 from mirl.tickets import reading
 from mirl.tickets.container import sha256_of
@@ -59,9 +64,30 @@ def look(address: str) -> dict[str, Any]:
 
 
 def _masks(ticket: Ticket, header: dict[str, Any]) -> dict[str, Any]:
-    """Return the name and density of each mask of a ticket that names its masks, and whether the masks are nested."""
-    densities = [{**mask, "density": ticket.masks[mask["name"]].density} for mask in header["masks"]]
-    return {"masks": densities, "nested": ticket.masks.nested}
+    """Return what each mask of a ticket that names its masks keeps, and whether the masks are nested.
+
+    `own` is what no mask before it keeps, in weights and in the units of the arm's structure, and `shared` is the rest.
+    """
+    structure = _structure(ticket)
+    found = []
+    for mask in header["masks"]:
+        kept, own = ticket.masks[mask["name"]], ticket.masks.own(mask["name"])
+        parts = {"own": own, "shared": Mask({layer: keep & ~own[layer] for layer, keep in kept.items()})}
+        counts = {
+            name: {"weights": part.kept, "units": structure.units(part)} for name, part in parts.items()
+        }
+        found.append({**mask, "density": kept.density, **counts})
+    return {"masks": found, "nested": ticket.masks.nested}
+
+
+def _structure(ticket: Ticket) -> Structure:
+    """Return the structure of the arm that made the ticket; every weight by itself if it is not known."""
+    with suppress(ValidationError):
+        structure: Structure = getattr(
+            remembered(ticket.lineage.settings.get("arm", {})), "structure", Unstructured()
+        )
+        return structure
+    return Unstructured()
 
 
 def _unverified(path: Path, header: dict[str, Any]) -> dict[str, Any]:
@@ -108,7 +134,12 @@ def text(facts: dict[str, Any]) -> str:
         "sha256": facts["sha256"],
     }
     masks = {
-        mask["name"]: {"kept": sum(mask["kept"]), "total": total, "density": mask["density"]}
+        mask["name"]: {
+            "kept": sum(mask["kept"]),
+            "total": total,
+            "density": mask["density"],
+            **_ownership(mask),
+        }
         for mask in facts.get("masks", [])
     }
     return "\n".join(
@@ -116,6 +147,18 @@ def text(facts: dict[str, Any]) -> str:
         + (_table("mask", masks) if masks else [])
         + _table("layer", layers)
     )
+
+
+def _ownership(mask: dict[str, Any]) -> dict[str, Any]:
+    """Return in words what a mask has of its own, and what it shares with those before it, if that is known."""
+    parts = {name: mask[name] for name in ("own", "shared") if name in mask}
+    return {
+        "owned": {
+            name: f"{part['weights']:,}"
+            + (f" in {part['units']:,} units" if part["units"] < part["weights"] else "")
+            for name, part in parts.items()
+        }
+    }
 
 
 def _verified(facts: dict[str, Any]) -> str:
@@ -146,7 +189,10 @@ def _table(what: str, densities: dict[str, dict[str, Any]]) -> list[str]:
 
 def _row(part: dict[str, Any]) -> str:
     lost = "" if part["kept"] else "  nothing is left"
-    return f"{bar(part['density'])} {part['density']:7.2%}  {part['kept']:,} of {part['total']:,}{lost}"
+    owned = "".join(f"  {name} {words}" for name, words in part.get("owned", {}).items())
+    return (
+        f"{bar(part['density'])} {part['density']:7.2%}  {part['kept']:,} of {part['total']:,}{lost}{owned}"
+    )
 
 
 def bar(density: float) -> str:

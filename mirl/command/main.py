@@ -1,4 +1,4 @@
-"""The `mirl` command: `restore`, `serve`, `inspect`, `pack`, `export`, `data check`, `report`, `sweep`,
+"""The `mirl` command: `restore`, `serve`, `inspect`, `pack`, `slim`, `export`, `data check`, `report`, `sweep`,
 `routing`, `study`, `cost`, `dry-run`, `stability`.
 
 Heavy modules are imported by the subcommand that needs them, so that `mirl --help` answers at once.
@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from mirl import __version__, terminal
-from mirl.command import studies
-from mirl.command.amounts import pixels, seconds, share, size, whole
+from mirl.command import studies, tickets
+from mirl.command.amounts import pixels, seconds, size, whole
+from mirl.command.options import add_network, add_work
 from mirl.serve.hosts import Address
 from mirl.serve.limits import Limits
 
@@ -69,7 +70,7 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(required=True, metavar="COMMAND")
 
     _add_restore_command(commands)
-    _add_ticket_commands(commands)
+    tickets.add_commands(commands)
     _add_serve_command(commands)
     studies.add_commands(commands)
     return top
@@ -119,55 +120,9 @@ def _add_restore_command(commands: Any) -> None:
         action="store_true",
         help="write over files that exist (else those in a folder stay, and a single one is refused)",
     )
-    _add_work(restore)
-    _add_network(restore)
+    add_work(restore)
+    add_network(restore)
     restore.set_defaults(run=_restore)
-
-
-def _add_ticket_commands(commands: Any) -> None:
-    inspect = commands.add_parser("inspect", help="verify a ticket and show what it is")
-    inspect.add_argument("ticket", metavar="TICKET", help="a ticket file or models:/NAME@ALIAS")
-    inspect.add_argument("--json", action="store_true", help="for programs")
-    _add_network(inspect)
-    inspect.set_defaults(run=_inspect)
-
-    pack = commands.add_parser("pack", help="write a ticket with its weights in 16 or 8 bits")
-    pack.add_argument("ticket", metavar="TICKET", help="a ticket file or models:/NAME@ALIAS")
-    pack.add_argument("-o", "--out", required=True, type=Path, metavar="FILE")
-    pack.add_argument(
-        "--values",
-        choices=["fp16", "bf16", "int8"],
-        default="fp16",
-        help="what the kept weights are rounded to (default: fp16, which loses the least)",
-    )
-    pack.add_argument("--force", action="store_true", help="write over a file that exists")
-    _add_network(pack)
-    pack.set_defaults(run=_pack)
-
-    export = commands.add_parser("export", help="write a ticket's network for other runtimes")
-    export.add_argument("ticket", metavar="TICKET", help="a ticket file or models:/NAME@ALIAS")
-    export.add_argument(
-        "-o",
-        "--out",
-        required=True,
-        type=Path,
-        metavar="FILE",
-        help="the file to write; its ending, .onnx or .pt2, chooses the format",
-    )
-    export.add_argument("--force", action="store_true", help="write over a file that exists")
-    export.add_argument(
-        "--task", default="", metavar="TASK", help="whose sub-network is written, for a ticket that has to be told"
-    )  # fmt: skip
-    _add_work(export)
-    _add_network(export)
-    export.set_defaults(run=_export)
-
-
-def _add_work(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "--work", type=share, metavar="SHARE",
-        help="how much of the full work to do, such as 0.6, for a ticket that can do with less (`mirl inspect` shows it)",
-    )  # fmt: skip
 
 
 def _add_serve_command(commands: Any) -> None:
@@ -196,15 +151,8 @@ def _add_serve_command(commands: Any) -> None:
     add("--max-pixels", type=pixels, metavar="N", default=Limits.pixels, help="of a picture (default: 24M)")
     add("--timeout", type=seconds, metavar="SECONDS", default=Limits.seconds,
         help="for a picture to arrive, and for it to be restored (default: %(default)s)")  # fmt: skip
-    _add_network(serve)
+    add_network(serve)
     serve.set_defaults(run=_serve)
-
-
-def _add_network(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "--network", default="", metavar="MODULE:CLASS",
-        help="allow a ticket of this network, which is none of mirl's: its code, in this folder, is run",
-    )  # fmt: skip
 
 
 class _Parser(argparse.ArgumentParser):
@@ -244,26 +192,6 @@ def _serve(wanted: argparse.Namespace) -> int:
     ticket = wanted.ticket or address.CHAMPION
     where = Address(host=wanted.host, port=wanted.port, names=tuple(wanted.allow_host))
     return serve.run(ticket, where, wanted.threads, wanted.memory, limits, wanted.network)
-
-
-def _inspect(wanted: argparse.Namespace) -> int:
-    from mirl.command import inspect
-
-    return inspect.run(wanted.ticket, wanted.json)
-
-
-def _pack(wanted: argparse.Namespace) -> int:
-    from mirl.command import pack
-
-    return pack.run(wanted.ticket, wanted.out, wanted.values, wanted.force)
-
-
-def _export(wanted: argparse.Namespace) -> int:
-    from mirl.command import export
-    from mirl.restore.routers import Request
-
-    request = Request(task=wanted.task, work=wanted.work)
-    return export.run(wanted.ticket, wanted.out, wanted.force, request)
 
 
 def _sentence(error: ValueError | OSError) -> str:

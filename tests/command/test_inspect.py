@@ -11,7 +11,7 @@ from mirl.command.inspect import bar
 from mirl.command.main import main
 from mirl.sparsity.mask import Mask
 from mirl.sparsity.masks import Masks
-from mirl.tickets import writing
+from mirl.tickets import reading, writing
 from mirl.tickets.routing import ByTask
 from mirl.tickets.ticket import Ticket
 
@@ -85,6 +85,8 @@ def test_several_masks_and_what_chooses_them(
     assert "routing      by task: heavy for dehaze, derain; light for denoise_15\n" in said
     table = said.partition("density of each mask\n")[2].splitlines()
     assert table[0].startswith("light  ██▌") and "216 of" in table[0]
+    assert table[0].endswith("  own 216  shared 0")
+    assert table[1].endswith(f"  shared {216 * nested}")
     assert table[1].startswith("heavy  █") and table[2:4] == ["", "density of each layer"]
     assert main(["inspect", str(path), "--json"]) == 0
     facts = json.loads(capsys.readouterr().out)
@@ -94,6 +96,27 @@ def test_several_masks_and_what_chooses_them(
     assert light["density"] == 216 / total and sum(light["kept"]) == 216
     assert heavy["density"] == 1 - (0 if nested else 216 / total)
     assert facts["density"]["prunable"] == 1 and facts["routing"]["kind"] == "task"
+
+
+def test_what_a_requirement_owns_is_counted_in_the_blocks_of_its_arm(
+    several: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = several(True)
+    ticket = reading.read(path)
+    arm = {"method": "png", "structure": {"kind": "blocks", "outputs": 2, "inputs": 2}}
+    lineage = ticket.lineage.model_copy(update={"settings": {"arm": arm}})
+    writing.write(replace(ticket, lineage=lineage), path)
+    assert main(["inspect", str(path)]) == 0
+    said = capsys.readouterr().out
+    assert "own 216 in 6 units  shared 0" in said  # 2 of 4 outputs and 12 inputs of `head.weight`
+    assert "shared 216 in 6 units" in said
+    assert main(["inspect", str(path), "--json"]) == 0
+    masks = json.loads(capsys.readouterr().out)["masks"]
+    assert masks[0]["own"] == masks[1]["shared"] == {"weights": 216, "units": 6}
+    strange = ticket.lineage.model_copy(update={"settings": {"arm": {"method": "of another mirl"}}})
+    writing.write(replace(ticket, lineage=strange), path)
+    assert main(["inspect", str(path)]) == 0
+    assert "own 216  shared 0" in capsys.readouterr().out
 
 
 def test_one_mask_is_shown_as_ever(sparse: Path, capsys: pytest.CaptureFixture[str]) -> None:
