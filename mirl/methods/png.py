@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import ClassVar, Literal, Self
 
 import torch
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 from torch import Tensor
 
 from mirl.config import Section, UserError
@@ -27,8 +27,9 @@ from mirl.methods.plan import (
     requirement_name,
 )
 from mirl.methods.rewind import REMEMBERED, ScopeName, ScoreName
+from mirl.networks.picks import PICKS, PicksSection, picked
 from mirl.objectives import Reconstruction
-from mirl.sparsity.mask import Mask
+from mirl.sparsity.mask import Mask, State
 from mirl.sparsity.masks import Masks
 from mirl.sparsity.scope import SCOPES
 from mirl.sparsity.scores import SCORES
@@ -51,6 +52,11 @@ class PngArm(Section):
     whole: list[str] = Field(default=[])
     """Beginnings of names of parameters of which a requirement keeps all that is free, such as `tail.`: the first owns
     them whole, and the later ones share them."""
+    pick: Literal["all", "learned"] = "all"
+    """What a later requirement uses of the earlier ones' weights: all, or the blocks that it learns to pick while it
+    grows (Piggyback, 1801.06519)."""
+    pick_rate: float = Field(default=0.02, gt=0)
+    """Factor of the learning rate for the scores of the picks."""
     start: Literal["origin", "zero"] = "origin"
     """Values from which free weights are trained for a later requirement."""
     length: float = Field(default=1.0, gt=0, le=1)
@@ -66,6 +72,14 @@ class PngArm(Section):
         ):
             return structure
         return structure.model_copy(update={"least": 1})
+
+    @model_validator(mode="after")
+    def _picks_are_blocks(self) -> Self:
+        if self.pick == "learned" and not isinstance(self.structure, Blocks):
+            raise ValueError(
+                f"`pick` is learned, but the structure is {self.structure.kind}, expected blocks, which can be picked"
+            )
+        return self
 
 
 @dataclass(frozen=True)
@@ -120,6 +134,8 @@ class Png(Method):
                 f"weights; put a round that prunes {last} before it, lower the arm's `goal`, or begin with a wider network"
             )
         plan = self._frozen_but(parent, earlier, everything)
+        if self.arm.pick == "learned":
+            plan = self._with_picks(plan)
         if self.arm.start == "zero":
             return plan
         begun = {
@@ -144,19 +160,62 @@ class Png(Method):
         scores = SCORES[self.arm.score](parent.state, parent.origin, cut)
         kept = structure.select(scores, cut, structure.count(cut, self.arm.goal), scope, self.arm.floor)
         own = Mask({**whole, **kept})
-        return replace(self._frozen_but(parent, earlier, own), length=self.arm.length)
+        name = requirement_name(self.tasks)
+        used = _without(parent.masks[name], grown)
+        return replace(self._frozen_but(parent, earlier, own, used), length=self.arm.length)
 
-    def _frozen_but(self, parent: Parent, earlier: Mapping[str, Mask], own: Mask) -> Plan:
+    def _with_picks(self, plan: Plan) -> Plan:
+        """Return the plan with a score for each block of the weights that were there."""
+        blocks = self.arm.structure
+        assert isinstance(blocks, Blocks) and plan.origin is not None
+        section = PicksSection(
+            outputs=None if blocks.outputs == "all" else blocks.outputs, inputs=blocks.inputs
+        )
+        weights = {layer: plan.state[layer] for layer in plan.mask}
+        return replace(
+            plan,
+            network=plan.network.model_copy(update={"picks": section}),
+            state={**plan.state, **section.first(weights)},
+            origin={**plan.origin, **section.first(weights)},
+            rates={PICKS: self.arm.pick_rate},
+        )
+
+    def absorb(self, plan: Plan, weights: State, origin: State, origin_step: int) -> Parent:
+        """Return what is believed, without the picks: the requirement's mask keeps what they picked."""
+        belief = super().absorb(plan, weights, origin, origin_step)
+        if plan.network.picks is None:
+            return belief
+        blocks, name = self.arm.structure, requirement_name(self.tasks)
+        assert isinstance(blocks, Blocks)
+        own = plan.masks.own(name)
+        mask = Mask(
+            {
+                layer: own[layer] | keep & blocks.spread(picked(weights, layer), keep)
+                for layer, keep in plan.masks[name].items()
+            }
+        )
+        return replace(
+            belief,
+            network=plan.network.model_copy(update={"picks": None}),
+            masks=Masks({**plan.masks, name: mask}),
+            state=_without_picks(belief.state),
+            origin=_without_picks(belief.origin),
+        )
+
+    def _frozen_but(
+        self, parent: Parent, earlier: Mapping[str, Mask], own: Mask, used: Mask | None = None
+    ) -> Plan:
         """Plan to go on from the parent's weights: `own` are trained for the requirement, and what was there is frozen.
 
-        What is not prunable belongs to the first requirement.
+        `used` is the part of it that the requirement uses; None: all. What is not prunable belongs to the first one.
         """
         name = requirement_name(self.tasks)
         owned = _kept_by(earlier, own)
-        mask = Mask({layer: owned[layer] | own[layer] for layer in own})
+        used = owned if used is None else used
+        mask = Mask({layer: used[layer] | own[layer] for layer in own})
         known = parent.routing.tasks if isinstance(parent.routing, ByTask) else {}
         return replace(
-            continued(parent, mask),
+            continued(parent, Masks({**earlier, name: mask}).union),
             masks=Masks({**earlier, name: mask}),
             routing=ByTask(kind="task", tasks={**known, **dict.fromkeys(self.tasks, name)}),
             objective=Reconstruction(name),
@@ -171,6 +230,10 @@ def _frozen(parent: Parent, owned: Mask) -> dict[str, Tensor]:
         name: owned[name] if name in owned else torch.ones_like(tensor, dtype=torch.bool)
         for name, tensor in parent.state.items()
     }
+
+
+def _without_picks(state: State) -> State:
+    return {name: tensor for name, tensor in state.items() if not name.startswith(PICKS)}
 
 
 def _kept_by(masks: Mapping[str, Mask], like: Mask) -> Mask:

@@ -16,6 +16,7 @@ from mirl.networks.fsrcnn import Fsrcnn
 from mirl.networks.imported import allow, allowed, is_own, loaded
 from mirl.networks.nafnet import Nafnet
 from mirl.networks.network import Network
+from mirl.networks.picks import Picks, PicksSection
 from mirl.networks.promptir import PromptIR
 from mirl.networks.prunable import prunable
 from mirl.networks.restormer import Restormer
@@ -64,6 +65,8 @@ class NetworkSection(Section):
 
     router: RouterSection | None = None
     """Classifier of patches that the network has beside it, as its submodule `router`; none by default."""
+    picks: PicksSection | None = None
+    """Scores of blocks that are learned beside the weights, as its submodule `picks`; none by default."""
 
     @property
     def router_outputs(self) -> int:
@@ -140,7 +143,7 @@ def outline(section: NetworkSection, most: int = 100_000) -> Network:
     kind, options = _wanted(section)
     with torch.device("meta"), _at_most(most, section.name):
         network = kind(options)
-        _add_router(network, section)
+        _add_parts(network, section)
     for key, expected in (("multiple", "pixels"), ("scale", "times")):
         value = getattr(network, key, None)
         if type(value) is not int or value < 1:
@@ -161,7 +164,7 @@ def build(section: NetworkSection) -> Network:
         # Layers initialise from the global CPU generator; seeding that one leaves those of GPUs be.
         torch.default_generator.manual_seed(section.seed)
         network = kind(options)
-        _add_router(network, section)
+        _add_parts(network, section)
     # torch's type stubs do not know `memory_format` alone.
     return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
@@ -176,10 +179,12 @@ def router_with(section: NetworkSection, state: Mapping[str, Tensor]) -> Router:
     return router.eval().requires_grad_(False)
 
 
-def _add_router(network: Network, section: NetworkSection) -> None:
-    """Add the router that the section asks for; drawn after the network, whose weights are the same without one."""
+def _add_parts(network: Network, section: NetworkSection) -> None:
+    """Add what the section asks for beside the network, whose weights are the same without it."""
     if section.router:
         network.add_module("router", Router(section.router))
+    if section.picks:
+        network.add_module("picks", Picks(section.picks, prunable(network, section.prune_prompts)))
 
 
 @contextmanager

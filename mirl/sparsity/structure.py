@@ -79,12 +79,12 @@ class Blocks(Section):
             name: self._sums(scores[name].double() * kept) / live[name].clamp(min=1)
             for name, kept in mask.items()
         }
-        wanted = scope({name: self._spread(means[name], mask[name]) for name in mask}, mask, keep, floor)
+        wanted = scope({name: self.spread(means[name], mask[name]) for name in mask}, mask, keep, floor)
         whole = {
             name: (self._sums(kept.double()) == live[name]) | self._best(means[name], live[name])
             for name, kept in wanted.items()
         }
-        found = Mask({name: kept & self._spread(whole[name], kept) for name, kept in mask.items()})
+        found = Mask({name: kept & self.spread(whole[name], kept) for name, kept in mask.items()})
         if not found.kept:
             raise UserError(
                 f"{keep} of {mask.total} weights do not hold one block of {self.outputs} outputs and {self.inputs} inputs; "
@@ -119,7 +119,7 @@ class Blocks(Section):
         tall, wide = values_OI.shape[0] // outputs, values_OI.shape[1] // inputs
         return values_OI.view(tall, outputs, wide, inputs).sum((1, 3))
 
-    def _spread(self, value_oi: Tensor, like: Tensor) -> Tensor:
+    def spread(self, value_oi: Tensor, like: Tensor) -> Tensor:
         """Repeat the value of each block for each of its weights, in the shape of `like`."""
         outputs, inputs = _as_matrix(like).shape[:2]
         tall, wide = self._sides(_as_matrix(like))

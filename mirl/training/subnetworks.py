@@ -3,16 +3,25 @@
 Dimensions in names: B images, C channels, H height, W width.
 """
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Self
+
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from mirl.networks.picks import Picks
 from mirl.objectives import Subnetworks
 from mirl.sparsity.masks import ONE, Masks
+from mirl.sparsity.structure import Blocks
 
 
 class TrainedSubnetworks(Subnetworks):
-    """Sub-networks of the network in training, each run under its mask in the precision of the training."""
+    """Sub-networks of the network in training, each run under its mask in the precision of the training.
+
+    If the network has picks, the last sub-network is run without the blocks of earlier ones that are not picked.
+    """
 
     def __init__(self, network: nn.Module, masks: Masks, autocast: torch.autocast, compiled: bool) -> None:
         """Take the network on its device, with every weight that no mask keeps at zero."""
@@ -24,13 +33,50 @@ class TrainedSubnetworks(Subnetworks):
             mask: {} if own == masks.union else {name: keep.to(device) for name, keep in own.items()}
             for mask, own in masks.items()
         }
+        self._picking = _Picking.of(network, masks, device)
 
     def __call__(self, image_BCHW: Tensor, mask: str = ONE) -> Tensor:
-        keeps = self._keeps[mask]
+        keeps: Mapping[str, Tensor] = self._keeps[mask]
         with self._autocast:
+            if self._picking and mask == self._picking.mask:
+                keeps = self._picking.keeps()
             if not keeps:  # the weights are masked already
                 whole: Tensor = self._whole(image_BCHW)
                 return whole.float()
             weights = {name: self.network.get_parameter(name) * keep for name, keep in keeps.items()}
             found: Tensor = functional_call(self.network, weights, (image_BCHW,))
             return found.float()
+
+
+@dataclass(frozen=True)
+class _Picking:
+    """What a sub-network keeps of its own, and what it picks of the others', by scores that are being trained."""
+
+    mask: str
+    picks: Picks
+    blocks: Blocks
+    own: Mapping[str, Tensor]
+    shared: Mapping[str, Tensor]
+
+    @classmethod
+    def of(cls, network: nn.Module, masks: Masks, device: torch.device) -> Self | None:
+        """Return the picking of the last mask; None if the network has no picks."""
+        picks = getattr(network, "picks", None)
+        if not isinstance(picks, Picks):
+            return None
+        mask = list(masks)[-1]
+        own, sides = masks.own(mask), picks.section
+        return cls(
+            mask=mask,
+            picks=picks,
+            blocks=Blocks(kind="blocks", outputs=sides.outputs or "all", inputs=sides.inputs),
+            own={name: keep.to(device) for name, keep in own.items()},
+            shared={name: (keep & ~own[name]).to(device) for name, keep in masks[mask].items()},
+        )
+
+    def keeps(self) -> Mapping[str, Tensor]:
+        """Return the factor of each weight: 1 if it is its own or picked, else 0; with a gradient for the scores."""
+        return {
+            name: own + shared * self.blocks.spread(self.picks.of(name), own)
+            for (name, own), shared in zip(self.own.items(), self.shared.values(), strict=True)
+        }

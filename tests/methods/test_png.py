@@ -195,3 +195,36 @@ def test_no_layer_is_lost_to_blocks_that_are_large_for_it_and_some_stay_whole() 
         assert bool(keep.all()) == name.startswith(("head.", "tail.")), name
     with pytest.raises(UserError, match="no layer is left to prune: `whole` names them all; name fewer"):
         after(untrained(), FIRST, whole=[""])
+
+
+def test_picks_are_learned_while_a_later_requirement_grows_and_stay() -> None:
+    first = after(untrained(), FIRST, goal=0.3)
+    planner = method(SECOND, goal=0.3, pick="learned")
+    plan = planner.plan(first, no_other_state)
+    scores = [name for name in plan.state if name.startswith("picks.")]
+    assert len(scores) == len(plan.mask) and plan.network.picks is not None and plan.rates == {"picks.": 0.02}
+    assert plan.state["picks.middle/0/feed_in/weight"].shape == (16, 8)  # of 64 x 32 in blocks of 4 x 4
+    assert not any(name in plan.frozen for name in scores)
+    networks.build(plan.network).load_state_dict(plan.state)
+
+    weights = dict(plan.state)
+    weights["picks.middle/0/feed_in/weight"] = torch.zeros(16, 8)
+    weights["picks.middle/0/feed_in/weight"][:8] = 1
+    assert plan.origin is not None
+    grown = planner.absorb(plan, weights, plan.origin, 0)
+    layer = "middle.0.feed_in.weight"
+    assert grown.network == SECTION and grown.state.keys() == grown.origin.keys() == first.state.keys()
+    uses, was = grown.masks["denoise_25"][layer], first.mask[layer]
+    assert uses[:32].all() and torch.equal(uses[32:], ~was[32:]) and not grown.masks.nested
+
+    cut = planner.plan(grown, no_other_state)
+    assert torch.equal(cut.masks["denoise_25"][layer] & was, uses & was) and cut.network == SECTION
+    assert cut.mask == cut.masks.union and cut.masks["denoise_15"] == first.mask
+    assert all(torch.equal(cut.state[n][k], first.state[n][k]) for n, k in first.mask.items())
+
+
+def test_what_is_no_block_is_not_picked() -> None:
+    with pytest.raises(
+        UserError, match="`pick` is learned, but the structure is unstructured, expected blocks"
+    ):
+        method(SECOND, pick="learned", structure={"kind": "unstructured"})

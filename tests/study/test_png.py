@@ -42,6 +42,11 @@ def changed(study: Study, **sections: object) -> Study:
     return Study(root=study.root, params=Params.read(values, "params.yaml"))
 
 
+def picking(chain: Study, pick: str) -> Study:
+    """The chain with such picks, and scores that move far enough in six steps."""
+    return changed(chain, arms={"dense": {"method": "dense"}, "png": ARM | {"pick": pick, "pick_rate": 10}})
+
+
 def make(study: Study, *rounds: str) -> None:
     for stage, key in (("prepare", ""), ("init", ""), *(("round", name) for name in rounds)):
         if not (stage == "prepare" and study.files.prepared.exists()):
@@ -56,10 +61,12 @@ def file(study: Study, name: str) -> Path:
     return study.files.ticket(name) / "ticket.safetensors"
 
 
+@pytest.mark.parametrize("pick", ["all", "learned"])
 @pytest.mark.parametrize("skip_zeros", [True, False], ids=["kernels", "torch"])
 def test_every_earlier_requirement_restores_the_same_bits_after_every_later_round(
-    chain: Study, skip_zeros: bool
+    chain: Study, skip_zeros: bool, pick: str
 ) -> None:
+    chain = picking(chain, pick)
     make(chain, *ROUNDS)
     image_HWC = np.random.default_rng(0).integers(0, 256, (40, 48, 3), dtype=np.uint8)
 
@@ -79,12 +86,14 @@ def test_every_earlier_requirement_restores_the_same_bits_after_every_later_roun
                 assert tensor.numpy().tobytes() == after.state[layer].numpy().tobytes(), (layer, later)
     assert not any(np.array_equal(one, other) for one, other in pairwise(outputs))
     last = ticket(chain, "c-r2")
-    assert list(last.masks) == list(TASKS) and last.masks.nested
+    assert list(last.masks) == list(TASKS) and last.masks.nested == (pick == "all")
+    assert last.network == ticket(chain, "a-r1").network
     assert last.lineage.settings["tasks"] == ["derain"]
 
 
-@pytest.mark.parametrize("name", ["b-r1", "b-r2"])
-def test_a_round_that_is_stopped_goes_on_to_the_same_bytes(chain: Study, name: str) -> None:
+@pytest.mark.parametrize(("name", "pick"), [("b-r1", "all"), ("b-r2", "all"), ("b-r1", "learned")])
+def test_a_round_that_is_stopped_goes_on_to_the_same_bytes(chain: Study, name: str, pick: str) -> None:
+    chain = picking(chain, pick)
     make(chain, *ROUNDS[: ROUNDS.index(name) + 1])
     calm = sha256_of(file(chain, name))
     shutil.rmtree(chain.files.ticket(name))
@@ -119,8 +128,9 @@ def test_processes_and_pieces_of_a_batch_train_the_same_and_freeze_the_same(
 
 
 def test_the_forecast_follows_the_chain_and_names_the_round_that_cannot_be(chain: Study) -> None:
-    densities = [each.density for each in forecast(chain.params)]
-    assert densities == pytest.approx([1, 1, 0.3, 1, 0.51, 1, 0.657], abs=0.001)
+    for each in (chain, picking(chain, "learned")):
+        densities = [foretold.density for foretold in forecast(each.params)]
+        assert densities == pytest.approx([1, 1, 0.3, 1, 0.51, 1, 0.657], abs=0.001)
     twice = chain.params.rounds | {
         "d-r1": chain.params.rounds["c-r2"].model_copy(update={"after": "c-r2", "task": "denoise_25"})
     }
