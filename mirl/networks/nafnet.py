@@ -113,15 +113,19 @@ class NafBlock(nn.Module):
         self.feed_scale = nn.Parameter(torch.full((1, channels, 1, 1), BRANCH_SCALE))
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
-        y_BCHW = self.gate_neighbours(x_BCHW)
-        return self.mix_channels(x_BCHW, y_BCHW, self.mix_statistic(mean, y_BCHW))
+        return self.mix_channels(x_BCHW, self.gate_neighbours(x_BCHW))
 
     def gate_neighbours(self, x_BCHW: Tensor) -> Tensor:
         """Return the gated mixing of neighbours: (B, C, H, W). It alone sees other places than its own."""
         return _gate(self.mix_depthwise(self.mix_in(self.mix_norm(x_BCHW))))
 
-    def mix_channels(self, x_BCHW: Tensor, y_BCHW: Tensor, mean_BC: Tensor) -> Tensor:
-        """Return the output of the block for its input, what is gated of it, and the means of that over the image."""
+    def mix_channels(self, x_BCHW: Tensor, y_BCHW: Tensor, mean_BC: Tensor | None = None) -> Tensor:
+        """Return the output of the block for its input, what is gated of it, and the means of that over the image.
+
+        Without `mean_BC` the means are taken here. A caller that keeps no `y_BCHW` takes less memory.
+        """
+        if mean_BC is None:
+            mean_BC = self.mix_statistic(mean, y_BCHW)
         y_BCHW = y_BCHW * self.mix_attention(mean_BC[..., None, None])
         x_BCHW = x_BCHW + self.mix_out(y_BCHW) * self.mix_scale
         y_BCHW = _gate(self.feed_in(self.feed_norm(x_BCHW)))

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from mirl.networks import NETWORKS, NetworkSection, build
+from mirl.networks.nafnet import NafBlock
 from mirl.restore.memory import ALLOWANCE, bytes_per_pixel, least_memory, pixels_in
 from mirl.restore.photograph import bytes_held
 from mirl.tickets import writing
@@ -44,6 +45,13 @@ class Remembers(nn.Module):
 
 def test_what_is_still_needed_counts() -> None:
     assert floats(Remembers()) >= 3 + 4 * 16 * 2
+
+
+def test_a_block_of_nafnet_lets_go_of_what_it_has_used() -> None:
+    """The most is held while the second branch widens: the picture, and in planes of the block's two channels what came
+    in, its sum with the first branch, what that has gated, and both sides of the convolution, 1 and 2."""
+    network = nn.Sequential(nn.Conv2d(3, 2, 1), NafBlock(2))
+    assert floats(network) == pytest.approx(3 + 2 * (1 + 1 + 1 + 1 + 2), abs=1e-3)
 
 
 @pytest.mark.parametrize("name", NETWORKS)
