@@ -26,7 +26,7 @@ from mirl.sparsity.scope import SCOPES
 from mirl.sparsity.scores import SCORES
 from mirl.sparsity.structure import AnyStructure, NOfM
 from mirl.tickets.calibration import calibrated
-from mirl.tickets.routing import ByWork
+from mirl.tickets.routing import ByWork, Unit
 
 MOST_ROUTER_WORK = 0.03
 """Share of the work of the largest sub-network that the router may take."""
@@ -41,6 +41,8 @@ class RouterArm(Section):
     """Channels of its hidden layers."""
     patch: int = Field(default=64, ge=8, le=1024)
     """Side of the patches that are routed, pixels: a multiple of the network's `multiple`, best the training patch."""
+    unit: Unit = "patch"
+    """What one sub-network restores: each patch, or the whole image, by the mean of its patches' scores."""
     train: Literal["after", "along"] = "after"
     """`after`: a round of its own, once the sub-networks are trained; `along`: together with them, as ClassSR."""
     temperature_db: float = Field(default=0.1, gt=0)
@@ -220,7 +222,7 @@ class ClassPruning(Method):
         with torch.no_grad():
             scores = [router(draw(number).degraded_BCHW).double() for number in range(CALIBRATION_BATCHES)]
         found = calibrated(routing, torch.cat(scores).numpy(), self.arm.router.patch, self.arm.work)
-        return replace(belief, routing=found)
+        return replace(belief, routing=found.model_copy(update={"unit": self.arm.router.unit}))
 
     def _work(self, belief: Parent) -> dict[str, float]:
         """Return the share of the largest sub-network's multiply-accumulates that each takes."""

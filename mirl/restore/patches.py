@@ -33,19 +33,17 @@ class PatchLevels:
     def routed(
         cls, router: nn.Module, cut: Cut, size: tuple[int, int], routing: ByDifficulty, price: float
     ) -> "PatchLevels":
-        """Let `router` choose at a price of work, for an image of `size` (height, width) that `cut` gives parts of."""
+        """Let `router` choose at a price of work, for an image of `size` (height, width) that `cut` gives parts of.
+
+        If the routing's unit is the image, all patches have one number: that of the mean score over the image's pixels.
+        """
         side = routing.patch
-        rows, columns = grid(size, side)
-        work_K = np.array(routing.works)
-        level_RQ = torch.empty(rows, columns, dtype=torch.int64)
-        for row in range(rows):  # of which one is in memory at a time
-            band_1Chw = cut(whole(side, row * side), whole(columns * side))
-            patch_QCpp = band_1Chw[0].unflatten(-1, (columns, side)).permute(2, 0, 1, 3)
-            scores_QK = (
-                router(patch_QCpp.contiguous(memory_format=torch.channels_last)).double().cpu().numpy()
-            )
-            level_RQ[row] = torch.from_numpy(cheapest_good(scores_QK, work_K, price))
-        return cls(level_RQ, side)
+        scores_RQK = _scores(router, cut, grid(size, side), side)
+        if routing.unit == "image":
+            area_RQ = _areas(grid(size, side), side, size).numpy()
+            scores_RQK[:] = np.tensordot(area_RQ, scores_RQK, 2) / area_RQ.sum()
+        level_N = cheapest_good(scores_RQK.reshape(-1, scores_RQK.shape[2]), np.array(routing.works), price)
+        return cls(torch.from_numpy(level_N).view(*scores_RQK.shape[:2]), side)
 
     def covers(self, size: tuple[int, int], patch: int) -> bool:
         """Return whether these are the levels of an image of `size` (height, width) in patches of that side."""
@@ -56,13 +54,7 @@ class PatchLevels:
 
         `work_K` is the share of each sub-network. Patches count by the pixels that they have in the image.
         """
-        high_R, wide_Q = (
-            torch.full((count,), self.patch).sub_(
-                torch.clamp((torch.arange(count) + 1) * self.patch - length, min=0)
-            )
-            for count, length in zip(self.level_RQ.shape, size)
-        )
-        area_RQ = (high_R[:, None] * wide_Q).double()
+        area_RQ = _areas(self.level_RQ.shape, self.patch, size)
         each_RQ = torch.tensor(work_K, dtype=torch.float64)[self.level_RQ]
         return float((area_RQ * each_RQ).sum() / area_RQ.sum())
 
@@ -111,6 +103,27 @@ class TileLevels:
         """Return the side of a patch in features of that height, at least 1."""
         row, _ = self._positions[0]
         return max(1, self._levels.patch * height // (row.stop - row.start))
+
+
+def _scores(router: nn.Module, cut: Cut, shape: tuple[int, int], side: int) -> np.ndarray:
+    """Return the scores of all patches, float64 (R, Q, K); one row of patches is in memory at a time."""
+    rows, columns = shape
+    found = []
+    for row in range(rows):
+        band_1Chw = cut(whole(side, row * side), whole(columns * side))
+        patch_QCpp = band_1Chw[0].unflatten(-1, (columns, side)).permute(2, 0, 1, 3)
+        score_QK = router(patch_QCpp.contiguous(memory_format=torch.channels_last))
+        found.append(score_QK.double().cpu().numpy())
+    return np.stack(found)
+
+
+def _areas(shape: Sequence[int], side: int, size: tuple[int, int]) -> Tensor:
+    """Return the number of pixels that each patch has in an image of `size` (height, width), float64 (R, Q)."""
+    high_R, wide_Q = (
+        torch.full((count,), side).sub_(torch.clamp((torch.arange(count) + 1) * side - length, min=0))
+        for count, length in zip(shape, size)
+    )
+    return (high_R[:, None] * wide_Q).double()
 
 
 def part_of(image_BCHW: Tensor) -> Cut:

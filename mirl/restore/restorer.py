@@ -6,6 +6,7 @@ Dims: B batch, C channels, H height, W width; h and w those of a tile.
 import math
 import threading
 from collections.abc import Callable, Sequence
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -16,10 +17,10 @@ from mirl.networks import Network, is_own
 from mirl.restore.global_context import Statistics, TileContext, area, gather_statistics, passes
 from mirl.restore.memory import least_memory, pixels_in
 from mirl.restore.pad import round_up
-from mirl.restore.patches import PatchLevels, part_of
+from mirl.restore.patches import Cut, PatchLevels, part_of
 from mirl.restore.photograph import MEMORY
-from mirl.restore.routed import RoutedSubnetworks
-from mirl.restore.routers import Choice, EachPatch, OneMask, Request, chosen, usual, work_of
+from mirl.restore.routed import RoutedSubnetworks, RouterOfModel
+from mirl.restore.routers import Choice, Chosen, EachPatch, OneMask, Request, chosen, usual, work_of
 from mirl.restore.subnetwork import Subnetwork
 from mirl.restore.tile import Span, TilePosition, Tiles, cut, smallest
 from mirl.restore.tiled_image import TiledImage
@@ -96,13 +97,13 @@ class Restorer:
         exception that it raises ends the work. Raises UserError if the image is not a uint8 or uint16 RGB image, the
         memory does not hold the smallest tile, or the model has no sub-network for the task or the work.
         """
-        choice = self._choice(task, work)
-        subnetwork = self._prepared(choice)
         picture = TiledImage(image_HWC, self.scale)
         size = picture.height, picture.width
+        choice, _ = self._chosen(self._choice(task, work), picture.tile, size)
+        subnetwork = self._prepared(choice)
         pixels = self.pixels(*size, image_HWC.itemsize)
         tiles = _cut(size, subnetwork, pixels)
-        with torch.no_grad(), subnetwork.at_work(), subnetwork.deciding(choice, picture.tile, size):
+        with torch.no_grad(), subnetwork.at_work(), subnetwork.restoring(choice, size):
             if len(tiles.positions()) == 1:
                 out_BCHW = subnetwork.run(picture.tile(tiles.rows[0], tiles.columns[0]))
                 height, width = picture.restored_HWC.shape[:2]
@@ -131,22 +132,18 @@ class Restorer:
 
     def restored_by(self, choice: Choice, image_BCHW: Tensor) -> tuple[Tensor, float]:
         """Run the network as `measured`, by a choice that was made elsewhere: one mask, or the level of each patch."""
-        subnetwork = self._prepared(choice)
         size = image_BCHW.shape[2], image_BCHW.shape[3]
-        part = part_of(image_BCHW)
-        with torch.no_grad(), subnetwork.at_work(), subnetwork.deciding(choice, part, size) as levels:
-            share = subnetwork.work(choice, levels, size) if levels else work_of(self._model.routing, choice)
-            return subnetwork.run_any_size(image_BCHW), share
+        chosen, own = self._chosen(choice, part_of(image_BCHW), size)
+        subnetwork = self._prepared(chosen)
+        with torch.no_grad(), subnetwork.at_work(), subnetwork.restoring(chosen, size):
+            return subnetwork.run_any_size(image_BCHW), work_of(self._model.routing, chosen, size) + own
 
     def levels(self, image_BCHW: Tensor, task: str = "", work: float | None = None) -> PatchLevels | None:
         """Return which sub-network restores each patch of one image; None if one restores all of it."""
         choice = self._choice(task, work)
         if not isinstance(choice, EachPatch):
             return None
-        routed = self._prepared(choice)
-        assert isinstance(routed, RoutedSubnetworks)
-        with torch.no_grad(), routed.at_work():
-            return routed.levels(choice, part_of(image_BCHW), (image_BCHW.shape[2], image_BCHW.shape[3]))
+        return self._router.levels(choice, part_of(image_BCHW), (image_BCHW.shape[2], image_BCHW.shape[3]))
 
     def refuse(self, task: str, work: float | None = None) -> None:
         """Raise UserError if there is no sub-network for that restoration task, or for that share of the work."""
@@ -180,12 +177,27 @@ class Restorer:
         first, *others = self._ready.values()
         return first.held + sum(each.held + each.weight_bytes for each in others)
 
+    @cached_property
+    def _router(self) -> RouterOfModel:
+        is_accelerated = self._skip_zeros and self._device == "cpu"
+        return RouterOfModel(self._model, 1 if is_accelerated else self._threads, self._device)
+
+    def _chosen(self, choice: Choice, cut: Cut, size: tuple[int, int]) -> tuple[Chosen, float]:
+        """Return what restores an image of `size` (height, width), and the work that the router took to choose it."""
+        if not isinstance(choice, EachPatch):
+            return choice, 0.0
+        return self._router.chosen(choice, cut, size), self._router.work
+
     def _choice(self, task: str, work: float | None) -> Choice:
         return chosen(self._model.routing, list(self._model.masks), Request(task=task, work=work))
 
     def _prepared(self, choice: Choice) -> Subnetwork:
         """Return the sub-network, or the routed ones, of that choice, ready to run; made when first needed."""
         name = choice.mask if isinstance(choice, OneMask) else ""
+        if isinstance(choice, EachPatch) and choice.routing.unit == "image":
+            name = choice.routing.masks([])[
+                -1
+            ]  # the one that takes the most memory; the others when they are chosen
         if name in self._ready:
             return self._ready[name]
         with self._making:

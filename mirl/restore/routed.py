@@ -17,8 +17,9 @@ from mirl.restore.global_context import TileContext
 from mirl.restore.pad import round_up
 from mirl.restore.patches import Cut, PatchLevels, TileLevels
 from mirl.restore.patchwork import ShownLevels, combined, patchwork, subnetworks
-from mirl.restore.routers import Choice, EachPatch, OneMask
+from mirl.restore.routers import Chosen, EachPatch, OneMask
 from mirl.restore.subnetwork import Subnetwork
+from mirl.restore.threads import torch_threads
 from mirl.restore.tile import Span, TilePosition, whole
 from mirl.sparsity.accounting import macs
 from mirl.sparsity.mask import Mask
@@ -26,8 +27,39 @@ from mirl.tickets.model import SparseModel
 from mirl.tickets.routing import ByDifficulty
 
 
+class RouterOfModel:
+    """Router of a model, which chooses the sub-networks of an image's patches, or the one of the whole image."""
+
+    def __init__(self, model: SparseModel, threads: int | None, device: str) -> None:
+        """Take the arguments of `Restorer`; `threads` are torch's."""
+        assert isinstance(model.routing, ByDifficulty)
+        self._router, self._threads = router_with(model.network, model.state).to(device), threads
+        self._masks, self._device = model.routing.masks(list(model.masks)), device
+        network = model.alone(self._masks[-1]).outline()
+        side = round_up(model.routing.patch, network.multiple)
+        largest = macs(network, model.masks[self._masks[-1]], side, side).kept_g
+        self.work = macs(self._router, Mask.full({}), side, side).dense_g / largest
+        """Work of the router itself, as a share of the largest sub-network's."""
+
+    def levels(self, choice: EachPatch, cut: Cut, size: tuple[int, int]) -> PatchLevels:
+        """Choose for every patch of an image of `size` (height, width), of which `cut` gives parts."""
+
+        def moved(rows: Span, columns: Span) -> Tensor:
+            return cut(rows, columns).to(self._device)
+
+        with torch.no_grad(), torch_threads(self._threads):
+            return PatchLevels.routed(self._router, moved, size, choice.routing, choice.price)
+
+    def chosen(self, choice: EachPatch, cut: Cut, size: tuple[int, int]) -> Chosen:
+        """Choose as `levels`; if the routing's unit is the image, return its one sub-network."""
+        levels = self.levels(choice, cut, size)
+        if choice.routing.unit == "patch":
+            return levels
+        return OneMask(self._masks[int(levels.level_RQ[0, 0])])
+
+
 class RoutedSubnetworks(Subnetwork):
-    """Network in which each patch of an image goes through the sub-network that the model's router chooses for it."""
+    """Network in which each patch of an image goes through the sub-network that was chosen for it."""
 
     def __init__(self, model: SparseModel, threads: int | None, device: str, skip_zeros: bool) -> None:
         """Take the arguments of `Restorer`. Raises UserError if the model's weights do not fit its network."""
@@ -35,11 +67,7 @@ class RoutedSubnetworks(Subnetwork):
         masks = model.routing.masks(list(model.masks))
         self._routing = model.routing
         self._networks = [network.to(device).eval() for network in subnetworks(model, masks)]
-        self._router = router_with(model.network, model.state).to(device)
         self._levels, self._own = ShownLevels(), threading.local()
-        side = round_up(model.routing.patch, self._networks[0].multiple)
-        largest = macs(self._networks[-1], model.masks[masks[-1]], side, side).kept_g
-        self._router_work = macs(self._router, Mask.full({}), side, side).dense_g / largest
         super().__init__(self._networks[0], threads, device, skip_zeros)
         if self.is_accelerated:
             from mirl.runtime.engine import bytes_held
@@ -56,29 +84,14 @@ class RoutedSubnetworks(Subnetwork):
         return sum(tensor.nbytes for network in self._networks for tensor in network.state_dict().values())
 
     @contextmanager
-    def deciding(self, choice: Choice, cut: Cut, size: tuple[int, int]) -> Iterator[PatchLevels | None]:
-        assert not isinstance(choice, OneMask)
-        self._own.levels = self.levels(choice, cut, size)
+    def restoring(self, choice: Chosen, size: tuple[int, int]) -> Iterator[None]:
+        assert isinstance(choice, PatchLevels)
+        assert choice.covers(size, self._routing.patch), "the levels are those of another grid of patches"
+        self._own.levels = choice
         try:
-            yield self._own.levels
+            yield
         finally:
             self._own.levels = None
-
-    def levels(self, choice: EachPatch | PatchLevels, cut: Cut, size: tuple[int, int]) -> PatchLevels:
-        """Let the router choose for every patch of an image of `size` (height, width), unless somebody else has."""
-        if isinstance(choice, PatchLevels):
-            assert choice.covers(size, self._routing.patch), "the levels are those of another grid of patches"
-            return choice
-
-        def moved(rows: Span, columns: Span) -> Tensor:
-            return cut(rows, columns).to(self._device)
-
-        with torch.no_grad():
-            return PatchLevels.routed(self._router, moved, size, choice.routing, choice.price)
-
-    def work(self, choice: Choice, levels: PatchLevels, size: tuple[int, int]) -> float:
-        own = self._router_work if isinstance(choice, EachPatch) else 0.0
-        return levels.work(size, self._routing.works) + own
 
     def run(self, x_BCHW: Tensor) -> Tensor:
         height, width = x_BCHW.shape[2:]

@@ -40,8 +40,10 @@ class EachPatch:
     price: float
 
 
-Choice = OneMask | EachPatch | PatchLevels
-"""What restores an image; `PatchLevels` are those of somebody else than the ticket's router."""
+Chosen = OneMask | PatchLevels
+"""What restores an image: one sub-network, or one for each patch."""
+Choice = Chosen | EachPatch
+"""What restores an image, or that the ticket's router has to choose it."""
 Router = Callable[[Any, Sequence[str], Request], Choice]
 """(routing, names of the masks, request) -> choice. Raises UserError if the request cannot be met."""
 
@@ -119,10 +121,14 @@ def usual(routing: Routing, masks: Sequence[str]) -> Choice:
     return chosen(routing, masks, Request(task=task))
 
 
-def work_of(routing: Routing, choice: Choice) -> float:
-    """Return the work of one sub-network for a whole image: 1 if the routing does not tell them apart by it."""
-    assert isinstance(choice, OneMask), "the work of patches depends on the image"
-    return routing.levels[choice.mask] if isinstance(routing, ByWork | ByDifficulty) else 1.0
+def work_of(routing: Routing, choice: Chosen, size: tuple[int, int]) -> float:
+    """Return the share of the largest sub-network's work that an image of `size` (height, width) takes by that choice.
+
+    It is 1 if the routing does not tell the sub-networks apart by their work.
+    """
+    if not isinstance(routing, ByWork | ByDifficulty):
+        return 1.0
+    return routing.levels[choice.mask] if isinstance(choice, OneMask) else choice.work(size, routing.works)
 
 
 def for_whole_images(routing: Routing, masks: Sequence[str], request: Request) -> str:

@@ -12,8 +12,7 @@ from mirl.networks import Network
 from mirl.restore.global_context import GlobalContext, TileContext
 from mirl.restore.memory import bytes_per_pixel
 from mirl.restore.pad import pad
-from mirl.restore.patches import Cut, PatchLevels
-from mirl.restore.routers import Choice
+from mirl.restore.routers import Chosen
 from mirl.restore.threads import outside, torch_threads
 from mirl.restore.tile import spans
 
@@ -79,21 +78,9 @@ class Subnetwork:
         """Multiple of pixels at which tiles start."""
         return self.multiple
 
-    def deciding(
-        self, choice: Choice, cut: Cut, size: tuple[int, int]
-    ) -> AbstractContextManager[PatchLevels | None]:
-        """Restore an image of `size` (height, width), of which `cut` gives parts, as `choice` says within the block.
-
-        Yields the sub-network of each patch; None if one restores the whole image.
-        """
+    def restoring(self, choice: Chosen, size: tuple[int, int]) -> AbstractContextManager[object]:
+        """Return a context manager within which an image of `size` (height, width) is restored as `choice` says."""
         return nullcontext()
-
-    def work(self, choice: Choice, levels: PatchLevels, size: tuple[int, int]) -> float:
-        """Return the share of the largest sub-network's work that an image of `size` takes, restored by `levels`.
-
-        That of the router counts if `choice` leaves it to the router.
-        """
-        raise NotImplementedError("one sub-network has no patches")
 
     def run_any_size(self, image_BCHW: Tensor) -> Tensor:
         """Run a whole image through the network: pad, run, crop."""

@@ -121,8 +121,11 @@ class Point(Section):
     """Share of the patches that each sub-network restores."""
 
 
+Unit = Literal["patch", "image"]
+
+
 class ByDifficulty(_Levels):
-    """Routing of every patch of an image by a router, at the price that gives the work that is asked for.
+    """Routing by a router, of every patch of an image or of the whole image, at the price of the work that is asked for.
 
     A patch goes through the sub-network whose score, less the price times its work, is the largest.
     """
@@ -132,6 +135,8 @@ class ByDifficulty(_Levels):
     """Side of a patch, pixels."""
     curve: list[Point] = Field(min_length=2, max_length=1024)
     """Price of each share of work, as it was found on training samples: work rises and the price falls."""
+    unit: Unit = Field(default="patch", exclude_if=lambda unit: unit == "patch")
+    """What is restored by one sub-network: a patch, or the whole image, by the mean of its patches' scores."""
     work: Work
     """Share of the work that is done if nobody asks for another."""
 
@@ -144,7 +149,8 @@ class ByDifficulty(_Levels):
         return self.curve[-1].price
 
     def words(self) -> str:
-        return f"by difficulty, patches of {self.patch} pixels, {self.work:.0%} of the work: {self.by_level}"
+        what = f"patches of {self.patch} pixels" if self.unit == "patch" else "whole images"
+        return f"by difficulty, {what}, {self.work:.0%} of the work: {self.by_level}"
 
     @model_validator(mode="after")
     def _falls(self) -> Self:

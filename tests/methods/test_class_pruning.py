@@ -75,6 +75,17 @@ def test_each_level_keeps_n_of_every_m_inputs_inside_the_next(density: float, ou
                 assert torch.equal(keep_OI[0::outputs].repeat_interleave(outputs, 0), keep_OI), layer
 
 
+def test_the_router_can_choose_for_whole_images() -> None:
+    values = {"router": {"channels": 4, "patch": 16, "unit": "image"}}
+    planner = method(**values)
+    plan = planner.plan(after_levels(**values), no_other_state)
+    assert plan.origin is not None
+    routing = planner.calibrate(planner.absorb(plan, plan.state, plan.origin, 0), _draw).routing
+    assert isinstance(routing, ByDifficulty) and routing.unit == "image" and "whole images" in routing.words()
+    assert routing.model_dump()["unit"] == "image"
+    assert "unit" not in routing.model_copy(update={"unit": "patch"}).model_dump()
+
+
 def test_a_level_that_loses_a_layer_is_refused() -> None:
     """Without its last layer the network is the identity: magnitude over all layers cuts that first."""
     before = parent()

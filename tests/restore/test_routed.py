@@ -6,15 +6,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from mirl import networks
 from mirl.config import UserError
-from mirl.restore.patches import PatchLevels, TileLevels
+from mirl.restore.patches import PatchLevels, TileLevels, part_of
 from mirl.restore.restorer import Restorer
 from mirl.restore.tile import whole
 from mirl.tickets import reading, writing
-from mirl.tickets.routing import Static
+from mirl.tickets.routing import ByDifficulty, Static
 from mirl.tickets.ticket import Ticket
 from tests.routed_ticket import MASKS, PATCH, routed_ticket
 
@@ -190,6 +190,50 @@ def test_patches_are_chosen_for_one_image(nafnet: Ticket) -> None:
     with pytest.raises(AssertionError, match="one image, got a batch of 2"):
         restorer.run(two_BCHW)
     assert restorer.run(two_BCHW, work=1.0).shape == two_BCHW.shape
+
+
+@pytest.mark.parametrize("skip_zeros", [False, True])
+def test_the_mean_of_the_scores_can_choose_one_sub_network_for_the_image(
+    nafnet: Ticket, skip_zeros: bool
+) -> None:
+    whole_images = replace(nafnet, routing=nafnet.routing.model_copy(update={"unit": "image"}))
+    restorer, image = Restorer(whole_images, threads=1, skip_zeros=skip_zeros), _image(*SIZE)
+    chosen = []
+    for work in (0.35, 0.6, 0.95):
+        restored, share = restorer.measured(image, work=work)
+        levels = restorer.levels(image, work=work)
+        assert levels is not None and len(levels.level_RQ.unique()) == 1
+        chosen.append(list(MASKS)[int(levels.level_RQ[0, 0])])
+        alone = Restorer(nafnet.alone(chosen[-1]), threads=1, skip_zeros=skip_zeros)
+        assert torch.equal(restored, alone.run(image))  # its own kernels, without tiles of a patch
+        assert 0 < share - MASKS[chosen[-1]] < 0.2  # the router
+    assert chosen[0] == "easy" and chosen[-1] == "hard"
+    dark = Restorer(whole_images, threads=1, skip_zeros=skip_zeros).levels(image * 0.1, work=0.6)
+    assert dark is not None and dark.level_RQ.max() == 0
+
+
+class _Brightness(nn.Module):
+    """Scores -m, 0 and m of the sub-networks, m the mean of a patch."""
+
+    def forward(self, patch_BCHW: Tensor) -> Tensor:
+        return patch_BCHW.mean((1, 2, 3))[:, None] * torch.tensor([-1.0, 0.0, 1.0])
+
+
+def test_patches_that_the_edge_cuts_count_by_their_pixels_in_the_mean(nafnet: Ticket) -> None:
+    """Half of the patches are bright, and 36 % of the pixels: the last row of patches has four of its own."""
+    routing = nafnet.routing
+    assert isinstance(routing, ByDifficulty)
+    image = torch.zeros(1, 3, 100, 32)
+    image[:, :, 64:] = 1
+    for unit, price, levels in (
+        ("patch", 1.35, [0, 0, 1, 1]),
+        ("image", 1.35, [0] * 4),
+        ("image", 1.1, [1] * 4),
+    ):
+        kind = routing.model_copy(update={"unit": unit})
+        price *= 2 if unit == "patch" else 1  # at which 1 is worth the medium one
+        found = PatchLevels.routed(_Brightness(), part_of(image), (100, 32), kind, price)
+        assert found.level_RQ.flatten().tolist() == levels, (unit, price)
 
 
 def test_work_below_that_of_the_smallest_sub_network_is_refused(nafnet: Ticket) -> None:
