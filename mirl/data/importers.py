@@ -46,6 +46,8 @@ class Entry:
     """Side of the clean picture divided by the side of the degraded one."""
     depth: Callable[[], np.ndarray] | None = None
     """Returns the depth, float32 height x width in (0, 1]; 1 is the farthest point of the scene."""
+    made: bool = False
+    """True if the degraded picture is made of the clean one."""
     lost: str = ""
     """Problem of a file that has no partner; such an entry cannot be used."""
 

@@ -14,6 +14,7 @@ from mirl.data.manifest import Row
 from mirl.data.packed import MANIFEST, PIXELS, PixelWriter
 from mirl.data.sections import DataSection
 from mirl.data.tasks import Task, to_plain
+from mirl.data.usable import empty_splits, wrong_entries, wrong_pictures
 
 Progress = Callable[[int, int], None]
 """Callback that takes (entries done, entries in all) after each entry."""
@@ -26,8 +27,8 @@ def prepare(
 
     `root` is the folder that the sources' paths are relative to: `section.root`, resolved by the caller.
 
-    One picture is held at a time. Raises UserError for broken images, pairs of different size or without a
-    partner, empty or missing folders, two images of one name, and a picture in both train and test.
+    One picture is held at a time. Raises UserError for broken images, empty or missing folders, a picture in both train
+    and test, and what `mirl.data.usable` finds wrong.
     """
     entries = collect(section, root)
     rows: list[Row] = []
@@ -49,8 +50,7 @@ def prepare(
 def collect(section: DataSection, root: Path) -> list[tuple[str, Entry]]:
     """List (source, entry) for all that the sources name, test first, with the test pairs that are made.
 
-    Raises UserError if `root` is not a folder, a file has no partner, two images have one name, or no image is in
-    train.
+    Raises UserError if `root` is not a folder, for what `wrong_entries` finds, or if no image is in train.
     """
     if not root.is_dir():
         raise UserError(f"{root} is not a folder; expected the data folder that `data.root` names")
@@ -65,14 +65,12 @@ def collect(section: DataSection, root: Path) -> list[tuple[str, Entry]]:
             entries += [
                 (name, _synthetic(entry, task)) for name, entry in entries if _is_test_photograph(entry)
             ]
-    lost = [entry.lost for _, entry in entries if entry.lost]
-    if lost:
-        raise UserError(f"{lost[0]}{f' ({len(lost)} such files)' if len(lost) > 1 else ''}")
-    _refuse_double_names(entries)
+    alone = [entry for _, entry in entries]
+    if wrong := wrong_entries(alone, tasks) + empty_splits(alone, ("train",)):
+        others = f" ({len(wrong) - 1} more; `mirl data check` names them)" if wrong[1:] else ""
+        raise UserError(f"{wrong[0]}{others}")
     # Test first, so that a training picture that shows a test picture is known when it is read.
     entries.sort(key=lambda named: ("test", "val", "train").index(named[1].split))
-    if not any(entry.split == "train" for _, entry in entries):
-        raise UserError("the sources of `data` have no picture of the split train; expected at least one")
     return entries
 
 
@@ -87,33 +85,21 @@ def _synthetic(entry: Entry, task: Task) -> Entry:
         return task.test_input(entry.name, clean.read(), entry.depth() if entry.depth else None)
 
     made = ImageSource(where=f"{entry.clean.where}, made for {task.name}", read=read)
-    return Entry(name=entry.name, split="test", task=task.name, clean=clean, degraded=made, scale=task.scale)
+    return Entry(
+        name=entry.name, split="test", task=task.name, clean=clean, degraded=made, scale=task.scale, made=True
+    )
 
 
 def _read(entry: Entry) -> dict[str, np.ndarray]:
-    """Return role -> pixels of an entry. Raises UserError if a pair's pictures differ in size."""
+    """Return role -> pixels of an entry. Raises UserError if its pictures are broken, or not of use."""
     pictures = {"clean": entry.clean.read()}
     if entry.degraded:
         pictures["degraded"] = entry.degraded.read()
-        if problem := unequal(entry, pictures["degraded"], pictures["clean"]):
-            raise UserError(problem)
+    if wrong := wrong_pictures(entry, pictures["clean"], pictures.get("degraded")):
+        raise UserError(wrong[0])
     if entry.depth:
         pictures["depth"] = entry.depth()
     return pictures
-
-
-def unequal(entry: Entry, degraded: np.ndarray, clean: np.ndarray) -> str:
-    """Return a sentence about a pair whose pictures do not fit in size; empty if they do."""
-    height, width = degraded.shape[:2]
-    if clean.shape[:2] == (height * entry.scale, width * entry.scale):
-        return ""
-    assert entry.degraded
-    expected = "the same size" if entry.scale == 1 else f"{entry.scale} times the size"
-    return (
-        f"{entry.degraded.where} is {width} x {height} but its partner "
-        f"{entry.clean.where} is {clean.shape[1]} x {clean.shape[0]}; "
-        f"expected {expected}: crop them or remove the pair"
-    )
 
 
 def _shown(entry: Entry, clean: np.ndarray, held_out: HeldOut) -> list[Leak]:
@@ -148,14 +134,3 @@ def _report_leaks(leaks: list[Leak], section: DataSection) -> None:
         )
     done = "left out of training" if section.leaks == "leave_out" else "trained on all the same"
     warnings.warn(f"{in_words(leaks)} ({done})", stacklevel=3)
-
-
-def _refuse_double_names(entries: list[tuple[str, Entry]]) -> None:
-    seen: dict[tuple[str, str, str], Entry] = {}
-    for _, entry in entries:
-        other = seen.setdefault((entry.split, entry.task, entry.name), entry)
-        if other is not entry:
-            raise UserError(
-                f"{other.clean.where} and {entry.clean.where} would both be called {entry.name}; "
-                "rename one, or name each folder in one source only"
-            )

@@ -10,10 +10,8 @@ import numpy as np
 
 from mirl.config import UserError
 from mirl.data.tasks import Task
+from mirl.data.usable import SMALLEST
 from mirl.evaluation.metrics import GAUSSIAN_11, UNIFORM_7, Quality, Window, measure
-
-SMALLEST = 16
-"""Smallest side of an image in pixels; the crop of `paper` leaves nothing of a smaller one."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -132,7 +132,8 @@ class Blocks(Section):
 class NOfM(Section):
     """N of every M consecutive inputs, the same for a group of outputs: N:M sparsity (SR-STE, 2102.04010; groups ours).
 
-    The density says what N is: 0.5 with an M of 4 is 2:4. The scope has no say, as every group keeps as much.
+    The density says what N is: 0.5 with an M of 4 is 2:4. Beside layers that are kept whole it is also the share of the
+    parent's N: half of what a 2:4 keeps is 1:4. The scope has no say, as every group keeps as much.
     """
 
     kind: Literal["n_of_m"]
@@ -148,14 +149,13 @@ class NOfM(Section):
 
         Raises UserError if `keep` is not N of M, or M does not divide a layer and `indivisible` is refuse.
         """
-        n, rest = divmod(keep * self.m + mask.total // 2, mask.total)
-        exact = abs(rest - mask.total // 2) <= self.m  # `keep` was rounded to a whole weight
-        if not (exact and 0 < n < self.m):
+        odd = [name for name, kept in mask.items() if _as_matrix(kept).shape[1] % self.m]
+        n = self._n(keep, mask.total, self.m) or self._n(keep, mask.kept, self._before(mask, odd))
+        if not n:
             raise UserError(
                 f"{keep} of {mask.total} weights ({keep / mask.total:.4%}) are not N of {self.m}; choose a density of "
                 f"1/{self.m} to {self.m - 1}/{self.m}, or another `m`"
             )
-        odd = [name for name, kept in mask.items() if _as_matrix(kept).shape[1] % self.m]
         if odd and self.indivisible == "refuse":
             inputs = _as_matrix(mask[odd[0]]).shape[1]
             raise UserError(
@@ -172,6 +172,17 @@ class NOfM(Section):
 
     def units(self, mask: Mask) -> int:
         return sum(int(_grouped(keep.double(), self.outputs).count_nonzero()) for keep in mask.values())
+
+    def _n(self, keep: int, of: int, whole: int) -> int:
+        """Return the N that `keep` is if `of` weights are an N of `whole`; 0 if it is none from 1 to `m` - 1."""
+        n, rest = divmod(keep * whole + of // 2, of)
+        exact = abs(rest - of // 2) <= self.m  # `keep` was rounded to a whole weight
+        return n if exact and 0 < n < self.m else 0
+
+    def _before(self, mask: Mask, odd: list[str]) -> int:
+        """Return the N of `mask`, beside the layers `odd`, which stay whole: a share of `mask` is one of that N."""
+        pruned = Mask({name: kept for name, kept in mask.items() if name not in odd})
+        return round(self.m * pruned.density)
 
     def _best(self, scores: Tensor, kept: Tensor, n: int) -> Tensor:
         """Keep the `n` inputs of each group with the highest mean scores, ties by place; survivors alone count."""

@@ -1,20 +1,21 @@
-"""Forecast of a study's cost by arithmetic alone: every round is planned on a stand-in for the network."""
+"""Forecast of a study: every round is planned on the network's shapes, as if training left the weights as they are."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 
 from mirl import networks
 from mirl.config import UserError
-from mirl.methods.plan import Parent, Plan, TrainToEnd
+from mirl.methods.plan import Initialise, Parent, Plan, TrainToEnd
 from mirl.sparsity.accounting import Flops, Macs, macs, training_flops
 from mirl.sparsity.mask import Mask, State
 from mirl.sparsity.masks import Masks
 from mirl.study.params import ROOT_TICKET, Params
 
-STAND_IN = (512, 256)
-"""Shape of the one weight that stands for all: densities are exact to 1/100,000; blocks and N:M groups divide it."""
+MOST_WEIGHTS = 250_000
+"""Number of prunable weights, about, from which a part of each layer stands for the layer."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,18 +41,11 @@ class Forecast:
 
 def forecast(params: Params) -> list[Forecast]:
     """Forecast every round of the study, in order. Raises UserError if one cannot be planned, as the study would."""
-    beliefs = {ROOT_TICKET: _untrained(params)}
     dense, whole = _forward(params)
     going_on = {(item.after, item.arm) for item in params.rounds.values()}
     found = []
-    for name, item in params.rounds.items():
-        method = params.planner(name)
-        try:
-            plan = method.plan(beliefs[item.after], _stand_in)
-        except UserError as error:
-            raise UserError(f"round {name}: {error}") from None
-        origin_step = plan.start_step if plan.origin else params.train.rewind_step
-        beliefs[name] = method.absorb(plan, plan.state, plan.origin or plan.state, origin_step)
+    for name, plan in plans(params):
+        item = params.rounds[name]
         steps, may_stop_early = _steps(params, plan), not isinstance(plan.stopping_rule, TrainToEnd)
         samples = steps * params.train.batches.batch
         each = [
@@ -70,6 +64,81 @@ def forecast(params: Params) -> list[Forecast]:
             )
         )
     return found
+
+
+def plans(params: Params, name: str | None = None) -> Iterator[tuple[str, Plan]]:
+    """Yield the name and the plan of every round of the study, in order; of those on the way of round `name` if given.
+
+    Weights, their scores and so the masks are not those that the study will find; what is kept of them is. Raises
+    UserError, which names the round, if one cannot be planned, as the study would.
+    """
+    initialise = _initialise(params)
+    state = initialise(params.network.seed)
+    masks = Masks.one(Mask.full(state))
+    root = Parent(network=params.network, state=state, masks=masks, origin=state, origin_step=0)
+    yield from _planned(params, {ROOT_TICKET: root}, _way(params, name) if name else params.rounds)
+
+
+def refuse_impossible(params: Params, name: str | None = None) -> None:
+    """Raise UserError, which names the round, if a round cannot be planned that leads on from round `name` (None: any).
+
+    What is trained before it would be lost.
+    """
+    for _ in plans(params, name):
+        pass
+
+
+def _way(params: Params, name: str) -> list[str]:
+    """Return the rounds that lead to round `name`, itself, and those that lead on from it, in the study's order."""
+    way = {name}
+    while (before := params.rounds[min(way, key=list(params.rounds).index)].after) != ROOT_TICKET:
+        way.add(before)
+    following = {name}
+    for other, item in params.rounds.items():
+        following |= {other} if item.after in following else set()
+    return [other for other in params.rounds if other in way | following]
+
+
+def _planned(
+    params: Params, beliefs: Mapping[str, Parent], names: Collection[str]
+) -> Iterator[tuple[str, Plan]]:
+    """Yield the plans of the rounds `names`, which come after one another or after `beliefs`; a belief goes once used."""
+    known, initialise = dict(beliefs), _initialise(params)
+    for place, name in enumerate(names):
+        item = params.rounds[name]
+        try:
+            plan = params.planner(name).plan(known[item.after], initialise)
+        except UserError as error:
+            raise UserError(f"round {name}: {error}") from None
+        needed = {params.rounds[other].after for other in list(names)[place + 1 :]}
+        known = {other: belief for other, belief in known.items() if other in needed}
+        if name in needed:
+            known[name] = _believed(params, name, plan)
+        yield name, plan
+
+
+def _believed(params: Params, name: str, plan: Plan) -> Parent:
+    """Return the parent of the rounds after `name`, if its training changed nothing."""
+    origin_step = plan.start_step if plan.origin else params.train.rewind_step
+    return params.planner(name).absorb(plan, plan.state, plan.origin or plan.state, origin_step)
+
+
+def _initialise(params: Params) -> Initialise:
+    """Return what draws weights of the network's shapes: all outputs, or of a large network the same share of each layer's.
+
+    Which inputs a layer has decides what structures it takes; outputs only count.
+    """
+    network = networks.outline(params.network)
+    prunable = networks.prunable(network, params.network.prune_prompts)
+    total = sum(weight.numel() for weight in prunable.values())
+    share = min(MOST_WEIGHTS / max(total, 1), 1.0)
+    shapes = {name: (math.ceil(len(weight) * share), *weight.shape[1:]) for name, weight in prunable.items()}
+
+    def draw(seed: int) -> State:
+        generator = torch.Generator().manual_seed(seed)
+        return {name: torch.randn(shape, generator=generator) for name, shape in shapes.items()}
+
+    return draw
 
 
 def together(rounds: Sequence[Forecast]) -> Forecast:
@@ -101,19 +170,9 @@ def _steps(params: Params, plan: Plan) -> int:
 
 def _forward(params: Params) -> tuple[float, float]:
     """Count 1e9 multiply-accumulates for one training patch: of the network, and of the part no mask can remove."""
-    network = networks.build(params.network)
+    network = networks.outline(params.network)
     weights = networks.prunable(network, params.network.prune_prompts)
-    nothing = Mask({name: torch.zeros_like(weight, dtype=torch.bool) for name, weight in weights.items()})
+    nothing = Mask({name: torch.zeros(weight.shape, dtype=torch.bool) for name, weight in weights.items()})
     side = params.train.batches.patch
     work = macs(network, nothing, side, side)
     return work.dense_g, work.kept_g
-
-
-def _untrained(params: Params) -> Parent:
-    state = _stand_in(params.network.seed)
-    masks = Masks.one(Mask.full(state))
-    return Parent(network=params.network, state=state, masks=masks, origin=state, origin_step=0)
-
-
-def _stand_in(seed: int) -> State:
-    return {"weight": torch.randn(STAND_IN, generator=torch.Generator().manual_seed(seed))}

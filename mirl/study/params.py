@@ -131,6 +131,10 @@ class Params(Section):
         reference = self.promote.reference
         if isinstance(reference, dict):
             for task, name in reference.items():
+                if task not in self.data.table:
+                    raise ValueError(
+                        f"`promote.reference` has {task!r}, which is no task of the study{_nearest(task, self.data.table)}"
+                    )
                 if name not in dense:
                     raise ValueError(
                         f"`promote.reference.{task}` is {name!r}, which is no round that has a dense arm"

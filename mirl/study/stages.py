@@ -21,6 +21,7 @@ from mirl.sparsity.mask import Mask
 from mirl.sparsity.masks import Masks
 from mirl.study import ticket_folder
 from mirl.study.candidates import read_candidates, write_pictures
+from mirl.study.forecast import refuse_impossible
 from mirl.study.held_out import held_out_images, memory_in_words
 from mirl.study.params import ROOT_TICKET
 from mirl.study.round_training import round_settings, train_round, unseen
@@ -54,6 +55,7 @@ def init(study: Study, key: str) -> None:
     masks = Masks.one(Mask.full(prunable))
     if networks.is_own(section.name):
         refuse_unfit(network, prunable, study.params.train.batches.patch)
+    refuse_impossible(study.params)
     settings = {"network": non_default_values(section)}
     lineage = Lineage(
         name=ROOT_TICKET, arm="", method="init", round=0, parent="", seed=section.seed, steps=0, origin_step=0,
@@ -74,6 +76,7 @@ def round_(study: Study, key: str) -> None:
     with files.making(files.ticket(key)) as draft:
         method = params.planner(key)
         plan = method.plan(before.parent, before.initialise)
+        refuse_impossible(params, key)
         trained = train_round(study, key, mark, plan, (before, packed))
         belief = method.absorb(plan, trained.weights, trained.origin, trained.origin_step)
         belief = method.calibrate(belief, unseen(params, packed))

@@ -1,10 +1,18 @@
 import json
+import os
+import re
+import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from mirl.config import UserError
 from mirl.data.check import check
+from mirl.data.prepare import prepare
 from mirl.data.sections import DataSection, FolderSource, MirlSource
 from tests.data.conftest import Draw, Save
 from tests.pack import PACK, needs_pack
@@ -96,6 +104,110 @@ def test_a_task_that_only_pairs_can_train_needs_them_in_train_and_test(layout: P
     ]
     (layout / "test/derain").rename(layout / "test/underwater")
     assert check(own, layout).sound
+
+
+Spoil = Callable[[Path, Draw, Save], object]
+
+
+def small(layout: Path, draw: Draw, save: Save) -> None:
+    save(layout / "test/denoise/T/small.png", draw(7, 15, 40))
+
+
+def twice(layout: Path, draw: Draw, save: Save) -> None:
+    save(layout / "train/denoise/BSD/p0.jpg", draw(7))
+
+
+def pair_twice(layout: Path, draw: Draw, save: Save) -> None:
+    save(layout / "train/derain/S/input/derain0.png", draw(7))
+
+
+def same(layout: Path, draw: Draw, save: Save) -> None:
+    for side, ending in (("input", "rainy"), ("target", "gt")):
+        save(layout / f"test/derain/S/{side}/derain0_{ending}.png", draw(7))
+
+
+def long_name(layout: Path, draw: Draw, save: Save) -> None:
+    save(layout / f"test/denoise/T/{'x' * 240}.png", draw(7))
+
+
+def not_utf_8(layout: Path, draw: Draw, save: Save) -> None:
+    path = save(layout / "train/denoise/BSD/x.png", draw(7))
+    path.rename(path.with_name(os.fsdecode(b"\xff.png")))
+
+
+def test_a_data_set_that_measures_nothing_is_found_by_the_check(layout: Path) -> None:
+    shutil.rmtree(layout / "test")
+    (found,) = check(section(), layout).problems
+    assert found == "the sources of `data` have no picture of the split test; expected at least one"
+
+
+@pytest.mark.parametrize(
+    ("spoil", "sentence"),
+    [
+        (small, r"small.png is 40 x 15, expected at least 16 x 16 of a test picture; remove it$"),
+        (twice, r"p0.jpg and .*p0.png would both be called BSD-p0; rename one"),
+        (
+            pair_twice,
+            r"input/derain0.png and .*input/derain0_rainy.png would both be called S-derain0; rename one",
+        ),
+        (
+            same,
+            r"derain0_rainy.png and its partner .*derain0_gt.png show the very same pixels, expected .*; replace one",
+        ),
+        (
+            long_name,
+            r"would be called T-x*, which has 242 bytes, expected at most 230 beside a task .*; rename it$",
+        ),
+        (
+            not_utf_8,
+            r"ff.png has a name that is not UTF-8; rename it$",
+        ),
+    ],
+)
+def test_what_would_fail_later_is_found_by_the_check_and_by_prepare(
+    layout: Path, draw: Draw, save: Save, spoil: Spoil, sentence: str
+) -> None:
+    spoil(layout, draw, save)
+    (found,) = check(section(), layout).problems
+    assert re.search(sentence, found), found
+    dest = layout.parent / "prepared"
+    dest.mkdir()
+    with pytest.raises(UserError, match=sentence):
+        prepare(section(), layout, dest)
+
+
+def test_a_task_without_training_pictures_is_named_unless_it_is_not_trained(layout: Path) -> None:
+    shutil.rmtree(layout / "train/denoise")
+    untrained = [
+        f"denoise_{sigma} has no training pictures, neither clean photographs" for sigma in (15, 25, 50)
+    ]
+    found = check(section(), layout).problems
+    assert [problem.partition(";")[0] for problem in found] == untrained
+    assert check(section(), layout, balance={"derain": 1, "dehaze": 1, "denoise_15": 0}).sound
+
+
+def test_what_is_left_out_as_a_leak_trains_nothing(layout: Path) -> None:
+    shutil.rmtree(layout / "train/denoise/BSD")
+    shutil.copytree(layout / "test/denoise/T", layout / "train/denoise/BSD")
+    left_out = DataSection(root="unused", sources={"all": MirlSource(kind="mirl")}, leaks="leave_out")
+    assert [said.split()[0] for said in check(left_out, layout).problems] == [
+        "denoise_15",
+        "denoise_25",
+        "denoise_50",
+    ]
+    assert check(left_out, layout, patch=81, balance={"denoise_15": 1}).problems == [
+        "denoise_15 has no training pictures, neither clean photographs; add some, or leave it out of "
+        "`train.batches.balance`"
+    ]
+
+
+def test_only_pictures_of_tasks_that_are_trained_must_hold_a_patch(
+    layout: Path, draw: Draw, save: Save
+) -> None:
+    for side, ending in (("input", "rainy"), ("target", "gt")):
+        save(layout / f"train/derain/S/{side}/small_{ending}.png", draw(7 + len(side), 20, 40))
+    assert not check(section(), layout).sound
+    assert check(section(), layout, balance={"denoise_15": 1}).sound
 
 
 LAY_OUT = """

@@ -98,3 +98,58 @@ def test_a_round_that_cannot_be_planned_is_named_before_anything_is_trained(stud
                 arms={"global": {"method": "imp", "schedule": "authors", "fraction": 0.5, "target": 0.5}},
             ).params
         )
+
+
+@pytest.mark.parametrize(
+    ("arm", "sentence"),
+    [
+        (
+            {"method": "imp", "schedule": "authors", "fraction": 0.5, "structure": {"kind": "n_of_m", "m": 3}},
+            "round global-r1: .* are not N of 3; choose a density",
+        ),
+        (
+            {"method": "imp", "schedule": "authors", "fraction": 0.5, "structure": {"kind": "n_of_m", "m": 4}},
+            "round global-r1: .*weight has 1 inputs, which 4 does not divide",
+        ),
+        (
+            {"method": "imp", "schedule": "authors", "fraction": 0.5, "floor": 0.4},
+            "round global-r2: .* cannot be kept; with this floor and parent",
+        ),
+        (
+            {
+                "method": "imp", "schedule": "authors", "fraction": 0.99,
+                "structure": {"kind": "blocks", "outputs": 64, "inputs": 64},
+            },
+            "round global-r[12]: .* do not hold one block",
+        ),
+    ],
+)  # fmt: skip
+def test_what_the_real_layers_cannot_reach_is_said_before_anything_is_trained(
+    study: Study, arm: dict[str, Any], sentence: str
+) -> None:
+    study = _changed(study, arms={"global": arm})
+    with pytest.raises(UserError, match=sentence):
+        forecast(study.params)
+    STAGES["prepare"](study, "")
+    with pytest.raises(UserError, match=sentence):
+        STAGES["init"](study, "")
+
+
+def test_a_round_says_what_cannot_follow_it_before_it_is_trained(study: Study) -> None:
+    """`init` is not made again when an arm is changed."""
+    for stage, key in (("prepare", ""), ("init", ""), ("round", "dense")):
+        STAGES[stage](study, key)
+    floor = {"method": "imp", "schedule": "authors", "fraction": 0.5, "floor": 0.4}
+    changed = _changed(study, arms={"global": floor})
+    with pytest.raises(UserError, match="round global-r2: .* cannot be kept"):
+        STAGES["round"](changed, "global-r1")
+    assert not study.files.ticket("global-r1").exists()
+    STAGES["round"](changed, "layers-r1")  # which has nothing to do with it
+
+
+def test_half_of_an_n_of_m_beside_whole_layers_is_an_n_of_m(study: Study) -> None:
+    structure = {"kind": "n_of_m", "m": 4, "indivisible": "keep"}
+    arm = {"method": "imp", "schedule": "authors", "fraction": 0.5, "structure": structure}
+    rounds = {each.name: each.density for each in forecast(_changed(study, arms={"global": arm}).params)}
+    whole = 2 * rounds["global-r1"] - 1  # the share of the layers that 4 does not divide
+    assert 0 < whole < 1 and rounds["global-r2"] == pytest.approx(whole + (1 - whole) / 4)

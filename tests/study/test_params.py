@@ -143,6 +143,10 @@ def _changed(*place: Any, to: Any) -> dict[str, Any]:
             _changed("promote", to={"reference": {"derain": "global-r1"}}),
             "`promote.reference.derain` is 'global-r1', which is no round that has a dense arm",
         ),
+        (
+            _changed("promote", to={"reference": {"derrain": "dense"}}),
+            "`promote.reference` has 'derrain', which is no task of the study; did you mean 'derain'",
+        ),
         (_changed("promote", to={"reference": {}}), "`promote.reference` is {}, but"),
         (_changed("promote", to={"reference": 3}), "`promote.reference` is 3, but"),
         (

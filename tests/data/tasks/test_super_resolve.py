@@ -132,6 +132,13 @@ def test_a_photograph_that_holds_no_large_patch_is_named(root: Path) -> None:
     assert "smaller than the training patch of 256 x 256" in check(section(), root).problems[0]
 
 
+def test_a_test_picture_is_too_small_if_what_it_is_reduced_to_is(root: Path, draw: Draw, save: Save) -> None:
+    large = save_large(root, "tiny", draw(13, 60, 101), save)
+    save(root / "Set/LR_bicubic/X4/tinyx4.png", reduced(cut_to_multiple(large, 4), 4))
+    (found,) = check(section(), root, patch=16).problems
+    assert "tiny.png is 100 x 60, expected at least 64 x 64 of a test picture" in found
+
+
 def test_what_leaks_is_found_at_any_cut(root: Path, draw: Draw, save: Save) -> None:
     save(root / "photographs/again.png", draw(12, 89, 101))
     (leak,) = check(section(), root, patch=16).leaks
