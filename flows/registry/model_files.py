@@ -38,7 +38,7 @@ def save(ticket: Path, folder: Path) -> None:
         mlflow.pyfunc.save_model(
             path=str(folder),
             python_model=str(Path(model.__file__)),
-            artifacts={model.TICKET: str(ticket)},
+            artifacts={model.TICKET: ticket.absolute().as_uri()},  # a path would be decoded
             code_paths=[str(Path(mirl.__file__).parent)],
             signature=SIGNATURE,
             pip_requirements=requirements(),

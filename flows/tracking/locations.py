@@ -21,8 +21,14 @@ def own(address: str, tracking: str, roots: Sequence[str]) -> str:
 
     Raises UserError if it does not.
     """
-    if not _is_plain(address) or not (
-        _is_behind(address, tracking) or any(_below(address, r) for r in roots)
+    inside = [
+        (address.removeprefix(root), root) for root in roots if address.startswith(f"{root.rstrip('/')}/")
+    ]
+    if not (
+        any(
+            _is_plain(rest) and _below(address, root) for rest, root in inside
+        )  # the root's own name may be odd
+        or (_is_plain(address) and (_is_behind(address, tracking) or any(_below(address, r) for r in roots)))
     ):
         raise UserError(
             f"the store keeps files at {address!r}, which is not its own location for them, so nothing is fetched "

@@ -10,6 +10,7 @@ from mlflow.utils.credentials import get_default_host_creds
 from mlflow.utils.rest_utils import http_request
 
 from flows import login
+from flows.tracking.store import sqlite_address
 from mirl.config import UserError
 from mirl.files import write_whole
 
@@ -43,7 +44,7 @@ def _configuration(folder: Path) -> Path:
     parser = configparser.ConfigParser(interpolation=None)
     parser["mlflow"] = {
         "default_permission": "READ",
-        "database_uri": f"sqlite:///{folder / 'mlflow-users.db'}".replace("%", "%%"),
+        "database_uri": sqlite_address((folder / "mlflow-users.db").absolute()).replace("%", "%%"),
         "authorization_function": "flows.tracking.authorization:authorize",
         "auth_cache_ttl_seconds": str(CACHE_SECONDS),
     }

@@ -2,10 +2,12 @@
 
 import fcntl
 import os
+import re
+import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
@@ -18,6 +20,15 @@ from mirl.config import UserError
 
 DATABASE = "mlflow.db"
 ARTIFACTS = "mlartifacts"
+_FIRST = "experiment_id = 0"
+_ADDRESSES = (
+    ("runs", "artifact_uri"),
+    ("logged_models", "artifact_location"),
+    ("model_versions", "source"),
+    ("model_versions", "storage_location"),
+    ("experiments", "artifact_location"),
+)
+"""Columns of MLflow's tables that hold addresses of files."""
 
 
 class Store:
@@ -34,6 +45,7 @@ class Store:
         self.artifacts = (self.root / ARTIFACTS).as_uri() if file else None
         if file and self.artifacts:
             _create(file, self.artifacts)
+            _move_along(file, self.artifacts)
         with plain_errors(self.uri):
             self.client = MlflowClient(tracking_uri=self.uri, registry_uri=self.uri)
 
@@ -77,19 +89,30 @@ def plain_errors(uri: str) -> Iterator[None]:
             raise UserError(
                 f"{_public(uri)} was made by an older MLflow; run `mlflow db upgrade {_public(uri)}`"
             ) from None
-        raise UserError(
-            f"MLflow at {_public(uri)} did not take it ({first[:300]}); start that server, or unset "
-            "MLFLOW_TRACKING_URI to use the embedded file, and run this again"
-        ) from error
+        mend = "start that server, or unset MLFLOW_TRACKING_URI to use the embedded file, and run this again"
+        if _sqlite_file(uri):
+            mend = (
+                "put the study's folder back as it was, from a backup, or delete that file and run this again"
+            )
+        raise UserError(f"MLflow at {_public(uri)} did not take it ({first[:300]}); {mend}") from error
 
 
 def _embedded(root: Path) -> str:
-    return f"sqlite:///{root.resolve() / DATABASE}"
+    return sqlite_address(root.resolve() / DATABASE)
+
+
+def sqlite_address(file: Path) -> str:
+    """Return the address of an SQLite file, whose path may hold any character: `?` would begin a query, `%20` a blank.
+
+    MLflow makes the folder of what follows `sqlite:///` as it is written there, so an encoded path names the driver, too.
+    """
+    path = quote(str(file))
+    return f"sqlite:///{path}" if path == str(file) else f"sqlite+pysqlite:///{path}"
 
 
 def _sqlite_file(uri: str) -> Path | None:
-    prefix = "sqlite:///"
-    return Path(uri.removeprefix(prefix).partition("?")[0]) if uri.startswith(prefix) else None
+    found = re.match(r"sqlite(?:\+pysqlite)?:///([^?]*)", uri)
+    return Path(unquote(found[1])) if found else None
 
 
 def _public(uri: str) -> str:
@@ -114,7 +137,7 @@ def _create(file: Path, artifacts: str) -> None:
             draft = file.with_name(f"{file.name}.making")
             draft.unlink(missing_ok=True)  # left by a kill
             store = SqlAlchemyStore(
-                f"sqlite:///{draft}", artifacts
+                sqlite_address(draft), artifacts
             )  # migrates, and adds the default experiment
             store.engine.dispose()
             draft.rename(file)
@@ -123,6 +146,29 @@ def _create(file: Path, artifacts: str) -> None:
             f"the tracking file {file} cannot be made ({error.strerror}); make its folder writable, or set "
             "MLFLOW_TRACKING_URI"
         ) from None
+
+
+def _move_along(file: Path, artifacts: str) -> None:
+    """Let the addresses in the SQLite file follow its folder, if that was moved or copied since they were written.
+
+    Where the folder was says the address of MLflow's first experiment, which `_create` made. What becomes of the addresses
+    lies below `artifacts`, whatever they were.
+    """
+    try:
+        with closing(sqlite3.connect(file, timeout=60)) as database, database:
+            (first,) = database.execute(
+                f"SELECT artifact_location FROM experiments WHERE {_FIRST}"
+            ).fetchone() or ("",)
+            before = str(first).removesuffix("/0")
+            if not first or before in (artifacts, first):
+                return
+            for table, column in _ADDRESSES:
+                database.execute(
+                    f"UPDATE {table} SET {column} = ? || substr({column}, ?) WHERE substr({column}, 1, ?) = ?",
+                    (artifacts, len(before) + 1, len(before) + 1, f"{before}/"),
+                )
+    except sqlite3.Error:
+        return  # MLflow says what is wrong with the file
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -56,6 +57,44 @@ def test_promoting_the_same_ticket_again_makes_no_second_version(
     assert "already" in again.said
     assert len(registry.versions(root)) == 1
     assert alias(root, "previous") is None
+
+
+@pytest.mark.parametrize("name", ["moved", "what?", "a%20b", "a #b;c"])
+@pytest.mark.parametrize("bring", [shutil.move, shutil.copytree])
+def test_the_champion_goes_along_with_the_folder(
+    root: Path,
+    decided: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    bring: Callable[..., Any],
+) -> None:
+    decided()
+    registry.promote(root, scored)
+    there = root.parent / f"{root.name}-there" / name
+    there.parent.mkdir()
+    monkeypatch.chdir(root.parent)
+    bring(str(root), str(there))
+    monkeypatch.chdir(there)
+    assert registry.download(CHAMPION).is_relative_to(there)
+    assert "already" in registry.promote(there, unwanted).said  # nothing is registered or scored again
+    if bring is shutil.copytree:
+        monkeypatch.chdir(root)
+        assert registry.download(CHAMPION).is_relative_to(root)  # where it came from stays as it was
+    assert sorted(path.name for path in there.parent.iterdir()) == [name]
+
+
+@pytest.mark.parametrize("name", ["what?", "a%20b", "a%2520b", "a #b;c"])
+def test_a_folder_may_have_any_name(
+    root: Path, decided: Callable[..., None], monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    decided()
+    (root / "mlflow.db").unlink()
+    there = root.parent / f"{root.name}-there" / name
+    shutil.copytree(root, there)
+    monkeypatch.chdir(there)
+    assert registry.promote(there, scored).version == "1"
+    assert registry.download(CHAMPION).is_relative_to(there / "mlartifacts")
+    assert [path.name for path in there.parent.iterdir()] == [name]
 
 
 def test_rolling_back_swaps_champion_and_previous(root: Path, decided: Callable[..., None]) -> None:

@@ -84,3 +84,12 @@ def test_who_gives_a_server_another_location_says_so_to_us(
 def test_what_lies_on_this_disk_has_a_path() -> None:
     assert local("file:///a%20b/c") == Path("/a b/c") and local("/a") == Path("/a")
     assert local("s3://a/b") is local("file://host/a") is local("a/b") is None
+
+
+@pytest.mark.parametrize("name", ["what?", "a%20b", "a #b"])
+def test_the_name_of_the_root_may_be_odd_and_what_lies_below_it_may_not(tmp_path: Path, name: str) -> None:
+    root = (tmp_path / name / "mlartifacts").as_uri()
+    assert own(f"{root}/1/x", "sqlite:///x", [root]) == f"{root}/1/x"
+    for below in ("../x", "1/%2e%2e/x", "1/%252e/x", "1/x?y", "1/%3Fx"):
+        with pytest.raises(UserError, match="not its own location"):
+            own(f"{root}/{below}", "sqlite:///x", [root])
