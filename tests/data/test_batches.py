@@ -81,7 +81,7 @@ def test_patches_are_flipped_and_turned_but_rain_is_not_laid_on_its_side(tmp_pat
     ramp = np.linspace(0, 255, 96).astype(np.uint8)[None, :, None].repeat(96, 0).repeat(3, 2)
     for task in ("derain", "dehaze"):
         for side in ("input", "target"):
-            save(tmp_path / f"p/train/{task}/S/{side}/{task}.png", ramp)
+            save(tmp_path / f"p/train/{task}/S/{side}/{task}.png", ramp // 2 if side == "input" else ramp)
     save(tmp_path / "p/train/denoise/D/d.png", ramp)
     (tmp_path / "d").mkdir()
     prepare(DataSection(root="x", sources={"all": MirlSource(kind="mirl")}), tmp_path / "p", tmp_path / "d")
