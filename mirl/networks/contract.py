@@ -9,15 +9,23 @@ import torch
 
 from mirl.config import UserError
 from mirl.networks.network import Network
+from mirl.networks.picks import PICKS
+from mirl.networks.router import ROUTER
 
 
 def refuse_unfit(network: Network, prunable: Collection[str], side: int) -> None:
     """Raises UserError if a picture of `side` pixels does not get its new size, or a prunable weight has no part in it.
 
-    Also raises UserError if there is no prunable weight, or a parameter has two names. Leaves gradients and the
-    statistics of batches behind: pass a network that is not needed any more.
+    Also raises UserError if a submodule has a name that is mirl's own, there is no prunable weight, or a parameter has two
+    names. `network` has no router and no picks. Leaves gradients and the statistics of batches behind: pass a network
+    that is not needed any more.
     """
     title = type(network).__name__
+    for name, _ in network.named_children():
+        if f"{name}." in (ROUTER, PICKS):
+            raise UserError(
+                f"{title} has a submodule called {name}, a name that mirl gives to what it adds to a network; rename yours"
+            )
     if not prunable:
         raise UserError(f"{title} has no convolution and no linear layer, so there is nothing to prune")
     shared = dict(network.named_parameters(remove_duplicate=False)).keys() - dict(network.named_parameters())

@@ -50,6 +50,17 @@ class Twice(Good):
         self.again = self.last
 
 
+class Routed(Good):
+    """Routes by itself, with weights that would silently be left out of pruning."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.router = nn.Conv2d(3, 3, 1)
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        return super().forward(self.router(x_BCHW))
+
+
 class Empty(Network):
     multiple = 1
 
@@ -68,6 +79,7 @@ class Empty(Network):
             "Halved makes 1 x 3 x 8 x 8 float32 of 1 x 3 x 8 x 8 float32, expected 1 x 3 x 16 x 16 by its `scale`",
         ),
         (Twice, "Twice has the parameter again.bias under two names"),
+        (Routed, "Routed has a submodule called router, a name that mirl gives"),
         (Empty, "Empty has no convolution and no linear layer"),
     ],
 )
