@@ -54,7 +54,10 @@ def test_elsewhere_a_skip_is_a_skip(tmp_path: Path) -> None:
 def test_the_list_is_short_and_names_files() -> None:
     entries = allowed(LIST.read_text())
     assert 0 < len(entries) <= 10
-    assert [entry.file for entry in entries if entry.reason not in (ROOT / entry.file).read_text()] == []
+    marks = (ROOT / "tests" / "pack.py").read_text()  # which several files use
+    texts = {entry: (ROOT / entry.file).read_text() for entry in entries}
+    used = {entry: text + marks if "needs_pack" in text else text for entry, text in texts.items()}
+    assert [entry.file for entry, text in used.items() if entry.reason not in text] == []
 
 
 def test_another_reason_or_file_is_refused() -> None:
