@@ -128,9 +128,13 @@ def test_processes_and_pieces_of_a_batch_train_the_same_and_freeze_the_same(
 
 
 def test_the_forecast_follows_the_chain_and_names_the_round_that_cannot_be(chain: Study) -> None:
+    make(chain, *ROUNDS)
+    found = [ticket(chain, name).mask.density for name in ROUNDS]
     for each in (chain, picking(chain, "learned")):
-        densities = [foretold.density for foretold in forecast(each.params)]
-        assert densities == pytest.approx([1, 1, 0.2458, 1, 0.4413, 1, 0.6215], abs=1e-4)
+        foretold = {item.name: item.density for item in forecast(each.params)}
+        # Small blocks at the edges of layers go or stay by their scores, which training moves.
+        assert [foretold[name] for name in ROUNDS] == pytest.approx(found, abs=0.02)
+    assert found[1] < found[3] < found[5] < found[0] == 1
     twice = chain.params.rounds | {
         "d-r1": chain.params.rounds["c-r2"].model_copy(update={"after": "c-r2", "task": "denoise_25"})
     }
