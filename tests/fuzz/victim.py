@@ -48,6 +48,8 @@ class Verdict:
     taken: list[Taken]
     """Of `mirl inspect`, `mirl restore` and the reading as a state."""
     said: str
+    size: int
+    """Bytes of the file, holes too."""
 
 
 def suffer(job: Job, pipe: Connection) -> None:
@@ -108,6 +110,7 @@ def judge(name: str, path: Path, photo: Path, good: Ticket) -> Verdict:
         restores=restored == "",
         taken=[looking, restoring, stating],
         said=said,
+        size=path.stat().st_size,
     )
 
 
