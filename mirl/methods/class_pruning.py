@@ -45,8 +45,6 @@ class RouterArm(Section):
     """What one sub-network restores: each patch, or the whole image, by the mean of its patches' scores."""
     train: Literal["after", "along"] = "after"
     """`after`: a round of its own, once the sub-networks are trained; `along`: together with them, as ClassSR."""
-    temperature_db: float = Field(default=0.1, gt=0)
-    """Difference in PSNR that makes one sub-network e times as likely as another; for `after`."""
     class_weight: float = Field(default=0.0005, ge=0)
     """Weight of the term that asks for sure choices; for `along`. ClassSR's share of its L1 loss."""
     balance_weight: float = Field(default=0.003, ge=0)
@@ -135,7 +133,7 @@ class ClassPruning(Method):
             continued(parent, parent.mask), masks=parent.masks, routing=parent.routing, frozen=frozen,
             length=self.arm.router.length,
         )  # fmt: skip
-        return self._with_router(plan, RouterFit(tuple(parent.masks), self.arm.router.temperature_db))
+        return self._with_router(plan, RouterFit(tuple(parent.masks)))
 
     def _with_router(self, plan: Plan, objective: Objective) -> Plan:
         """Return the same plan with an untrained router. Raises UserError if that takes too much work."""

@@ -42,7 +42,7 @@ class Router(nn.Module):
         self.score = nn.Linear(2 * wide, section.outputs)
 
     def forward(self, patch_BCHW: Tensor) -> Tensor:
-        """Scores of the sub-networks, (B, K): logarithms of probabilities but for a constant of each patch."""
+        """Return the scores of the sub-networks, (B, K): the larger, the better; in dB after a training with `RouterFit`."""
         y_BCHW = F.leaky_relu(self.squares(patch_BCHW), SLOPE)
         for layer in self.hidden:
             y_BCHW = F.leaky_relu(layer(y_BCHW), SLOPE)

@@ -18,6 +18,8 @@ from mirl.sparsity.accounting import BACKWARD, FORWARD
 
 SMALLEST_ERROR = 1e-8
 """Floor of a mean squared error, before its logarithm: 80 dB."""
+OUTLIER_DB = 3.0
+"""Error of a router's score above which it counts in proportion, no longer squared."""
 
 
 @dataclass(frozen=True)
@@ -41,16 +43,15 @@ class Levels(Objective):
 
 @dataclass(frozen=True)
 class RouterFit(Objective):
-    """Cross-entropy between the router's choice and the one that the errors of the sub-networks ask for (ours).
+    """Error of the router's scores: each is to be the PSNR of its sub-network in dB, up to a constant of the patch (ours).
 
-    The wanted probability of a sub-network falls with its error, measured in dB: p_k = softmax(PSNR_k / `temperature_db`).
-    Then log p_k is the PSNR of sub-network k in units of the temperature, but for a constant, so that the largest
-    log p_k - price * work_k is the best choice where work has that price. The sub-networks are not trained.
+    Such a score is the *mean* PSNR of patches that look alike, so the largest score_k - price * work_k is the choice
+    with the best mean PSNR where work has that price. The term is a Huber loss with the threshold `OUTLIER_DB`, on scores
+    and PSNR less their means over the sub-networks. The sub-networks are not trained.
     """
 
     masks: tuple[str, ...]
     """Names of the sub-networks from the least work to the most, in the order of the router's outputs."""
-    temperature_db: float
 
     def terms(
         self, subnetworks: Subnetworks, piece: Batch, sums: Mapping[str, Tensor]
@@ -64,9 +65,9 @@ class RouterFit(Objective):
                 dim=1,
             )
             psnr_BK = -10 * errors_BK.clamp(min=SMALLEST_ERROR).log10()
-            wanted_BK = torch.softmax(psnr_BK / self.temperature_db, dim=1)
         scores_BK = router_of(subnetworks)(piece.degraded_BCHW).float()
-        return {"choice": F.cross_entropy(scores_BK, wanted_BK)}
+        centred = (scores_BK - scores_BK.mean(1, keepdim=True), psnr_BK - psnr_BK.mean(1, keepdim=True))
+        return {"gain": F.huber_loss(*centred, delta=OUTLIER_DB)}
 
     def passes(self, masks: Sequence[str]) -> Mapping[str, int]:
         return dict.fromkeys(self.masks, FORWARD)

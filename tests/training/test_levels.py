@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from mirl.objectives import Levels, Objective, RouterFit, SoftChoice
+from mirl.data.batches import Batch
+from mirl.objectives import Levels, Objective, RouterFit, SoftChoice, Subnetworks
 from mirl.training.subnetworks import TrainedSubnetworks
 from tests.training.routed import BATCH, MASKS, make_batch, make_routed, make_routed_plan
 
@@ -50,7 +51,7 @@ def _gradients(
     return terms, {name: p.grad for name, p in subnetworks.network.named_parameters() if p.grad is not None}
 
 
-OBJECTIVES = [Levels(MASKS), RouterFit(MASKS, 0.5), SoftChoice(MASKS, 0.2, 3.0)]
+OBJECTIVES = [Levels(MASKS), RouterFit(MASKS), SoftChoice(MASKS, 0.2, 3.0)]
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES, ids=lambda objective: type(objective).__name__)
@@ -74,19 +75,19 @@ def test_the_levels_are_the_mean_of_their_errors(subnetworks: TrainedSubnetworks
 
 
 def test_fitting_the_router_trains_nothing_else(subnetworks: TrainedSubnetworks) -> None:
-    _, found = _gradients(subnetworks, RouterFit(MASKS, 0.5), 1)
+    _, found = _gradients(subnetworks, RouterFit(MASKS), 1)
     assert found and all(name.startswith("router.") for name in found)
 
 
 def test_a_router_that_knows_the_errors_has_the_least_loss(subnetworks: TrainedSubnetworks) -> None:
-    batch, objective = make_batch(), RouterFit(MASKS, 0.5)
+    batch, objective = make_batch(), RouterFit(MASKS)
     errors_KB = torch.stack(
         [
             (subnetworks(batch.degraded_BCHW, mask) - batch.clean_BCHW).square().mean((1, 2, 3))
             for mask in MASKS
         ]
     )
-    knows_BK = (-10 * errors_KB.log10() / 0.5).mT.detach()
+    knows_BK = -10 * errors_KB.log10().mT.detach()
 
     class Knows(torch.nn.Module):
         def forward(self, x_BCHW: Tensor) -> Tensor:
@@ -94,11 +95,37 @@ def test_a_router_that_knows_the_errors_has_the_least_loss(subnetworks: TrainedS
 
     subnetworks.network.router = Knows()
     off_BK = torch.zeros(BATCH, len(MASKS))
-    least = float(objective.terms(subnetworks, batch, {})["choice"])
+    least = float(objective.terms(subnetworks, batch, {})["gain"])
+    assert least == pytest.approx(0, abs=1e-6)
     off_BK = torch.tensor([0.3, 0.0]).expand(BATCH, 2)
-    assert float(objective.terms(subnetworks, batch, {})["choice"]) > least
+    assert float(objective.terms(subnetworks, batch, {})["gain"]) > least
     off_BK = torch.tensor([2.0, 2.0]).expand(BATCH, 2)  # a constant of a patch says nothing
-    assert float(objective.terms(subnetworks, batch, {})["choice"]) == pytest.approx(least, abs=1e-5)
+    assert float(objective.terms(subnetworks, batch, {})["gain"]) == pytest.approx(least, abs=1e-5)
+
+
+def test_a_score_is_the_mean_gain_and_not_how_often_a_level_wins() -> None:
+    degraded_BCHW = torch.zeros(5, 3, 8, 8)
+    clean_BCHW = torch.full_like(degraded_BCHW, 0.1)
+    gain_B = torch.tensor([2.0, 2.0, -0.5, -0.5, -0.5])  # dB of the second level: more often it loses
+
+    class Fixed(Subnetworks):
+        network = torch.nn.Module()
+
+        def __call__(self, image_BCHW: Tensor, mask: str = MASKS[0]) -> Tensor:
+            error_B = 0.1 * 10 ** (-(gain_B if mask == MASKS[1] else torch.zeros(5)) / 20)
+            return clean_BCHW - error_B[:, None, None, None]
+
+    score_K = torch.nn.Parameter(torch.tensor([0.0, float(gain_B.mean())]))
+
+    class Alike(torch.nn.Module):
+        def forward(self, x_BCHW: Tensor) -> Tensor:
+            return score_K.expand(5, 2)
+
+    Fixed.network.router = Alike()
+    batch = Batch(degraded_BCHW=degraded_BCHW, clean_BCHW=clean_BCHW, tasks=["a"] * 5, images=["a"] * 5)
+    RouterFit(MASKS).terms(Fixed(), batch, {})["gain"].backward()
+    assert gain_B.mean() > 0.4 and score_K.grad is not None
+    assert torch.allclose(score_K.grad, torch.zeros(2), atol=1e-6)
 
 
 def test_the_terms_about_the_choice_are_zero_for_a_sure_and_even_one(subnetworks: TrainedSubnetworks) -> None:
