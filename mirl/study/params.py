@@ -108,6 +108,13 @@ class Params(Section):
                 f"train.batches.patch is {side}, but {self.network.name} takes multiples of {unit}; "
                 f"use {max(side // unit, 1) * unit} or {(side // unit + 1) * unit}"
             )
+        parameters = [name for name, _ in network.named_parameters()]
+        for beginning in self.train.rates:
+            if not any(name.startswith(beginning) for name in parameters):
+                raise ValueError(
+                    f"`train.rates` has {beginning!r}, with which no parameter of {self.network.name} begins"
+                    f"{_nearest(beginning, dict.fromkeys(name.partition('.')[0] + '.' for name in parameters))}"
+                )
         for name, task in self.data.table.items():
             if task.scale != network.scale:
                 raise ValueError(

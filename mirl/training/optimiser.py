@@ -116,6 +116,13 @@ def _factor(name: str, rates: Mapping[str, float]) -> float:
     return rates[max(fitting, key=len)] if fitting else 1.0
 
 
+def composed(ours: Mapping[str, float], theirs: Mapping[str, float]) -> dict[str, float]:
+    """Return the rate factors by beginning of a name that give every parameter the product of its factor in both."""
+    return {
+        beginning: _factor(beginning, ours) * _factor(beginning, theirs) for beginning in {**ours, **theirs}
+    }
+
+
 def _like(values: Tensor, parameter: Tensor) -> Tensor:
     """Copy `values` to the device, dtype and memory format of `parameter`: fused kernels assume all three."""
     return torch.empty_like(parameter, requires_grad=False).copy_(values)

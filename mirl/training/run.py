@@ -18,7 +18,7 @@ from mirl.training.gradients import Gradients
 from mirl.training.learning_rate import learning_rate
 from mirl.training.loading import BatchSource
 from mirl.training.meter import Meter
-from mirl.training.optimiser import MaskedAdamW
+from mirl.training.optimiser import MaskedAdamW, composed
 from mirl.training.section import TrainSection
 from mirl.training.subnetworks import TrainedSubnetworks
 
@@ -47,7 +47,7 @@ class TrainingRun:
             plan.mask,
             plan.frozen,
             section.weight_decay,
-            plan.rates,
+            composed(plan.rates, section.rates),
             dict(network.named_buffers()),
         )
         autocast, self.made_with = precision(self.device, section.precision)

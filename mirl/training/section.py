@@ -1,7 +1,7 @@
 """Sections `train` and `machine` of params.yaml: how every round is trained, and on which machine."""
 
 import re
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -59,6 +59,9 @@ class TrainSection(Section):
     rewind_step: int = Field(default=0, ge=0)
     """Step whose state is the origin: 0 is the initialisation (MIR-L), k > 0 late rewinding (1903.01611)."""
     learning_rate: float = Field(default=2e-4, gt=0)
+    rates: dict[str, Annotated[float, Field(ge=0)]] = Field(default={})
+    """Beginning of a parameter's name -> factor of its learning rate, such as `{tail.: 0.1}` for a last layer at a tenth;
+    the longest that fits counts, else 1. What a method asks for beside it is multiplied."""
     warmup_steps: int = Field(default=0, ge=0)
     weight_decay: float = Field(default=0.01, ge=0)
     clip_norm: float = Field(default=1.0, gt=0)

@@ -106,6 +106,11 @@ def _changed(*place: Any, to: Any) -> dict[str, Any]:
             "train.batches.patch is 50, but nafnet takes multiples of 4; use 48 or 52$",
         ),
         (
+            _changed("train", "rates", to={"tial.": 0.1}),
+            "^params.yaml: `train.rates` has 'tial.', with which no parameter of nafnet begins; did you mean 'tail.'",
+        ),
+        (_changed("train", "rates", to={"tail.": -1}), "`train.rates.tail.` is -1, but"),
+        (
             _changed("network", to={"name": "fsrcnn"}),
             "data.tasks.denoise_15 enlarges by 1, but fsrcnn by 4; a study has tasks of its network's scale only$",
         ),

@@ -176,6 +176,18 @@ def test_steps_that_do_not_fit_are_refused(values: dict[str, Any]) -> None:
         make_section(**values)
 
 
+def test_the_sections_rates_multiply_the_plans(tmp_path: Path) -> None:
+    still = make_section(rates={"2.": 0.0}, weight_decay=0.0)
+    trained = train_tiny(tmp_path / "still", make_plan(rates={"2.weight": 3.0}), still)
+    moved = {
+        name for name, start in make_plan().state.items() if not torch.equal(trained.weights[name], start)
+    }
+    assert moved == {"0.weight", "0.bias"}
+    ours = train_tiny(tmp_path / "ours", make_plan(rates={"2.": 0.5}), make_section(rates={"2.weight": 0.5}))
+    both = train_tiny(tmp_path / "both", make_plan(rates={"2.weight": 0.25, "2.bias": 0.5}), make_section())
+    assert same(ours.weights, both.weights)
+
+
 def test_a_short_round_runs_through_the_whole_learning_rate(tmp_path: Path) -> None:
     stream = FakeStream()
     plan = make_plan(start_step=4, origin=make_state(), length=0.5)

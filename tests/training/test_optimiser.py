@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from mirl.sparsity.mask import Mask
-from mirl.training.optimiser import MaskedAdamW
+from mirl.training.optimiser import MaskedAdamW, composed
 
 LOSS = torch.tensor(0.5)
 
@@ -133,6 +133,12 @@ def test_rates_go_by_the_longest_beginning_of_a_name(layer: nn.Linear) -> None:
     plain.load_state_dict(before)
     _steps(plain, MaskedAdamW(dict(plain.named_parameters()), Mask({}), {}, weight_decay=0.0), 1)
     assert torch.allclose(moved, (plain.bias.detach() - before["bias"]).abs() / 2)
+
+
+def test_rates_of_two_sources_are_multiplied_for_every_parameter() -> None:
+    found = composed({"tail.": 0.1, "tail.bias": 3.0}, {"": 2.0, "tail.b": 0.5, "router.": 4.0})
+    assert found == pytest.approx({"tail.": 0.2, "tail.bias": 1.5, "": 2.0, "tail.b": 0.05, "router.": 4.0})
+    assert composed({}, {"tail.": 0.1}) == {"tail.": 0.1} and composed({}, {}) == {}
 
 
 def test_a_prunable_parameter_without_a_gradient_is_a_mistake_unless_it_is_frozen_whole(
