@@ -3,9 +3,7 @@
 The paper's N, M, classifier and losses are not public: what stands here is ours (ADR 22).
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from typing import Annotated, ClassVar, Literal, Self
 
 import torch
@@ -13,6 +11,7 @@ from pydantic import Field, model_validator
 
 from mirl import networks
 from mirl.config import Section, UserError
+from mirl.methods.nesting import Nesting
 from mirl.methods.plan import Draw, Initialise, Method, Parent, Plan, Role, continued
 from mirl.methods.rewind import ScopeName, ScoreName
 from mirl.names import Name
@@ -21,9 +20,6 @@ from mirl.networks.router import RouterSection
 from mirl.objectives import Levels, Objective, RouterFit, SoftChoice
 from mirl.sparsity.accounting import macs, once_per_image
 from mirl.sparsity.mask import Mask
-from mirl.sparsity.masks import Masks
-from mirl.sparsity.scope import SCOPES
-from mirl.sparsity.scores import SCORES
 from mirl.sparsity.structure import AnyStructure, NOfM
 from mirl.tickets.calibration import calibrated
 from mirl.tickets.routing import ByWork, Unit
@@ -69,6 +65,9 @@ class ClassPruningArm(Section):
     """Share of its weights that every layer keeps, come what may."""
     whole: list[str] = Field(default=[])
     """Beginnings of names of parameters that every sub-network keeps as the parent does, such as `tail.`."""
+    layers: dict[str, Annotated[float, Field(gt=0, le=1)]] = Field(default={})
+    """Beginning of a layer's name -> share of the parent's weights that every sub-network keeps there at least, such as
+    `{tail.: 0.75}`; the longest that fits counts. Under the scope global such layers compete among themselves."""
     router: RouterArm = RouterArm()
     work: float = Field(default=0.5, gt=0, le=1)
     """Share of the largest sub-network's work that the ticket does where nobody asks for another."""
@@ -114,7 +113,7 @@ class ClassPruning(Method):
         return self._plan_router(parent)
 
     def _plan_levels(self, parent: Parent) -> Plan:
-        masks = self._nested(parent)
+        masks = self._nesting(parent)(parent.state)
         # By weights, until it is trained: `calibrate` counts the work.
         routing = ByWork(
             kind="work", levels={name: mask.kept / masks.union.kept for name, mask in masks.items()}
@@ -167,48 +166,24 @@ class ClassPruning(Method):
                 f"fewer router.channels than {self.arm.router.channels}"
             )
 
-    def _nested(self, parent: Parent) -> Masks:
-        """Return the masks of the levels, each inside the next, all inside the parent's."""
+    def _nesting(self, parent: Parent) -> Nesting:
+        """Return the cut of the parent's weights into the levels."""
         network = networks.outline(parent.network)
         once = once_per_image(network, parent.mask, network.multiple)
-        whole = {name for name in parent.mask if name in once or name.startswith(tuple(self.arm.whole))}
-        pruned = Mask({name: keep for name, keep in parent.mask.items() if name not in whole})
-        if not len(pruned):
-            raise UserError("no layer is left to prune: `whole` names them all; name fewer")
-        kept_whole = {name: parent.mask[name] for name in whole}
-        structure, scope = self.arm.structure, SCOPES[self.arm.scope]
-        scores = SCORES[self.arm.score](parent.state, parent.origin, pruned)
-        found: dict[str, Mask] = {}
-        larger = pruned
-        for name in reversed(self.arm.order):
-            if self.arm.levels[name] < 1:
-                keep = structure.count(pruned, self.arm.levels[name])
-                larger = structure.select(scores, larger, keep, scope, self.arm.floor)
-            found[name] = Mask({**kept_whole, **larger})
-            self._refuse_gone(name, pruned, larger)
-        self._refuse_equal(found)
-        return Masks({name: found[name] for name in self.arm.order})
-
-    @staticmethod
-    def _refuse_gone(name: str, parent: Mask, mask: Mask) -> None:
-        """Raise UserError if a layer of the parent has no weight left: without the last layer nothing is restored."""
-        kept = mask.layer_kept()
-        gone = [layer for layer, before in parent.layer_kept().items() if before and not kept[layer]]
-        if gone:
-            more = f" and {len(gone) - 1} other layers" if len(gone) > 1 else ""
-            raise UserError(
-                f"the sub-network {name} keeps no weight of {gone[0]}{more}; use a `floor`, the scope layerwise, the score "
-                "lamp, or name such layers in `whole`"
-            )
-
-    def _refuse_equal(self, masks: Mapping[str, Mask]) -> None:
-        """Raise UserError if two sub-networks keep as many weights, so that they are the same."""
-        for less, more in pairwise(self.arm.order):
-            if masks[less].kept == masks[more].kept:
+        arm = self.arm
+        for beginning in arm.layers:
+            if not any(name.startswith(beginning) for name in parent.mask):
                 raise UserError(
-                    f"the sub-networks {less} and {more} both keep {masks[less].kept} weights; use an `m` that divides the "
-                    "inputs of some layers, levels that lie further apart, or a smaller `floor`"
+                    f"`layers` has {beginning!r}, with which no layer that can be pruned begins; the first is "
+                    f"{next(iter(parent.mask))}"
                 )
+        return Nesting(
+            levels={name: arm.levels[name] for name in arm.order}, least=arm.layers, structure=arm.structure,
+            scope=arm.scope, score=arm.score, floor=arm.floor, mask=parent.mask, origin=parent.origin,
+            whole=frozenset(
+                name for name in parent.mask if name in once or name.startswith(tuple(arm.whole))
+            ),
+        )  # fmt: skip
 
     def calibrate(self, belief: Parent, draw: Draw) -> Parent:
         """Measure the work of the sub-networks, and the price of every share of it if there is a router."""

@@ -114,6 +114,30 @@ def test_what_is_indivisible_runs_once_or_is_named_stays_as_the_parent_has_it() 
     assert masks["easy"]["down.0.weight"].sum() < before.mask["down.0.weight"].sum()
 
 
+def test_layers_can_keep_more_than_the_level_says() -> None:
+    masks = method(layers={"up.": 0.75, "up.0.": 0.5}).plan(parent(), no_other_state).masks
+    assert masks.nested
+    kept = {name: mask["up.0.weight"].float().mean().item() for name, mask in masks.items()}
+    assert kept == {"easy": 0.5, "medium": 0.5, "hard": 1.0}
+    assert masks["easy"]["down.0.weight"].float().mean() == 0.25
+    plain = method().plan(parent(), no_other_state).masks
+    for name, mask in masks.items():
+        assert {layer for layer in mask if not torch.equal(mask[layer], plain[name][layer])} == (
+            {"up.0.weight"} if name == "easy" else set()
+        )
+
+
+@pytest.mark.parametrize(
+    "structure", [{"kind": "unstructured"}, {"kind": "blocks", "outputs": 2, "inputs": 2}]
+)
+def test_layers_that_keep_more_do_so_in_any_structure(structure: dict[str, Any]) -> None:
+    values = {"structure": structure, "scope": "global", "score": "lamp"}
+    masks = method(layers={"up.": 0.6}, **values).plan(parent(), no_other_state).masks
+    for name, share in (("easy", 0.6), ("medium", 0.6)):
+        assert masks[name]["up.0.weight"].float().mean().item() == pytest.approx(share, abs=0.02)
+    assert masks.nested and masks["easy"].kept < masks["medium"].kept
+
+
 def test_levels_inside_a_ticket_can_be_unstructured() -> None:
     before = parent(0.3)
     arm = {
@@ -216,6 +240,10 @@ def test_a_trained_router_is_calibrated_on_samples_that_no_training_saw() -> Non
         ),
         ({"levels": {"a": 0.3, "b": 1.0}}, "are not N of 16"),
         ({"whole": [""]}, "no layer is left to prune"),
+        (
+            {"layers": {"tial.": 0.75}},
+            "`layers` has 'tial.', with which no layer .* begins; the first is decoder",
+        ),
     ],
 )
 def test_levels_that_cannot_be_made_are_refused(values: dict[str, Any], message: str) -> None:
