@@ -68,6 +68,9 @@ class ClassPruningArm(Section):
     layers: dict[str, Annotated[float, Field(gt=0, le=1)]] = Field(default={})
     """Beginning of a layer's name -> share of the parent's weights that every sub-network keeps there at least, such as
     `{tail.: 0.75}`; the longest that fits counts. Under the scope global such layers compete among themselves."""
+    hold_moments: float = Field(default=1.0, gt=0, le=1)
+    """Share of the steps of a round of sub-networks after which the optimiser's second moments stay (STEP, 2302.01172); 1:
+    never."""
     router: RouterArm = RouterArm()
     work: float = Field(default=0.5, gt=0, le=1)
     """Share of the largest sub-network's work that the ticket does where nobody asks for another."""
@@ -118,7 +121,7 @@ class ClassPruning(Method):
         routing = ByWork(
             kind="work", levels={name: mask.kept / masks.union.kept for name, mask in masks.items()}
         )
-        plan = continued(parent, masks.union)
+        plan = replace(continued(parent, masks.union), hold_moments=self.arm.hold_moments)
         names = tuple(masks)
         if self.arm.router.train == "after":
             return replace(plan, masks=masks, routing=routing, objective=Levels(names))

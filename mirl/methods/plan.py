@@ -86,6 +86,9 @@ class Plan(SparseModel):
     """Boolean mask for a parameter or buffer, True = frozen; for any of the state, prunable or not."""
     rates: Mapping[str, float] = field(default_factory=dict)
     """Prefix of a parameter's name -> factor of its learning rate, at least 0; the longest that fits counts, else 1."""
+    hold_moments: float = 1.0
+    """Share, in (0, 1], of the round's steps after which the second moments of the optimiser stay as they are (STEP,
+    2302.01172); 1: never."""
     origin: State | None = None
     """Complete state, at `start_step`, that the next round rewinds to; None: the training records it."""
 

@@ -9,6 +9,8 @@ from torch import Tensor, nn
 from mirl.sparsity.mask import Mask, State
 
 NO_RATES: Mapping[str, float] = MappingProxyType({})
+NEVER = 1 << 62
+"""Number of steps that no training has."""
 NO_BUFFERS: Mapping[str, Tensor] = MappingProxyType({})
 
 
@@ -40,6 +42,7 @@ class MaskedAdamW:
             [{"params": own, "factor": factor} for factor, own in groups.items()],
             lr=0.0, weight_decay=weight_decay, fused=True,
         )  # fmt: skip
+        self._taken, self._held_after = 0, NEVER
         self._found_inf = torch.zeros((), device=self._adamw.param_groups[0]["params"][0].device)
         # The fused kernel looks at this number on the device, and does nothing where it is 1 (torch.amp.GradScaler's way).
         self._adamw.found_inf = self._found_inf  # type: ignore[attr-defined]
@@ -53,6 +56,11 @@ class MaskedAdamW:
         idle = {id(parameter) for parameter, where, _ in self._frozen if bool(where.all())}
         self._wanted = sum(id(parameter) not in idle for parameter in self._masked)
         """Number of prunable parameters that need a gradient in every step; a head that is frozen whole needs none."""
+
+    def hold_moments(self, after: int) -> None:
+        """Leave the second moments as they are from the step on that comes after so many, at least 1 (STEP, 2302.01172)."""
+        assert after > 0, "there are no second moments to hold"
+        self._held_after = after
 
     def step(self, loss: Tensor, learning_rate: float, clip_norm: float) -> Tensor:
         """Take one step from the present gradients; return their global L2 norm before clipping.
@@ -71,10 +79,32 @@ class MaskedAdamW:
         self._found_inf.logical_or_(~(norm.isfinite() & loss.isfinite()))
         for group in self._adamw.param_groups:
             group["lr"] = learning_rate * group["factor"]
-        self._adamw.step()
+        if self._taken < self._held_after:
+            self._adamw.step()
+        else:
+            self._step_with_held_moments()
+        self._taken += 1
         self._put_back()
         self._adamw.zero_grad(set_to_none=True)
         return norm
+
+    @torch.no_grad()
+    def _step_with_held_moments(self) -> None:
+        """Take a step of AdamW (1711.05101, algorithm 2) whose second moments, and their correction, are those held."""
+        for group in self._adamw.param_groups:
+            beta1, beta2 = group["betas"]
+            first_scale, second_scale = 1 - beta1 ** (self._taken + 1), 1 - beta2**self._held_after
+            for parameter in group["params"]:
+                if parameter.grad is None:
+                    continue
+                state = self._adamw.state[parameter]
+                assert state, "a parameter had no gradient before the second moments were held"
+                first = state["exp_avg"].lerp(parameter.grad, 1 - beta1)
+                change = first / ((state["exp_avg_sq"] / second_scale).sqrt() + group["eps"])
+                rate = group["lr"]
+                moved = parameter * (1 - rate * group["weight_decay"]) - rate / first_scale * change
+                for old, new in ((state["exp_avg"], first), (parameter, moved)):
+                    old.copy_(torch.where(self._found_inf.bool(), old, new))
 
     @torch.no_grad()
     def _put_back(self) -> None:
@@ -101,6 +131,7 @@ class MaskedAdamW:
 
     def restore(self, moments: Mapping[str, Tensor], steps: int) -> None:
         """Continue after `steps` steps of this optimiser with the `moments` that they left."""
+        self._taken = steps
         for name, parameter in self._parameters.items():
             if f"first.{name}" in moments:
                 self._adamw.state[parameter] = {

@@ -42,6 +42,7 @@ class TrainingRun:
         parameters = dict(network.named_parameters())
         self._parameters = list(parameters.values())
         self.device = self._parameters[0].device
+        self.step = self.first_step = section.step_after(plan.start_step, plan.length)
         self.optimiser = MaskedAdamW(
             parameters,
             plan.mask,
@@ -50,12 +51,14 @@ class TrainingRun:
             composed(plan.rates, section.rates),
             dict(network.named_buffers()),
         )
+        if plan.hold_moments < 1:
+            steps = section.steps - self.first_step
+            self.optimiser.hold_moments(after=max(1, round(plan.hold_moments * steps)))
         autocast, self.made_with = precision(self.device, section.precision)
         subnetworks = TrainedSubnetworks(network, plan.masks, autocast, context.machine.compile)
         self._gradients = Gradients(subnetworks, plan.objective, source, context)
         self._unread: list[Tensor] = []
         self._rate = self._norm = 0.0
-        self.step = self.first_step = section.step_after(plan.start_step, plan.length)
         self.origin: State = dict(plan.origin or {})
         self.stopping_state: State = {}
         self.stopped_early = False

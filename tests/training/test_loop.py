@@ -176,6 +176,23 @@ def test_steps_that_do_not_fit_are_refused(values: dict[str, Any]) -> None:
         make_section(**values)
 
 
+@pytest.mark.parametrize("stop_after", [5, 6, 9])
+def test_held_moments_are_held_from_the_same_step_on_after_a_kill(tmp_path: Path, stop_after: int) -> None:
+    plan = make_plan(hold_moments=0.5)
+    calm = train_tiny(tmp_path / "calm", plan, make_section())
+    stream = FakeStream()
+    with pytest.raises(Stopped, match=f"after step {stop_after} of 12"):
+        train_tiny(
+            tmp_path, plan, make_section(), stream, should_stop=lambda: len(stream.asked) == stop_after
+        )
+    then = checkpoint.load(tmp_path / "checkpoint.safetensors")
+    assert same(train_tiny(tmp_path, plan, make_section()).weights, calm.weights)
+    end = checkpoint.load(tmp_path / "checkpoint.safetensors")
+    assert then is not None and end is not None
+    stayed = [torch.equal(end.moments[name], then.moments[name]) for name in end.moments if "second" in name]
+    assert set(stayed) == {stop_after >= 6}
+
+
 def test_the_sections_rates_multiply_the_plans(tmp_path: Path) -> None:
     still = make_section(rates={"2.": 0.0}, weight_decay=0.0)
     trained = train_tiny(tmp_path / "still", make_plan(rates={"2.weight": 3.0}), still)

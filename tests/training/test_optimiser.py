@@ -122,6 +122,70 @@ def test_restored_moments_continue_to_the_same_bytes(layer: nn.Linear) -> None:
     assert not torch.equal(expected, start["weight"])
 
 
+def _by_hand(layer: nn.Linear, count: int, held_after: int) -> torch.Tensor:
+    """The weight after so many steps of `_steps`, by the formulas of AdamW in float64."""
+    weight, bias = (p.detach().double().requires_grad_() for p in (layer.weight, layer.bias))
+    state = [(torch.zeros_like(p), torch.zeros_like(p)) for p in (weight, bias)]
+    generator = torch.Generator().manual_seed(0)
+    for step in range(1, count + 1):
+        loss = (torch.randn(8, 4, generator=generator).double() @ weight.T + bias - 1).square().mean()
+        gradients = torch.autograd.grad(loss, (weight, bias))
+        scale = min(1.0, 1 / (float(sum(g.square().sum() for g in gradients)) ** 0.5 + 1e-6))
+        with torch.no_grad():
+            for place, (p, gradient) in enumerate(zip((weight, bias), gradients)):
+                first = 0.9 * state[place][0] + 0.1 * scale * gradient
+                second = 0.999 * state[place][1] + 0.001 * (scale * gradient) ** 2
+                second = second if step <= held_after else state[place][1]
+                state[place] = first, second
+                root = (second / (1 - 0.999 ** min(step, held_after))).sqrt() + 1e-8
+                p.copy_(p * (1 - 0.05 * 0.1) - 0.05 * first / (1 - 0.9**step) / root)
+    return weight.detach()
+
+
+@pytest.mark.parametrize("held_after", [3, 100])
+def test_second_moments_are_held_after_a_warm_up_and_steps_go_on(layer: nn.Linear, held_after: int) -> None:
+    expected = _by_hand(layer, 8, held_after)
+    optimiser = MaskedAdamW(dict(layer.named_parameters()), Mask({}), {}, weight_decay=0.1)
+    optimiser.hold_moments(after=held_after)
+    _steps(layer, optimiser, 8)
+    assert torch.allclose(layer.weight.detach().double(), expected, atol=1e-5)
+
+
+def test_held_moments_are_those_of_the_warm_up_also_after_a_stop(layer: nn.Linear) -> None:
+    def optimiser() -> MaskedAdamW:
+        made = MaskedAdamW(dict(layer.named_parameters()), Mask({}), {}, weight_decay=0.1)
+        made.hold_moments(after=2)
+        return made
+
+    whole = optimiser()
+    _steps(layer, whole, 2, seed=1)
+    warm = {name: moment.clone() for name, moment in whole.moments().items()}
+    _steps(layer, whole, 1, seed=2)
+    stopped = {name: p.detach().clone() for name, p in layer.named_parameters()}
+    moments = {name: moment.clone() for name, moment in whole.moments().items()}
+    for name, moment in moments.items():
+        assert torch.equal(moment, warm[name]) == name.startswith("second."), name
+    _steps(layer, whole, 2, seed=3)
+    expected = layer.weight.detach().clone()
+    layer.load_state_dict(stopped)
+    resumed = optimiser()
+    resumed.restore(moments, 3)
+    _steps(layer, resumed, 2, seed=3)
+    assert torch.equal(layer.weight.detach(), expected)
+
+
+def test_what_is_not_finite_changes_nothing_while_moments_are_held(layer: nn.Linear) -> None:
+    optimiser = MaskedAdamW(dict(layer.named_parameters()), Mask({}), {}, weight_decay=0.1)
+    optimiser.hold_moments(after=1)
+    _steps(layer, optimiser, 2)
+    before = {name: p.detach().clone() for name, p in layer.named_parameters()}
+    layer.weight.grad, layer.bias.grad = torch.full((3, 4), torch.nan), torch.zeros(3)
+    optimiser.step(LOSS, 0.1, 1.0)
+    _steps(layer, optimiser, 1)
+    assert all(torch.equal(p.detach(), before[name]) for name, p in layer.named_parameters())
+    assert all(bool(moment.isfinite().all()) for moment in optimiser.moments().values())
+
+
 def test_rates_go_by_the_longest_beginning_of_a_name(layer: nn.Linear) -> None:
     before = {name: p.detach().clone() for name, p in layer.named_parameters()}
     parameters = dict(layer.named_parameters())
