@@ -53,9 +53,9 @@ class Routed:
 def measure_routing(study: Study, tickets: Mapping[str, Ticket], options: RoutingOptions) -> Routed:
     """Restore the study's held-out images by each of `tickets`, keyed by the name to show, in all its ways.
 
-    A ticket that routes by difficulty restores by each of its sub-networks alone, and for each budget by its router and by
-    the bounds of `mirl.evaluation.routing`; any other as it usually does. All of them take turns at each image. Raises
-    UserError as `budgets_of`, or if the data is not prepared or has no test images.
+    A ticket with sub-networks that differ in their work restores by each of them alone; one that routes by difficulty also,
+    for each budget, by its router and by the bounds of `mirl.evaluation.routing`; any other as it usually does. All of them
+    take turns at each image. Raises UserError as `budgets_of`, or if the data is not prepared or has no test images.
     """
     budgets = budgets_of(tickets, options.works)
     section, machine = study.params.evaluate, study.params.machine

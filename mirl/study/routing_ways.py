@@ -19,7 +19,7 @@ from mirl.restore.patches import PatchLevels
 from mirl.restore.restorer import Restorer
 from mirl.restore.routers import Choice, OneMask, Request, chosen, usual
 from mirl.study.study import ImageBar
-from mirl.tickets.routing import ByDifficulty
+from mirl.tickets.routing import ByDifficulty, ByWork
 from mirl.tickets.ticket import Ticket
 
 SEED = 0
@@ -92,8 +92,13 @@ def ways_of(
     """
     routing, many = entrant.ticket.routing, len(images)
     if not isinstance(routing, ByDifficulty):
-        choice = usual(routing, entrant.masks)
-        yield Way(entrant=entrant, way=STATIC, budget=1.0, choices=[choice] * many, levels=[None] * many)
+        works = routing.levels if isinstance(routing, ByWork) else {}
+        for mask in entrant.masks:
+            choice = OneMask(mask) if works else usual(routing, entrant.masks)
+            budget = works.get(mask, 1.0)
+            yield Way(
+                entrant=entrant, way=STATIC, budget=budget, choices=[choice] * many, levels=[None] * many
+            )
         return
     looks = []
     with ImageBar(f"levels of {entrant.name}", should_stop) as bar:
