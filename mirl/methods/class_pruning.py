@@ -14,15 +14,17 @@ from mirl.config import Section, UserError
 from mirl.methods.nesting import Nesting
 from mirl.methods.plan import Draw, Initialise, Method, Parent, Plan, Role, continued
 from mirl.methods.rewind import ScopeName, ScoreName
+from mirl.methods.smallest_first import plan_next, trained
 from mirl.names import Name
 from mirl.networks import NetworkSection
 from mirl.networks.router import RouterSection
 from mirl.objectives import Levels, Objective, RouterFit, SoftChoice
 from mirl.sparsity.accounting import macs, once_per_image
-from mirl.sparsity.mask import Mask
+from mirl.sparsity.mask import Mask, State
+from mirl.sparsity.masks import ONE
 from mirl.sparsity.structure import AnyStructure, NOfM
 from mirl.tickets.calibration import calibrated
-from mirl.tickets.routing import ByWork, Unit
+from mirl.tickets.routing import ByWork, Unit, by_weights
 
 MOST_ROUTER_WORK = 0.03
 """Share of the work of the largest sub-network that the router may take."""
@@ -68,6 +70,14 @@ class ClassPruningArm(Section):
     layers: dict[str, Annotated[float, Field(gt=0, le=1)]] = Field(default={})
     """Beginning of a layer's name -> share of the parent's weights that every sub-network keeps there at least, such as
     `{tail.: 0.75}`; the longest that fits counts. Under the scope global such layers compete among themselves."""
+    training: Literal["joint", "smallest_first"] = "joint"
+    """`joint`: one round trains all sub-networks; `smallest_first`: a round for each, from the smallest to the largest, in
+    which what the smaller ones keep is frozen (ELSA, 2312.06872)."""
+    masks: Literal["fixed", "sr_ste"] = "fixed"
+    """What the sub-networks keep while they are trained: what they kept of the parent's weights, or what they would keep of
+    the present ones, with gradients for the others, too (SR-STE, 2102.04010)."""
+    decay: float = Field(default=2e-4, ge=0)
+    """SR-STE's lambda, which pulls what a sub-network does without towards 0; for the masks `sr_ste`."""
     hold_moments: float = Field(default=1.0, gt=0, le=1)
     """Share of the steps of a round of sub-networks after which the optimiser's second moments stay (STEP, 2302.01172); 1:
     never."""
@@ -85,6 +95,37 @@ class ClassPruningArm(Section):
         if len(set(self.levels.values())) < len(self.levels):
             named = ", ".join(f"{name}: {share:g}" for name, share in self.levels.items())
             raise ValueError(f"the levels are {{{named}}}, but each must keep another share")
+        return self
+
+    @model_validator(mode="after")
+    def _one_after_the_other(self) -> Self:
+        if self.training == "joint":
+            return self
+        if self.masks != "fixed" or self.router.train == "along":
+            raise ValueError(
+                "`training: smallest_first` freezes each sub-network before the next is trained, which goes with `masks: "
+                "fixed` and the router's `train: after` only"
+            )
+        if ONE in self.levels:
+            raise ValueError(
+                f"a level is called {ONE}, as the only mask of any ticket is; give it another name"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _masks_can_be_made_anew(self) -> Self:
+        if self.masks == "fixed":
+            return self
+        largest = self.order[-1]
+        if self.levels[largest] < 1:
+            raise ValueError(
+                f"the largest of the levels, {largest}, keeps {self.levels[largest]:g} of the weights, but with `masks: "
+                "sr_ste` it must keep all of them, 1: all are trained, as each may come back; or use `masks: fixed`"
+            )
+        if self.router.train == "along":
+            raise ValueError(
+                "`masks: sr_ste` makes masks anew in a round without a router, so its `train` must be `after`"
+            )
         return self
 
 
@@ -105,6 +146,12 @@ class ClassPruning(Method):
                 "nothing is left to do: the router is trained already; leave out this round, or put it after a ticket "
                 "without one"
             )
+        one_by_one = self.arm.training == "smallest_first"
+        if one_by_one and (
+            len(parent.masks) == 1 or 0 < trained(parent, self.arm.order) < len(self.arm.order)
+        ):
+            plan = plan_next(parent, self._nesting(parent))
+            return replace(plan, hold_moments=self.arm.hold_moments)
         if len(parent.masks) == 1:
             return self._plan_levels(parent)
         if list(parent.masks) != self.arm.order or self.arm.router.train == "along":
@@ -116,18 +163,22 @@ class ClassPruning(Method):
         return self._plan_router(parent)
 
     def _plan_levels(self, parent: Parent) -> Plan:
-        masks = self._nesting(parent)(parent.state)
-        # By weights, until it is trained: `calibrate` counts the work.
-        routing = ByWork(
-            kind="work", levels={name: mask.kept / masks.union.kept for name, mask in masks.items()}
-        )
-        plan = replace(continued(parent, masks.union), hold_moments=self.arm.hold_moments)
-        names = tuple(masks)
-        if self.arm.router.train == "after":
-            return replace(plan, masks=masks, routing=routing, objective=Levels(names))
-        router = self.arm.router
-        plan = replace(plan, masks=masks, routing=routing)
+        nesting = self._nesting(parent)
+        masks = nesting(parent.state)
+        plan = replace(
+            continued(parent, masks.union), masks=masks, routing=by_weights(masks), hold_moments=self.arm.hold_moments
+        )  # fmt: skip
+        names, router = tuple(masks), self.arm.router
+        if self.arm.masks == "sr_ste":
+            return replace(plan, objective=Levels(names, self.arm.decay), remask=nesting)
+        if router.train == "after":
+            return replace(plan, objective=Levels(names))
         return self._with_router(plan, SoftChoice(names, router.class_weight, router.balance_weight))
+
+    def absorb(self, plan: Plan, weights: State, origin: State, origin_step: int) -> Parent:
+        """Return what is believed; the masks are those of the trained weights if they were made anew in every step."""
+        belief = super().absorb(plan, weights, origin, origin_step)
+        return belief if plan.remask is None else replace(belief, masks=plan.remask(belief.state))
 
     def _plan_router(self, parent: Parent) -> Plan:
         frozen = {name: torch.ones_like(tensor, dtype=torch.bool) for name, tensor in parent.state.items()}
@@ -190,7 +241,8 @@ class ClassPruning(Method):
 
     def calibrate(self, belief: Parent, draw: Draw) -> Parent:
         """Measure the work of the sub-networks, and the price of every share of it if there is a router."""
-        assert isinstance(belief.routing, ByWork)
+        if not isinstance(belief.routing, ByWork):  # of one sub-network, before others are trained
+            return belief
         routing = ByWork(kind="work", levels=self._work(belief))
         if belief.network.router is None:
             return replace(belief, routing=routing)

@@ -19,6 +19,8 @@ Role = Literal["reference", "candidate", "control"]
 
 Draw = Callable[[int], Batch]
 """Number, from 0 -> batch of training samples that no training of the study has drawn."""
+Remask = Callable[[Mapping[str, Tensor]], Masks]
+"""Prunable weights -> masks of the sub-networks."""
 Initialise = Callable[[int], State]
 """seed -> the complete state of the untrained network of that seed."""
 
@@ -86,6 +88,9 @@ class Plan(SparseModel):
     """Boolean mask for a parameter or buffer, True = frozen; for any of the state, prunable or not."""
     rates: Mapping[str, float] = field(default_factory=dict)
     """Prefix of a parameter's name -> factor of its learning rate, at least 0; the longest that fits counts, else 1."""
+    remask: Remask | None = None
+    """Masks of the sub-networks for any weights: they are made anew from the present ones in every step, with a gradient
+    that goes straight through, and their union stays that of `masks`. None: `masks` stay."""
     hold_moments: float = 1.0
     """Share, in (0, 1], of the round's steps after which the second moments of the optimiser stay as they are (STEP,
     2302.01172); 1: never."""

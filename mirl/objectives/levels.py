@@ -24,18 +24,27 @@ OUTLIER_DB = 3.0
 
 @dataclass(frozen=True)
 class Levels(Objective):
-    """Mean over several sub-networks of their mean absolute errors, each on every sample (ours)."""
+    """Mean over several sub-networks of their mean absolute errors, each on every sample (ours).
+
+    With a `decay` there is one term more, whose gradient is the mean over the sub-networks of `decay` (1 - mask) w: that of
+    SR-STE (2102.04010), which has one sub-network.
+    """
 
     masks: tuple[str, ...]
+    decay: float = 0.0
 
     def terms(
         self, subnetworks: Subnetworks, piece: Batch, sums: Mapping[str, Tensor]
     ) -> Mapping[str, Tensor]:
-        return {
+        terms = {
             f"l1_{mask}": F.l1_loss(subnetworks(piece.degraded_BCHW, mask), piece.clean_BCHW)
             / len(self.masks)
             for mask in self.masks
         }
+        if self.decay:
+            dropped = torch.stack([subnetworks.dropped(mask) for mask in self.masks])
+            terms["decay"] = self.decay / 2 * dropped.mean()
+        return terms
 
     def passes(self, masks: Sequence[str]) -> Mapping[str, int]:
         return dict.fromkeys(self.masks, FORWARD + BACKWARD)

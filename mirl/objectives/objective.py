@@ -20,6 +20,10 @@ class Subnetworks(Protocol):
         """Run the sub-network of that mask on degraded images; return float32 of the clean ones' shape, not clamped."""
         ...
 
+    def dropped(self, mask: str) -> Tensor:
+        """Return the sum of the squares of the weights that the sub-network of that mask does without, a scalar."""
+        ...
+
 
 class Objective(Protocol):
     """Loss of a training: immutable and made of plain values, so that it can be sent to every process of a training."""

@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 
 from mirl.config import Section
 from mirl.names import Name
+from mirl.sparsity.masks import Masks
 
 
 class Routing(Section):
@@ -108,6 +109,11 @@ class ByWork(_Levels):
 
     def words(self) -> str:
         return f"by work: {self.by_level}"
+
+
+def by_weights(masks: Masks) -> ByWork:
+    """Return the routing among sub-networks by their shares of the weights, until their work is counted."""
+    return ByWork(kind="work", levels={name: mask.kept / masks.union.kept for name, mask in masks.items()})
 
 
 class Point(Section):

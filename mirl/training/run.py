@@ -55,8 +55,10 @@ class TrainingRun:
             steps = section.steps - self.first_step
             self.optimiser.hold_moments(after=max(1, round(plan.hold_moments * steps)))
         autocast, self.made_with = precision(self.device, section.precision)
-        subnetworks = TrainedSubnetworks(network, plan.masks, autocast, context.machine.compile)
-        self._gradients = Gradients(subnetworks, plan.objective, source, context)
+        self._subnetworks = TrainedSubnetworks(
+            network, plan.masks, autocast, context.machine.compile, plan.remask
+        )
+        self._gradients = Gradients(self._subnetworks, plan.objective, source, context)
         self._unread: list[Tensor] = []
         self._rate = self._norm = 0.0
         self.origin: State = dict(plan.origin or {})
@@ -104,6 +106,7 @@ class TrainingRun:
         Raises UserError as `read` does, and OutOfMemoryError if not even one image fits into the memory.
         """
         moved = batch.map(lambda x: x.to(self.device, memory_format=torch.channels_last, non_blocking=True))
+        self._subnetworks.remake_masks()
         losses = self._gradients.add(moved, self.step)
         section = self.section
         self._rate = learning_rate(self.step, section.steps, section.warmup_steps, section.learning_rate)

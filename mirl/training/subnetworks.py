@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from mirl.methods.plan import Remask
 from mirl.networks.picks import Picks
 from mirl.objectives import Subnetworks
 from mirl.sparsity.masks import ONE, Masks
@@ -23,17 +24,51 @@ class TrainedSubnetworks(Subnetworks):
     If the network has picks, the last sub-network is run without the blocks of earlier ones that are not picked.
     """
 
-    def __init__(self, network: nn.Module, masks: Masks, autocast: torch.autocast, compiled: bool) -> None:
-        """Take the network on its device, with every weight that no mask keeps at zero."""
-        self.network = network
+    def __init__(
+        self,
+        network: nn.Module,
+        masks: Masks,
+        autocast: torch.autocast,
+        compiled: bool,
+        remask: Remask | None = None,
+    ) -> None:
+        """Take the network on its device, with every weight that no mask keeps at zero; `remask` is as in a plan."""
+        self.network, self._remask = network, remask
         self._autocast = autocast
         self._whole = torch.compile(network) if compiled else network
         device = next(network.parameters()).device
+        self._prunable = list(masks.union)
+        self._set(masks)
+        self._picking = _Picking.of(network, masks, device)
+
+    def _set(self, masks: Masks) -> None:
+        device = next(self.network.parameters()).device
         self._keeps = {
             mask: {} if own == masks.union else {name: keep.to(device) for name, keep in own.items()}
             for mask, own in masks.items()
         }
-        self._picking = _Picking.of(network, masks, device)
+
+    def remake_masks(self) -> None:
+        """Make the masks anew from the present weights if the plan asks for that; called before every step."""
+        if self._remask:
+            weights = {
+                name: self.network.get_parameter(name).detach().contiguous() for name in self._prunable
+            }
+            self._set(self._remask(weights))
+
+    def dropped(self, mask: str) -> Tensor:
+        """Return the sum of the squares of the weights that the sub-network of that mask does without, a scalar."""
+        squares = [
+            (self.network.get_parameter(name) * ~keep).square().sum()
+            for name, keep in self._keeps[mask].items()
+        ]
+        return torch.stack(squares).sum() if squares else next(self.network.parameters()).new_zeros(())
+
+    def _masked(self, name: str, keep: Tensor) -> Tensor:
+        weight = self.network.get_parameter(name)
+        if self._remask is None:
+            return weight * keep
+        return weight + (weight * keep - weight).detach()  # its value is that product, its derivative 1
 
     def __call__(self, image_BCHW: Tensor, mask: str = ONE) -> Tensor:
         keeps: Mapping[str, Tensor] = self._keeps[mask]
@@ -43,7 +78,7 @@ class TrainedSubnetworks(Subnetworks):
             if not keeps:  # the weights are masked already
                 whole: Tensor = self._whole(image_BCHW)
                 return whole.float()
-            weights = {name: self.network.get_parameter(name) * keep for name, keep in keeps.items()}
+            weights = {name: self._masked(name, keep) for name, keep in keeps.items()}
             found: Tensor = functional_call(self.network, weights, (image_BCHW,))
             return found.float()
 

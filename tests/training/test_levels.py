@@ -51,7 +51,7 @@ def _gradients(
     return terms, {name: p.grad for name, p in subnetworks.network.named_parameters() if p.grad is not None}
 
 
-OBJECTIVES = [Levels(MASKS), RouterFit(MASKS), SoftChoice(MASKS, 0.2, 3.0)]
+OBJECTIVES = [Levels(MASKS), Levels(MASKS, decay=0.3), RouterFit(MASKS), SoftChoice(MASKS, 0.2, 3.0)]
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES, ids=lambda objective: type(objective).__name__)
