@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 torch.set_num_threads(1)
 
 TINY: dict[str, dict[str, Any]] = {
+    "edsr": {"width": 4, "blocks": 1, "scales": [3]},
     "fsrcnn": {"width": 4, "narrow": 2, "layers": 1, "scale": 3},
     "nafnet": {"width": 4, "encoder": [1], "middle": 1, "decoder": [1], "shuffle": 2},
     "restormer": {"width": 4, "blocks": [1, 1], "refinement": 1, "heads": [1, 2]},

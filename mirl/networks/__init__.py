@@ -1,9 +1,9 @@
 """Restoration networks, their prunable tensors, and the building of a network from its section."""
 
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Self
 
 import torch
 from pydantic import Field, ValidationInfo, field_validator
@@ -12,7 +12,9 @@ from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from mirl.config import Section, UserError
 from mirl.names import DigestOrNone
+from mirl.networks.edsr import Edsr
 from mirl.networks.fsrcnn import Fsrcnn
+from mirl.networks.heads import ScalesNetwork, ScalesOptions
 from mirl.networks.imported import allow, allowed, is_own, loaded
 from mirl.networks.nafnet import Nafnet
 from mirl.networks.network import Network
@@ -39,6 +41,7 @@ __all__ = [
 ]
 
 NETWORKS: dict[str, type[Network]] = {
+    "edsr": Edsr,
     "fsrcnn": Fsrcnn,
     "nafnet": Nafnet,
     "promptir": PromptIR,
@@ -72,6 +75,21 @@ class NetworkSection(Section):
     def router_outputs(self) -> int:
         """Number of sub-networks that the router chooses among; 0 if there is no router."""
         return self.router.outputs if self.router else 0
+
+    @property
+    def scales(self) -> tuple[int, ...]:
+        """Scales for each of which the network has a head; empty if it has one scale, or is not known here."""
+        kind = network_class(self.name) if is_known(self.name) else Network
+        if not issubclass(kind, ScalesNetwork):
+            return ()
+        options = _options(kind, self.name, self.options)
+        assert isinstance(options, ScalesOptions)
+        return tuple(options.scales) if len(options.scales) > 1 else ()
+
+    def with_heads(self, scales: Collection[int]) -> Self:
+        """Return the same network with the heads of these of its `scales` alone, in its own order."""
+        kept = [scale for scale in self.scales if scale in scales]
+        return self.model_copy(update={"options": {**self.options, "scales": kept}}) if kept else self
 
     def spec(self) -> dict[str, Any]:
         """Dump the section as plain JSON data.

@@ -11,7 +11,7 @@ from mirl.runtime.global_mean import _parts
 from mirl.runtime.planes import Part
 from tests.conftest import TINY
 
-LOCAL = {"fsrcnn"}
+LOCAL = {"edsr", "fsrcnn"}
 """Networks that take no statistic of the whole image."""
 
 

@@ -116,7 +116,7 @@ def _changed(*place: Any, to: Any) -> dict[str, Any]:
         ),
         (_changed("study", to="my study"), "`study` is 'my study', but string should match"),
         (_changed("train", "seed", to=-1), "`train.seed` is -1"),
-        (_changed("network", "name", to="unet"), "fsrcnn, nafnet, promptir, restormer"),
+        (_changed("network", "name", to="unet"), "edsr, fsrcnn, nafnet, promptir, restormer"),
         (
             _changed("rounds", "global-r2", "arm", to="globl"),
             "`rounds.global-r2.arm` is 'globl'.*did you mean 'global'",
