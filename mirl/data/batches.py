@@ -5,7 +5,7 @@ Resuming is asking for the next step; a process that trains a part of each batch
 Legend: B batch, C 3 colours, H and W the patch's sides, which are larger for clean patches if the task enlarges.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Self
 
@@ -53,8 +53,8 @@ class BatchStream:
     def __init__(self, packed: PackedImages, section: BatchSection, seed: int, part: int = 0) -> None:
         """Set up the stream; streams that differ only in `part` (from 0) have other samples in the same order of tasks.
 
-        Raises UserError if a task has nothing to train on or is not known, a picture is smaller than the patch, or the
-        tasks enlarge by different scales.
+        If the tasks enlarge by different scales, all samples of a batch are of one task. Raises UserError if a task has
+        nothing to train on or is not known, or a picture is smaller than the patch.
         """
         self._packed, self._section, self._seed, self._part = packed, section, seed, part
         section.refuse_unknown(packed.tasks)
@@ -67,8 +67,10 @@ class BatchStream:
                 raise UserError(
                     f"{packed.folder} has no training pictures for {task}; add some or set its balance to 0"
                 )
-        self._scale = _only_scale({packed.tasks[task].scale for task in self._order}, packed)
-        self._refuse_small(self._order)
+        scales = {packed.tasks[task].scale for task in self._order}
+        self._samples_a_slot = section.batch if len(scales) > 1 else 1
+        for scale in sorted(scales):
+            self._refuse_small({task for task in self._order if packed.tasks[task].scale == scale}, scale)
 
     def __reduce__(self) -> tuple[type[Self], tuple[PackedImages, BatchSection, int, int]]:
         """Pickle the arguments of the stream, so that another process draws the same samples."""
@@ -80,12 +82,13 @@ class BatchStream:
         return self.samples(range(step * size, (step + 1) * size))
 
     def samples(self, numbers: Sequence[int]) -> Batch:
-        """Return the samples of these numbers (from 0).
+        """Return the samples of these numbers (from 0), which are of one batch if tasks enlarge by different scales.
 
         Patches are cut at random places, flipped and turned by quarter turns. Noise is added in float and NOT clipped.
         """
-        side, large = self._section.patch, self._section.patch * self._scale
-        tasks = [self._order[number % len(self._order)] for number in numbers]
+        tasks = [self._order[number // self._samples_a_slot % len(self._order)] for number in numbers]
+        (scale,) = {self._packed.tasks[task].scale for task in tasks}
+        side, large = self._section.patch, self._section.patch * scale
         clean_BHWC = np.empty((len(numbers), large, large, 3), np.float32)
         degraded_BHWC = np.empty((len(numbers), side, side, 3), np.float32)
         images = []
@@ -103,23 +106,24 @@ class BatchStream:
     def _sample(self, name: str, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, str]:
         """Return (clean, degraded, image name) of one patch of the task `name`; float32, height x width x 3."""
         task, pairs, chance = self._packed.tasks[name], self._pairs[name], rng.random()
+        scale = task.scale
         synthetic = not pairs or (bool(self._photographs) and chance < self._section.synthetic.get(name, 0.0))
         items = self._photographs if synthetic else pairs
         item = items[int(rng.integers(len(items)))]
-        height, width = (side // self._scale for side in self._packed.image(item.clean).shape[:2])
+        height, width = (side // scale for side in self._packed.image(item.clean).shape[:2])
         window = _Window.draw((height, width), self._section.patch, rng)
         if item.degraded is not None:
             window = window if task.turned else window.upright()
-            clean = window.times(self._scale).cut(self._packed.image(item.clean))
+            clean = window.times(scale).cut(self._packed.image(item.clean))
             return clean, window.cut(self._packed.image(item.degraded)), item.image
-        window = window.times(self._scale)
+        window = window.times(scale)
         clean = window.cut(self._packed.image(item.clean))
         depth = None if item.depth is None else window.take(self._packed.image(item.depth))
         assert task.training
         return clean, task.training(clean, rng, depth), item.image
 
-    def _refuse_small(self, tasks: Sequence[str]) -> None:
-        side, rows = self._section.patch * self._scale, self._packed.manifest
+    def _refuse_small(self, tasks: Collection[str], scale: int) -> None:
+        side, rows = self._section.patch * scale, self._packed.manifest
         used = (rows["split"] == "train") & (rows["role"] == "clean") & rows["task"].isin({"", *tasks})
         small = rows[used & (rows[["height", "width"]].min(axis=1) < side)]
         if len(small):
@@ -150,15 +154,6 @@ def task_order(shares: Mapping[str, float], slots: int) -> list[str]:
 
 def _pairs(packed: PackedImages, task: str) -> list[Item]:
     return [item for item in packed.items("train", task) if item.degraded is not None]
-
-
-def _only_scale(scales: set[int], packed: PackedImages) -> int:
-    if len(scales) > 1:
-        raise UserError(
-            f"the tasks of {packed.folder} enlarge by {', '.join(map(str, sorted(scales)))}, but one network has one "
-            "scale; make a study of each"
-        )
-    return scales.pop()
 
 
 @dataclass(frozen=True)

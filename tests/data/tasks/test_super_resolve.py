@@ -3,6 +3,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from mirl.config import UserError
 from mirl.data import made_up
@@ -108,12 +109,19 @@ def test_a_part_of_a_small_picture_lies_at_the_same_place_of_the_large_one(root:
         assert np.sqrt(np.mean((guess[:, ::-1] - right) ** 2)) > 0.04  # another place or way round
 
 
-def test_tasks_of_two_scales_are_no_training_of_one_network(root: Path) -> None:
+def test_tasks_of_two_scales_take_turns_batch_by_batch(root: Path) -> None:
     tasks = {name: {"kind": "super_resolve", "scale": int(name[1])} for name in ("x2", "x4")}
     sources = {"train": {"kind": "folder", "path": "photographs", "split": "train"}}
     packed = prepared(root, section(tasks=tasks, sources=sources))
-    with pytest.raises(UserError, match="enlarge by 2, 4, but one network has one scale"):
-        BatchStream(packed, BatchSection(patch=16), seed=0)
+    both = BatchStream(packed, BatchSection(batch=4, patch=16, balance={"x2": 2, "x4": 1}), seed=0)
+    batches = [both.batch(step) for step in range(6)]
+    assert [batch.tasks for batch in batches] == [[task] * 4 for task in ("x2", "x2", "x4", "x2", "x2", "x4")]
+    assert [batch.clean_BCHW.shape[-1] for batch in batches] == [32, 32, 64, 32, 32, 64]
+    assert {batch.degraded_BCHW.shape for batch in batches} == {(4, 3, 16, 16)}
+    share = both.samples(range(10, 12))  # of the second process of two
+    assert torch.equal(share.clean_BCHW, batches[2].clean_BCHW[2:])
+    with pytest.raises(UserError, match="smaller than the training patch of 160 x 160"):
+        BatchStream(packed, BatchSection(patch=40), seed=0)
     one = BatchStream(packed, BatchSection(patch=16, balance={"x2": 1}), seed=0)
     assert one.batch(0).clean_BCHW.shape[-1] == 32
 
