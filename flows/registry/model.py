@@ -55,7 +55,7 @@ class TicketModel(PythonModel):
             data = base64.b64decode(value, validate=True) if isinstance(value, str) else bytes(value)
         except (binascii.Error, TypeError) as error:
             raise UserError(f"an image is neither bytes, base64 nor uint8 values ({error})") from None
-        photograph = image_file.decode(data, "an image", scale=self.restorer.scale)
+        photograph = image_file.decode(data, "an image", scale=self.restorer.scale_for(**wishes))
         restored = photograph.with_pixels(self.restorer(photograph.rgb_HWC, **wishes))
         return image_file.encode(restored, "PNG", "an image")
 

@@ -38,9 +38,10 @@ def run(address: str, as_json: bool) -> int:
 def look(address: str) -> dict[str, Any]:
     """Return a ticket's header, the size and digest of its file, and the weights each layer keeps, as plain JSON data.
 
-    If the ticket names several masks, the density of each and whether they are nested are added. The whole file is read
-    and checked: raises UserError if a weight was changed or the weights do not fit the network. If the ticket's network
-    was not allowed, the network is not built, no weight is read, and `verified` is false.
+    If the ticket names several masks, the density of each and whether they are nested are added, and the scale of each if
+    its network has several heads. The whole file is read and checked: raises UserError if a weight was changed or the
+    weights do not fit the network. If the ticket's network was not allowed, the network is not built, no weight is read,
+    and `verified` is false.
     """
     path = ticket_file(address)
     header = reading.inspect(path)
@@ -76,7 +77,8 @@ def _masks(ticket: Ticket, header: dict[str, Any]) -> dict[str, Any]:
         counts = {
             name: {"weights": part.kept, "units": structure.units(part)} for name, part in parts.items()
         }
-        found.append({**mask, "density": kept.density, **counts})
+        scale = {"scale": ticket.heads[mask["name"]]} if ticket.heads else {}
+        found.append({**mask, **scale, "density": kept.density, **counts})
     return {"masks": found, "nested": ticket.masks.nested}
 
 
@@ -150,14 +152,15 @@ def text(facts: dict[str, Any]) -> str:
 
 
 def _ownership(mask: dict[str, Any]) -> dict[str, Any]:
-    """Return in words what a mask has of its own, and what it shares with those before it, if that is known."""
+    """Return in words what a mask has of its own and shares with those before it, and its scale, if that is known."""
     parts = {name: mask[name] for name in ("own", "shared") if name in mask}
     return {
         "owned": {
             name: f"{part['weights']:,}"
             + (f" in {part['units']:,} units" if part["units"] < part["weights"] else "")
             for name, part in parts.items()
-        }
+        },
+        "scale": mask.get("scale"),
     }
 
 
@@ -190,9 +193,9 @@ def _table(what: str, densities: dict[str, dict[str, Any]]) -> list[str]:
 def _row(part: dict[str, Any]) -> str:
     lost = "" if part["kept"] else "  nothing is left"
     owned = "".join(f"  {name} {words}" for name, words in part.get("owned", {}).items())
-    return (
-        f"{bar(part['density'])} {part['density']:7.2%}  {part['kept']:,} of {part['total']:,}{lost}{owned}"
-    )
+    scale = f"  enlarges by {part['scale']}" if part.get("scale") else ""
+    shares = f"{bar(part['density'])} {part['density']:7.2%}  {part['kept']:,} of {part['total']:,}"
+    return f"{shares}{lost}{owned}{scale}"
 
 
 def bar(density: float) -> str:

@@ -139,12 +139,11 @@ def restore_all(restorer: Restorer, jobs: Sequence[Job], options: RestoreOptions
 
 def restore(restorer: Restorer, job: Job, options: RestoreOptions, advance: Advance) -> None:
     """Read, restore and write one photograph."""
+    scale = restorer.scale_for(options.task, options.work)
     if job.source == PIPE:
-        photograph = image_file.read_stream(
-            sys.stdin.buffer, "standard input", options.memory, restorer.scale
-        )
+        photograph = image_file.read_stream(sys.stdin.buffer, "standard input", options.memory, scale)
     else:
-        photograph = image_file.read(job.source, options.memory, restorer.scale)
+        photograph = image_file.read(job.source, options.memory, scale)
     if job.target != PIPE:
         image_file.check_target(job.target, options.force)
     photograph = photograph.with_pixels(restorer(photograph.rgb_HWC, advance, options.task, options.work))

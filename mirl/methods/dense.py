@@ -21,9 +21,11 @@ class Dense(Method):
     arm: DenseArm
     tasks: tuple[str, ...] = ()
     """Requirement: the tasks that are trained and served; empty: all of the study."""
+    scales: tuple[int, ...] = ()
+    """What each of these tasks enlarges by."""
 
-    def serving(self, tasks: tuple[str, ...]) -> Self:
-        return replace(self, tasks=tasks)
+    def serving(self, tasks: tuple[str, ...], scales: tuple[int, ...] = ()) -> Self:
+        return replace(self, tasks=tasks, scales=scales)
 
     @property
     def continues(self) -> bool:
@@ -35,4 +37,4 @@ class Dense(Method):
                 f"a dense round comes after a ticket that keeps {parent.mask.density:.2%} of its weights, "
                 "expected the whole network; put it after `init`"
             )
-        return from_weights(parent, self.tasks)
+        return from_weights(parent, self.tasks, self.scales)

@@ -4,11 +4,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal, Protocol, Self
 
+import torch
 from torch import Tensor
 
 from mirl.config import UserError
 from mirl.data.batches import Batch
-from mirl.objectives import Objective, Reconstruction
+from mirl.networks import working
+from mirl.objectives import Objective, Reconstruction, ReconstructionByTask
 from mirl.sparsity.mask import Mask, State
 from mirl.sparsity.masks import Masks
 from mirl.tickets.model import SparseModel
@@ -105,10 +107,11 @@ class Method(Protocol):
 
     def __init__(self, arm: Any) -> None: ...
 
-    def serving(self, tasks: tuple[str, ...]) -> Self:
+    def serving(self, tasks: tuple[str, ...], scales: tuple[int, ...] = ()) -> Self:
         """Return the planner of rounds with this requirement, the tasks that are trained; empty: all of the study.
 
-        Raises UserError if the method has no use for a requirement, or no round without one.
+        `scales` is what each of the tasks enlarges by; empty if none does. Raises UserError if the method has no use for a
+        requirement, or no round without one.
         """
         if tasks:
             raise UserError("its method trains all tasks of the study, so leave out the requirement")
@@ -138,19 +141,35 @@ class Method(Protocol):
         return belief
 
 
-def from_weights(parent: Parent, tasks: tuple[str, ...] = ()) -> Plan:
+def from_weights(parent: Parent, tasks: tuple[str, ...] = (), scales: tuple[int, ...] = ()) -> Plan:
     """Plan a round that trains all of the parent's weights from the start of the schedule, and records the origin.
 
-    With `tasks`, the ticket is trained for these alone and serves no others.
+    With `tasks`, the ticket is trained for these alone and serves no others. If the network has several heads, `scales`
+    is the one of each task: those of one scale have a sub-network, and heads of other scales are not trained.
     """
     plan = Plan(network=parent.network, state=copied(parent.state), masks=parent.masks, start_step=0)
     if not tasks:
         return plan
-    name = requirement_name(tasks)
+    if not parent.network.scales:
+        scales = (0,) * len(tasks)
+    of_scale = {
+        scale: tuple(task for task, its in zip(tasks, scales, strict=True) if its == scale)
+        for scale in scales
+    }
+    names = {task: requirement_name(of_scale[scale]) for task, scale in zip(tasks, scales, strict=True)}
+    masks = Masks({names[own[0]]: reachable(parent, scale) for scale, own in of_scale.items()})
+    objective = ReconstructionByTask(names) if len(masks) > 1 else Reconstruction(*masks)
     return replace(
-        plan, masks=Masks({name: parent.mask}), routing=ByTask(kind="task", tasks=dict.fromkeys(tasks, name)),
-        objective=Reconstruction(name), samples=Samples(tasks=tasks),
+        plan, state=masks.union.apply(plan.state), masks=masks, routing=ByTask(kind="task", tasks=names),
+        objective=objective, samples=Samples(tasks=tasks),
     )  # fmt: skip
+
+
+def reachable(parent: Parent, scale: int) -> Mask:
+    """Return the mask of all weights that can have a part in enlarging by `scale`: those of other heads have none."""
+    scales = parent.network.scales
+    reached = working(parent.mask, [scale]) if scales else parent.mask
+    return Mask({name: torch.full_like(keep, name in reached) for name, keep in parent.mask.items()})
 
 
 def requirement_name(tasks: tuple[str, ...]) -> str:

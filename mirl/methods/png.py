@@ -6,7 +6,7 @@ stand in the order of their requirements. Block shapes, thresholds and losses of
 here is ours (ADR 24).
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal, Self
 
@@ -24,9 +24,11 @@ from mirl.methods.plan import (
     Samples,
     continued,
     from_weights,
+    reachable,
     requirement_name,
 )
 from mirl.methods.rewind import REMEMBERED, ScopeName, ScoreName
+from mirl.networks import scale_of
 from mirl.networks.picks import PICKS, PicksSection, picked
 from mirl.objectives import Reconstruction
 from mirl.sparsity.mask import Mask, State
@@ -90,11 +92,18 @@ class Png(Method):
     arm: PngArm
     tasks: tuple[str, ...] = ()
     """Requirement of the round."""
+    scale: int = 1
+    """What its tasks enlarge by."""
 
-    def serving(self, tasks: tuple[str, ...]) -> Self:
+    def serving(self, tasks: tuple[str, ...], scales: tuple[int, ...] = ()) -> Self:
         if not tasks:
             raise UserError("a png round is for one requirement, so name its `task`")
-        return replace(self, tasks=tasks)
+        if len(set(scales)) > 1:
+            raise UserError(
+                f"a png round is for one requirement, but its tasks enlarge by {', '.join(map(str, sorted(set(scales))))}; "
+                "give each scale rounds of its own"
+            )
+        return replace(self, tasks=tasks, scale=scales[0] if scales else 1)
 
     @property
     def continues(self) -> bool:
@@ -113,7 +122,7 @@ class Png(Method):
                     f"the requirement {task} comes twice: the ticket serves it by its sub-network {known[task]}; leave out "
                     "this round, or name another task"
                 )
-        return self._grow(parent, earlier) if earlier else self._first(parent)
+        return self._grow(parent, earlier, initialise) if earlier else self._first(parent)
 
     def _first(self, parent: Parent) -> Plan:
         if parent.mask.kept < parent.mask.total or len(parent.masks) > 1:
@@ -121,31 +130,33 @@ class Png(Method):
                 f"the first requirement comes after a ticket that keeps {parent.mask.density:.2%} of its weights in "
                 f"{len(parent.masks)} sub-networks, expected the whole network; put the round after `init`"
             )
-        return from_weights(parent, self.tasks)
+        return from_weights(parent, self.tasks, (self.scale,) * len(self.tasks))
 
-    def _grow(self, parent: Parent, earlier: Mapping[str, Mask]) -> Plan:
-        """Plan the training of all weights that no earlier requirement owns."""
-        everything = Mask.full(parent.mask)
+    def _grow(self, parent: Parent, earlier: Mapping[str, Mask], initialise: Initialise) -> Plan:
+        """Plan the training of all weights that no earlier requirement owns, but for heads of other scales."""
+        everything = reachable(parent, self.scale)
         owned = _kept_by(earlier, everything)
-        if owned.kept == owned.total:
+        free = _without(everything, owned)
+        if not free.kept:
             last = list(earlier)[-1]
             raise UserError(
-                f"no capacity is left for {requirement_name(self.tasks)}: {', '.join(earlier)} own all {owned.total} "
+                f"no capacity is left for {requirement_name(self.tasks)}: {', '.join(earlier)} own all {everything.kept} "
                 f"weights; put a round that prunes {last} before it, lower the arm's `goal`, or begin with a wider network"
             )
+        parent = self._with_first_head(parent, owned, initialise)
         plan = self._frozen_but(parent, earlier, everything)
         if self.arm.pick == "learned":
             plan = self._with_picks(plan)
         if self.arm.start == "zero":
             return plan
         begun = {
-            layer: torch.where(kept, plan.state[layer], parent.origin[layer]) for layer, kept in owned.items()
+            layer: torch.where(its, parent.origin[layer], plan.state[layer]) for layer, its in free.items()
         }
         return replace(plan, state={**plan.state, **begun})
 
     def _prune(self, parent: Parent, earlier: Mapping[str, Mask], grown: Mask) -> Plan:
         """Plan the training of the best of the weights that the requirement has grown into; the rest becomes free."""
-        free = _without(Mask.full(parent.mask), _kept_by(earlier, grown))
+        free = _without(reachable(parent, self.scale), _kept_by(earlier, grown))
         if grown.kept < free.kept:
             name = requirement_name(self.tasks)
             raise UserError(
@@ -163,6 +174,18 @@ class Png(Method):
         name = requirement_name(self.tasks)
         used = _without(parent.masks[name], grown)
         return replace(self._frozen_but(parent, earlier, own, used), length=self.arm.length)
+
+    def _with_first_head(self, parent: Parent, owned: Mask, initialise: Initialise) -> Parent:
+        """Return the parent with the first weights of the requirement's head, if no other has trained that one."""
+        head = self._new_head(parent, owned)
+        first = initialise(parent.network.seed) if head else {}
+        new = {name: first[name] for name in head if name in parent.mask}
+        return replace(parent, state={**parent.state, **new}, origin={**parent.origin, **new})
+
+    def _new_head(self, parent: Parent, owned: Mask) -> list[str]:
+        """Return the names of all that belongs to the requirement's head; nothing if an earlier one has that head, too."""
+        head = [name for name in parent.state if parent.network.scales and scale_of(name) == self.scale]
+        return [] if any(bool(owned[name].any()) for name in head if name in owned) else head
 
     def _with_picks(self, plan: Plan) -> Plan:
         """Return the plan with a score for each block of the weights that were there."""
@@ -207,12 +230,12 @@ class Png(Method):
     ) -> Plan:
         """Plan to go on from the parent's weights: `own` are trained for the requirement, and what was there is frozen.
 
-        `used` is the part of it that the requirement uses; None: all. What is not prunable belongs to the first one.
+        `used` is the part of it that the requirement uses beside `own`; None: none. What is not prunable belongs to the
+        first requirement, or to the first that has its head.
         """
         name = requirement_name(self.tasks)
         owned = _kept_by(earlier, own)
-        used = owned if used is None else used
-        mask = Mask({layer: used[layer] | own[layer] for layer in own})
+        mask = own if used is None else Mask({layer: used[layer] | own[layer] for layer in own})
         known = parent.routing.tasks if isinstance(parent.routing, ByTask) else {}
         return replace(
             continued(parent, Masks({**earlier, name: mask}).union),
@@ -220,14 +243,17 @@ class Png(Method):
             routing=ByTask(kind="task", tasks={**known, **dict.fromkeys(self.tasks, name)}),
             objective=Reconstruction(name),
             samples=Samples(new=True, tasks=self.tasks),
-            frozen=_frozen(parent, owned) if earlier else {},
+            frozen=_frozen(parent, owned, self._new_head(parent, owned)) if earlier else {},
         )
 
 
-def _frozen(parent: Parent, owned: Mask) -> dict[str, Tensor]:
-    """Return what belongs to earlier requirements: the weights that they own, and all that cannot be pruned."""
+def _frozen(parent: Parent, owned: Mask, head: Collection[str]) -> dict[str, Tensor]:
+    """Return what belongs to earlier requirements: the weights that they own, and all that cannot be pruned.
+
+    What is in `head` is not theirs.
+    """
     return {
-        name: owned[name] if name in owned else torch.ones_like(tensor, dtype=torch.bool)
+        name: owned[name] if name in owned else torch.full_like(tensor, name not in head, dtype=torch.bool)
         for name, tensor in parent.state.items()
     }
 

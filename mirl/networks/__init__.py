@@ -14,7 +14,7 @@ from mirl.config import Section, UserError
 from mirl.names import DigestOrNone
 from mirl.networks.edsr import Edsr
 from mirl.networks.fsrcnn import Fsrcnn
-from mirl.networks.heads import ScalesNetwork, ScalesOptions
+from mirl.networks.heads import ScalesNetwork, ScalesOptions, head_kept, scale_of, working
 from mirl.networks.imported import allow, allowed, is_own, loaded
 from mirl.networks.nafnet import Nafnet
 from mirl.networks.network import Network
@@ -31,6 +31,7 @@ __all__ = [
     "NetworkSection",
     "allow",
     "build",
+    "head_kept",
     "is_known",
     "is_own",
     "network_class",
@@ -38,6 +39,8 @@ __all__ = [
     "prunable",
     "refuse_other_source",
     "router_with",
+    "scale_of",
+    "working",
 ]
 
 NETWORKS: dict[str, type[Network]] = {

@@ -7,7 +7,7 @@ keeps weights.
 import copy
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Annotated, ClassVar, Self
+from typing import Annotated, ClassVar, Self, TypeVar
 
 from pydantic import AfterValidator, Field
 from torch import Tensor, nn
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from mirl.config import Section, UserError
 from mirl.networks.network import Network
 
+Part = TypeVar("Part")
 _OF_HEAD = re.compile(r"heads\.x(\d+)\.")
 """Beginning of the names of the parameters of a head."""
 
@@ -67,10 +68,10 @@ def scale_of(name: str) -> int | None:
     return int(found[1]) if found else None
 
 
-def works_for(name: str, scales: Collection[int]) -> bool:
-    """Return whether a parameter has a part in enlarging by any of these scales."""
-    scale = scale_of(name)
-    return scale is None or scale in scales
+def working(parts: Mapping[str, Part], scales: Collection[int]) -> dict[str, Part]:
+    """Return the entries, by name of a parameter, of those that have a part in enlarging by any of these scales."""
+    others = {name for name in parts if scale_of(name) not in {None, *scales}}
+    return {name: part for name, part in parts.items() if name not in others}
 
 
 def head_kept(mask: Mapping[str, Tensor], scales: Sequence[int]) -> int:

@@ -50,7 +50,7 @@ class Objective(Protocol):
         """
         ...
 
-    def passes(self, masks: Sequence[str]) -> Mapping[str, int]:
+    def passes(self, masks: Sequence[str]) -> Mapping[str, float]:
         """Return how often each sub-network is passed through for a sample: what a training costs.
 
         `masks` are those of the model. A forward pass is one; a backward pass, by convention, two.

@@ -24,5 +24,5 @@ class Reconstruction(Objective):
     ) -> Mapping[str, Tensor]:
         return {"l1": F.l1_loss(subnetworks(piece.degraded_BCHW, self.mask), piece.clean_BCHW)}
 
-    def passes(self, masks: Sequence[str]) -> Mapping[str, int]:
+    def passes(self, masks: Sequence[str]) -> Mapping[str, float]:
         return {self.mask: FORWARD + BACKWARD}

@@ -35,7 +35,8 @@ Advance = Callable[[float], object]
 class Restorer:
     """Model that restores uint8 or uint16 HWC RGB images to the same dtype, at every size from 1x1 up.
 
-    The restored image has the same shape, or `scale` times its height and width if the network enlarges.
+    The restored image has the same shape, or `scale` times its height and width if the network enlarges. A network with
+    several heads enlarges by the scale of the sub-network (`scale_for`).
 
     `threads` is the number of CPU threads during restoration; None is torch's number. `memory` is the limit in bytes on
     the memory of restoring, the image's own included; a larger image is restored in tiles. `device` is where the
@@ -75,8 +76,20 @@ class Restorer:
 
     @property
     def scale(self) -> int:
-        """Side of a restored image divided by the side of the image."""
-        return self._first.scale
+        """Side of a restored image divided by the side of the image; if that depends on the task, the largest."""
+        return max(self._model.heads.values(), default=self._first.scale)
+
+    def scale_for(self, task: str = "", work: float | None = None) -> int:
+        """Return the side of an image restored for that task, divided by the side of the image.
+
+        Raises UserError if the scale depends on the task, and the model has no sub-network for it.
+        """
+        heads = self._model.heads
+        if len(set(heads.values())) < 2:
+            return self.scale
+        choice = self._choice(task, work)
+        assert isinstance(choice, OneMask)
+        return heads[choice.mask]
 
     @property
     def bytes_per_pixel(self) -> float:
@@ -97,11 +110,11 @@ class Restorer:
         exception that it raises ends the work. Raises UserError if the image is not a uint8 or uint16 RGB image, the
         memory does not hold the smallest tile, or the model has no sub-network for the task or the work.
         """
-        picture = TiledImage(image_HWC, self.scale)
+        picture = TiledImage(image_HWC, self.scale_for(task, work))
         size = picture.height, picture.width
         choice, _ = self._chosen(self._choice(task, work), picture.tile, size)
         subnetwork = self._prepared(choice)
-        pixels = self.pixels(*size, image_HWC.itemsize)
+        pixels = self.pixels(*size, image_HWC.itemsize, subnetwork.scale)
         tiles = _cut(size, subnetwork, pixels)
         with torch.no_grad(), subnetwork.at_work(), subnetwork.restoring(choice, size):
             if len(tiles.positions()) == 1:
@@ -149,26 +162,28 @@ class Restorer:
         """Raise UserError if there is no sub-network for that restoration task, or for that share of the work."""
         self._choice(task, work)
 
-    def pixels(self, height: int, width: int, itemsize: int) -> int:
+    def pixels(self, height: int, width: int, itemsize: int, scale: int = 0) -> int:
         """Compute how many pixels of a picture with levels of `itemsize` bytes fit into the memory at a time.
 
-        Raises UserError if the memory does not hold the smallest tile.
+        `scale` is that of the restored picture; 0: the largest. Raises UserError if the memory does not hold the smallest
+        tile.
         """
+        scale = scale or self.scale
         size = self._padded(height, width)
         least = smallest(*size, self._first.multiple)
-        found = pixels_in(self._memory - self._held, self.bytes_per_pixel, size, itemsize, self.scale)
+        found = pixels_in(self._memory - self._held, self.bytes_per_pixel, size, itemsize, scale)
         if found < least:
             raise UserError(
                 f"{self._memory / MIB:.1f} MiB of memory is too little for this network and image; "
-                f"give it at least {math.ceil(self.memory_for(least, (height, width), itemsize) / MIB)} MiB"
+                f"give it at least {math.ceil(self.memory_for(least, (height, width), itemsize, scale) / MIB)} MiB"
             )
         return found
 
-    def memory_for(self, pixels: int, size: tuple[int, int], itemsize: int) -> int:
+    def memory_for(self, pixels: int, size: tuple[int, int], itemsize: int, scale: int = 0) -> int:
         """Compute the memory in bytes for which `pixels` of a picture of `size` (height, width) fit at a time."""
         padded = self._padded(*size)
         return self._held + math.ceil(
-            least_memory(pixels, self.bytes_per_pixel, padded, itemsize, self.scale)
+            least_memory(pixels, self.bytes_per_pixel, padded, itemsize, scale or self.scale)
         )
 
     @property

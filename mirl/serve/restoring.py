@@ -79,11 +79,12 @@ def answer(
             raise Refusal("gone", "nobody waits for the picture any more")
 
     try:
-        own = header(wanted.data, options.pixels, restorer.scale)
+        scale = restorer.scale_for(wanted.task, wanted.work)
+        own = header(wanted.data, options.pixels, scale)
         target = chosen(own, wanted.accept)
         restorer.refuse(wanted.task, wanted.work)
         go_on()
-        photograph = decode(wanted.data, "the picture", options.memory, restorer.scale)
+        photograph = decode(wanted.data, "the picture", options.memory, scale)
         go_on()
         restored = photograph.with_pixels(restorer(photograph.rgb_HWC, go_on, wanted.task, wanted.work))
         encoded = encode(restored, target, "the picture")

@@ -68,7 +68,7 @@ def once_per_image(network: nn.Module, weights: Collection[str], multiple: int) 
     return {name for name, count in small.items() if large[name] == count}
 
 
-def training_flops(work: Macs, samples: int, passes: int = FORWARD + BACKWARD) -> Flops:
+def training_flops(work: Macs, samples: int, passes: float = FORWARD + BACKWARD) -> Flops:
     """Compute the operations of training on `samples` patches, where `work` is the forward pass of one patch.
 
     The usual convention: a sample costs three `passes`, a forward one and a backward one that counts twice, a

@@ -9,6 +9,7 @@ import torch
 from mirl import networks
 from mirl.config import UserError
 from mirl.methods.plan import Initialise, Parent, Plan, TrainToEnd
+from mirl.networks import NetworkSection
 from mirl.sparsity.accounting import Flops, Macs, macs, training_flops
 from mirl.sparsity.mask import Mask, State
 from mirl.sparsity.masks import Masks
@@ -41,17 +42,21 @@ class Forecast:
 
 def forecast(params: Params) -> list[Forecast]:
     """Forecast every round of the study, in order. Raises UserError if one cannot be planned, as the study would."""
-    dense, whole = _forward(params)
+    forward = {
+        scale: _forward(params.network.with_heads([scale]), params.train.batches.patch)
+        for scale in params.network.scales or [0]
+    }
     going_on = {(item.after, item.arm) for item in params.rounds.values()}
     found = []
     for name, plan in plans(params):
         item = params.rounds[name]
         steps, may_stop_early = _steps(params, plan), not isinstance(plan.stopping_rule, TrainToEnd)
         samples = steps * params.train.batches.batch
-        each = [
-            training_flops(_share(plan.masks[mask].density, dense, whole), samples, passes)
-            for mask, passes in plan.objective.passes(list(plan.masks)).items()
-        ]
+        each = []
+        for mask, passes in plan.objective.passes(list(plan.masks)).items():
+            dense, whole = forward[plan.heads.get(mask, 0)]
+            work = _share(plan.alone(mask).mask.density, dense, whole)
+            each.append(training_flops(work, samples, passes))
         found.append(
             Forecast(
                 name=name,
@@ -168,11 +173,10 @@ def _steps(params: Params, plan: Plan) -> int:
     return section.steps - section.step_after(plan.start_step, plan.length)
 
 
-def _forward(params: Params) -> tuple[float, float]:
-    """Count 1e9 multiply-accumulates for one training patch: of the network, and of the part no mask can remove."""
-    network = networks.outline(params.network)
-    weights = networks.prunable(network, params.network.prune_prompts)
+def _forward(section: NetworkSection, side: int) -> tuple[float, float]:
+    """Count 1e9 multiply-accumulates for one patch of that side: of the network, and of the part no mask can remove."""
+    network = networks.outline(section)
+    weights = networks.prunable(network, section.prune_prompts)
     nothing = Mask({name: torch.zeros(weight.shape, dtype=torch.bool) for name, weight in weights.items()})
-    side = params.train.batches.patch
     work = macs(network, nothing, side, side)
     return work.dense_g, work.kept_g

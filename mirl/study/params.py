@@ -102,6 +102,7 @@ class Params(Section):
         if not is_known(self.network.name):
             return
         network, side = outline(self.network), self.train.batches.patch
+        scales = self.network.scales or (network.scale,)
         unit = network.multiple
         if side % unit:
             raise ValueError(
@@ -116,10 +117,16 @@ class Params(Section):
                     f"{_nearest(beginning, dict.fromkeys(name.partition('.')[0] + '.' for name in parameters))}"
                 )
         for name, task in self.data.table.items():
-            if task.scale != network.scale:
+            if task.scale not in scales:
                 raise ValueError(
-                    f"data.tasks.{name} enlarges by {task.scale}, but {self.network.name} by {network.scale}; a study has "
-                    "tasks of its network's scale only"
+                    f"data.tasks.{name} enlarges by {task.scale}, but {self.network.name} by "
+                    f"{', '.join(map(str, scales))}; a study has tasks of its network's scale only"
+                )
+        for name, item in self.rounds.items():
+            if self.network.scales and not item.requirement:
+                raise ValueError(
+                    f"round {name} names no task, but {self.network.name} enlarges by {', '.join(map(str, scales))}; name "
+                    "its `task`, or its `tasks`"
                 )
 
     def _refuse_requirement(self, name: str, item: RoundSection) -> None:
@@ -161,7 +168,8 @@ class Params(Section):
         return self._planner(self.round(name))
 
     def _planner(self, item: RoundSection) -> Method:
-        return planner(self.arms[item.arm]).serving(item.requirement)
+        scales = tuple(self.data.table[task].scale for task in item.requirement)
+        return planner(self.arms[item.arm]).serving(item.requirement, scales)
 
     def round(self, name: str) -> RoundSection:
         """Return the round of that name. Raises UserError, which lists the rounds, if there is no such round."""

@@ -112,7 +112,8 @@ def evaluate(study: Study, key: str) -> None:
         write_json(draft / "metrics.json", metrics)
         decisive = section.protocols[0]
         probe_BCHW = torch.rand(1, 3, PROBE_SIDE, PROBE_SIDE, generator=torch.Generator().manual_seed(0))
-        each = {mask: (ticket.alone(mask).built().to(device), ticket.masks[mask]) for mask in ticket.masks}
+        alone = {mask: ticket.alone(mask) for mask in ticket.masks}
+        each = {mask: (model.built().to(device), model.mask) for mask, model in alone.items()}
         found = collapse.findings(each, probe_BCHW.to(device_of(machine)), frame, decisive)
         write_json(draft / "findings.json", [finding.plain() for finding in found])
         write_pictures(pictures(restorer.run, images, section), draft / "pictures")

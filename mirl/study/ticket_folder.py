@@ -83,11 +83,15 @@ def table(history: list[dict[str, float]]) -> pd.DataFrame:
 
 
 def metrics(ticket: Ticket) -> dict[str, float]:
-    """Compute densities, kept parameters and the multiply-accumulates (1e9) of one MACS_SIDE x MACS_SIDE image."""
+    """Compute densities, kept parameters and the multiply-accumulates (1e9) of one MACS_SIDE x MACS_SIDE image.
+
+    The latter are those of all sub-networks together; of a network with several heads, those with the head of the most work.
+    """
     network = ticket.outline()
     parameters = sum(parameter.numel() for parameter in network.parameters())
     density = densities(ticket.mask, parameters)
-    work = macs(network, ticket.mask, MACS_SIDE, MACS_SIDE)
+    each = [macs(part.outline(), part.mask, MACS_SIDE, MACS_SIDE) for part in ticket.by_head()]
+    work = max(each, key=lambda macs: macs.kept_g)
     return {
         "density/prunable": density.prunable,
         "density/all": density.all,

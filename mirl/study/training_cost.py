@@ -18,11 +18,11 @@ def spent(trained: Trained, ticket: Ticket, plan: Plan, params: Params) -> dict[
     """
     batches = params.train.batches
     samples = trained.steps * batches.batch
-    network = ticket.outline()
-    each = [
-        training_flops(macs(network, ticket.masks[mask], batches.patch, batches.patch), samples, passes)
-        for mask, passes in plan.objective.passes(list(ticket.masks)).items()
-    ]
+    each = []
+    for mask, passes in plan.objective.passes(list(ticket.masks)).items():
+        alone = ticket.alone(mask)
+        work = macs(alone.outline(), alone.mask, batches.patch, batches.patch)
+        each.append(training_flops(work, samples, passes))
     found = {
         "steps": trained.steps,
         "samples": samples,

@@ -40,10 +40,13 @@ def read(path: Path | str, check: Check = fits_network) -> Ticket:
         tensors, sha256 = file.tensors(), file.sha256()
     refuse_not_finite(tensors, path)
     state, masks = _unpacked(path, found, tensors)
-    ticket = Ticket(
-        network=found.network, state=state, masks=masks, routing=found.routing,
-        lineage=found.raw.lineage, values=found.values, sha256=sha256,
-    )  # fmt: skip
+    try:
+        ticket = Ticket(
+            network=found.network, state=state, masks=masks, routing=found.routing,
+            lineage=found.raw.lineage, values=found.values, sha256=sha256,
+        )  # fmt: skip
+    except ValueError as error:
+        raise UserError(f"{path} cannot be run: {error}; {MENDING}") from None
     if ticket.densities._asdict() != found.raw.density.model_dump():
         raise UserError(
             f"{path} claims the densities {found.raw.density.model_dump()}, but holds {ticket.densities}; {MENDING}"

@@ -1,7 +1,7 @@
 """Routing: the data by which `mirl.restore.routers` chooses the mask of a model at run time."""
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Annotated, ClassVar, Literal, Self
 
@@ -184,6 +184,15 @@ def refuse_other_router(routing: Routing, outputs: int) -> None:
     if isinstance(routing, ByDifficulty) and outputs != len(routing.levels):
         raise ValueError(
             f"the router has {outputs} outputs, expected {len(routing.levels)}, one for each level"
+        )
+
+
+def refuse_other_scales(routing: Routing, heads: Mapping[str, int]) -> None:
+    """Raise ValueError if masks run heads of different scales, and no task says which of them is asked for."""
+    if len(set(heads.values())) > 1 and not isinstance(routing, ByTask):
+        raise ValueError(
+            f"the routing {routing.kind} chooses among sub-networks that enlarge by {sorted(set(heads.values()))}, expected "
+            "the routing task"
         )
 
 

@@ -6,6 +6,8 @@ from dataclasses import replace
 import torch
 
 from mirl.config import UserError
+from mirl.networks import working
+from mirl.sparsity.mask import Mask
 from mirl.sparsity.masks import Masks
 from mirl.tickets.routing import ByTask
 from mirl.tickets.ticket import Ticket
@@ -13,7 +15,7 @@ from mirl.tickets.values import narrowed, widened
 
 
 def slimmed(ticket: Ticket, tasks: Sequence[str]) -> Ticket:
-    """Return what `ticket`, read from its file, needs for these tasks: their sub-networks and no other weights.
+    """Return what `ticket`, read from its file, needs for these tasks: their sub-networks and no other weights or heads.
 
     The lineage stays, and its settings say under `slim` what was cut out of which file. Raises UserError if the ticket has
     no sub-network for a task, a task comes twice, or the weights would be rounded once more.
@@ -32,13 +34,17 @@ def slimmed(ticket: Ticket, tasks: Sequence[str]) -> Ticket:
         if list(tasks).count(task) > 1:
             raise UserError(f"the task {task} is named twice; name it once")
     wanted = {task: routing.tasks[task] for task in tasks}
-    masks = Masks({name: mask for name, mask in ticket.masks.items() if name in wanted.values()})
+    masks = {name: mask for name, mask in ticket.masks.items() if name in wanted.values()}
+    network, state = ticket.network, ticket.state
+    if scales := {ticket.heads[name] for name in masks if name in ticket.heads}:
+        masks = {name: Mask(working(mask, scales)) for name, mask in masks.items()}
+        network, state = network.with_heads(scales), working(state, scales)
     assert ticket.sha256, "nothing to cut out of"
     made = {"slim": {"of": ticket.sha256, "tasks": sorted(tasks)}}
     lineage = ticket.lineage.model_copy(update={"settings": ticket.lineage.settings | made})
     found = replace(
-        ticket, masks=masks, routing=ByTask(kind="task", tasks=wanted), state=masks.union.apply(ticket.state),
-        lineage=lineage, sha256="",
+        ticket, network=network, masks=Masks(masks), routing=ByTask(kind="task", tasks=wanted),
+        state=Masks(masks).union.apply(state), lineage=lineage, sha256="",
     )  # fmt: skip
     _refuse_rounding(found)
     return found

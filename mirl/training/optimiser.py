@@ -53,9 +53,8 @@ class MaskedAdamW:
             (tensors[name], where.to(tensors[name].device), tensors[name].detach().clone())
             for name, where in frozen.items()
         ]
-        idle = {id(parameter) for parameter, where, _ in self._frozen if bool(where.all())}
-        self._wanted = sum(id(parameter) not in idle for parameter in self._masked)
-        """Number of prunable parameters that need a gradient in every step; a head that is frozen whole needs none."""
+        self._wanted = sum(bool((mask[name] & ~_where_frozen(name, mask, frozen)).any()) for name in mask)
+        """Number of prunable parameters that need a gradient in every step; those of which nothing is trained need none."""
 
     def hold_moments(self, after: int) -> None:
         """Leave the second moments as they are from the step on that comes after so many, at least 1 (STEP, 2302.01172)."""
@@ -139,6 +138,12 @@ class MaskedAdamW:
                     "exp_avg": _like(moments[f"first.{name}"], parameter),
                     "exp_avg_sq": _like(moments[f"second.{name}"], parameter),
                 }
+
+
+def _where_frozen(name: str, mask: Mask, frozen: Mapping[str, Tensor]) -> Tensor:
+    """Return where a prunable parameter is frozen; nowhere if nothing is said of it."""
+    keep = mask[name]
+    return frozen[name].to(keep.device) if name in frozen else torch.zeros_like(keep)
 
 
 def _factor(name: str, rates: Mapping[str, float]) -> float:

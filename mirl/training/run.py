@@ -1,6 +1,7 @@
 """State and steps of a running training. Dimensions in names: B images, C channels, H height, W width."""
 
 import math
+from collections.abc import Collection, Iterable
 
 import torch
 from torch import Tensor, nn
@@ -8,6 +9,7 @@ from torch import Tensor, nn
 from mirl.config import UserError
 from mirl.data.batches import Batch
 from mirl.methods.plan import Plan, copied
+from mirl.networks import scale_of
 from mirl.records import TrainRecord
 from mirl.sparsity.mask import State
 from mirl.training import checkpoint
@@ -51,12 +53,13 @@ class TrainingRun:
             composed(plan.rates, section.rates),
             dict(network.named_buffers()),
         )
+        self._heads = [parameters[name] for name in _taking_turns(plan, parameters)]
         if plan.hold_moments < 1:
             steps = section.steps - self.first_step
             self.optimiser.hold_moments(after=max(1, round(plan.hold_moments * steps)))
         autocast, self.made_with = precision(self.device, section.precision)
         self._subnetworks = TrainedSubnetworks(
-            network, plan.masks, autocast, context.machine.compile, plan.remask
+            network, plan.masks, autocast, context.machine.compile, plan.remask, plan.heads
         )
         self._gradients = Gradients(self._subnetworks, plan.objective, source, context)
         self._unread: list[Tensor] = []
@@ -108,6 +111,9 @@ class TrainingRun:
         moved = batch.map(lambda x: x.to(self.device, memory_format=torch.channels_last, non_blocking=True))
         self._subnetworks.remake_masks()
         losses = self._gradients.add(moved, self.step)
+        for parameter in self._heads:
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)  # so that Adam counts the same steps for all
         section = self.section
         self._rate = learning_rate(self.step, section.steps, section.warmup_steps, section.learning_rate)
         norm = self.optimiser.step(losses[0], self._rate, section.clip_norm)
@@ -185,3 +191,9 @@ class TrainingRun:
             train_seconds=self.meter.seconds,
             train_joules=joules,
         )
+
+
+def _taking_turns(plan: Plan, parameters: Iterable[str]) -> Collection[str]:
+    """Return the parameters that are trained in some of the steps: those of heads, if there are steps of several."""
+    scales = {plan.heads[mask] for mask in plan.objective.passes(list(plan.masks)) if mask in plan.heads}
+    return [name for name in parameters if len(scales) > 1 and scale_of(name) in scales]

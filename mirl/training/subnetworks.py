@@ -5,6 +5,7 @@ Dimensions in names: B images, C channels, H height, W width.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Self
 
 import torch
@@ -12,10 +13,14 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from mirl.methods.plan import Remask
+from mirl.networks import working
+from mirl.networks.heads import ScalesNetwork
 from mirl.networks.picks import Picks
 from mirl.objectives import Subnetworks
 from mirl.sparsity.masks import ONE, Masks
 from mirl.sparsity.structure import Blocks
+
+NO_HEADS: Mapping[str, int] = MappingProxyType({})
 
 
 class TrainedSubnetworks(Subnetworks):
@@ -31,22 +36,25 @@ class TrainedSubnetworks(Subnetworks):
         autocast: torch.autocast,
         compiled: bool,
         remask: Remask | None = None,
+        heads: Mapping[str, int] = NO_HEADS,
     ) -> None:
-        """Take the network on its device, with every weight that no mask keeps at zero; `remask` is as in a plan."""
+        """Take the network on its device, with every weight that no mask keeps at zero; `remask` is as in a plan.
+
+        `heads` is the scale of the head that each sub-network runs, if the network has several (`SparseModel.heads`).
+        """
         self.network, self._remask = network, remask
         self._autocast = autocast
-        self._whole = torch.compile(network) if compiled else network
-        device = next(network.parameters()).device
+        self._heads = {mask: heads.get(mask) for mask in masks}
+        self._wholes = {scale: _with_head(network, scale) for scale in self._heads.values()}
+        self._runs = {
+            scale: torch.compile(whole) if compiled else whole for scale, whole in self._wholes.items()
+        }
         self._prunable = list(masks.union)
         self._set(masks)
-        self._picking = _Picking.of(network, masks, device)
+        self._picking = _Picking.of(network, masks, next(network.parameters()).device)
 
     def _set(self, masks: Masks) -> None:
-        device = next(self.network.parameters()).device
-        self._keeps = {
-            mask: {} if own == masks.union else {name: keep.to(device) for name, keep in own.items()}
-            for mask, own in masks.items()
-        }
+        self._keeps = {mask: self._keep(mask, masks) for mask in masks}
 
     def remake_masks(self) -> None:
         """Make the masks anew from the present weights if the plan asks for that; called before every step."""
@@ -72,15 +80,35 @@ class TrainedSubnetworks(Subnetworks):
 
     def __call__(self, image_BCHW: Tensor, mask: str = ONE) -> Tensor:
         keeps: Mapping[str, Tensor] = self._keeps[mask]
+        head = self._heads[mask]
         with self._autocast:
             if self._picking and mask == self._picking.mask:
-                keeps = self._picking.keeps()
+                keeps = self._working(self._picking.keeps(), head)
             if not keeps:  # the weights are masked already
-                whole: Tensor = self._whole(image_BCHW)
+                whole: Tensor = self._runs[head](image_BCHW)
                 return whole.float()
             weights = {name: self._masked(name, keep) for name, keep in keeps.items()}
-            found: Tensor = functional_call(self.network, weights, (image_BCHW,))
+            found: Tensor = functional_call(self._wholes[head], weights, (image_BCHW,))
             return found.float()
+
+    def _keep(self, mask: str, masks: Masks) -> dict[str, Tensor]:
+        """Return what a sub-network keeps of each weight that it runs; nothing if it keeps all that anyone does."""
+        own, union = (self._working(each, self._heads[mask]) for each in (masks[mask], masks.union))
+        if all(torch.equal(keep, union[name]) for name, keep in own.items()):
+            return {}
+        device = next(self.network.parameters()).device
+        return {name: keep.to(device) for name, keep in own.items()}
+
+    def _working(self, parts: Mapping[str, Tensor], head: int | None) -> dict[str, Tensor]:
+        return dict(parts) if head is None else working(parts, [head])
+
+
+def _with_head(network: nn.Module, scale: int | None) -> nn.Module:
+    """Return the network as it enlarges by `scale`; None: as it is."""
+    if scale is None:
+        return network
+    assert isinstance(network, ScalesNetwork)
+    return network.only(scale)
 
 
 @dataclass(frozen=True)
