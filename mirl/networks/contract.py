@@ -8,6 +8,7 @@ from collections.abc import Collection
 import torch
 
 from mirl.config import UserError
+from mirl.networks.heads import ScalesNetwork
 from mirl.networks.network import Network
 from mirl.networks.picks import PICKS
 from mirl.networks.router import ROUTER
@@ -33,6 +34,16 @@ def refuse_unfit(network: Network, prunable: Collection[str], side: int) -> None
         raise UserError(
             f"{title} has the parameter {min(shared)} under two names; a ticket has each once: keep one of the two"
         )
+    for each in network.by_head() if isinstance(network, ScalesNetwork) else [network]:
+        _try_out(each, title, side)
+    if idle := [name for name in prunable if network.get_parameter(name).grad is None]:
+        raise UserError(
+            f"{title} has the weight {idle[0]}, which has no part in what its `forward` returns; use it or leave it out"
+        )
+
+
+def _try_out(network: Network, title: str, side: int) -> None:
+    """Leave the gradients of a forward pass. Raises UserError if the output has not the size that it should have."""
     image_BCHW = torch.rand(1, 3, side, side, generator=torch.Generator().manual_seed(0))
     with torch.random.fork_rng(devices=[]), torch.enable_grad():
         out_BCHW = network(image_BCHW.to(memory_format=torch.channels_last))
@@ -43,10 +54,6 @@ def refuse_unfit(network: Network, prunable: Collection[str], side: int) -> None
             f"{title} makes {_words(out_BCHW)} of {_words(image_BCHW)}, expected {expected}; mend its `forward`"
         )
     out_BCHW.mean().backward()
-    if idle := [name for name in prunable if network.get_parameter(name).grad is None]:
-        raise UserError(
-            f"{title} has the weight {idle[0]}, which has no part in what its `forward` returns; use it or leave it out"
-        )
 
 
 def _words(tensor_BCHW: torch.Tensor) -> str:

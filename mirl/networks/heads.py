@@ -54,6 +54,10 @@ class ScalesNetwork(Network):
         """Head that is run."""
         return self.heads[_key(self.scale)]
 
+    def by_head(self) -> list[Self]:
+        """Return for each head the network with that one alone; all share their parameters."""
+        return [self.only(int(key.removeprefix("x"))) for key in self.heads]
+
     def only(self, scale: int) -> Self:
         """Return the network with the head of that scale alone; the two share their parameters."""
         found = copy.copy(self)

@@ -89,6 +89,11 @@ def test_a_network_that_cannot_be_trained_is_refused(kind: type[Network], senten
         refuse_unfit(network, prunable(network, prompts=False), 8)
 
 
+def test_every_head_is_tried_out() -> None:
+    network = build(NetworkSection(name="edsr", options={"width": 4, "blocks": 1, "scales": [2, 3, 4]}))
+    refuse_unfit(network, prunable(network, prompts=False), 8)
+
+
 @pytest.mark.parametrize("name", NETWORKS)
 def test_ours_pass_and_nothing_is_drawn(name: str) -> None:
     network = build(NetworkSection(name=name, options=TINY[name]))

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,19 @@ from PIL import Image
 from mirl.command.main import main
 from mirl.config import Stopped, UserError
 from mirl.data.bicubic import cut_to_multiple, reduced
+from mirl.networks import scale_of
+from mirl.restore.photograph import MEMORY
 from mirl.restore.restorer import Restorer
+from mirl.serve.messages import Heartbeat, Restored, RestoreRequest, WorkerOptions
+from mirl.serve.refusal import Refusal
+from mirl.serve.restoring import answer
+from mirl.sparsity.mask import Mask
+from mirl.sparsity.masks import Masks
 from mirl.study.forecast import forecast
 from mirl.study.params import Params
 from mirl.study.stages import STAGES
 from mirl.study.study import Study
-from mirl.tickets import reading
+from mirl.tickets import reading, writing
 from mirl.tickets.container import sha256_of
 from mirl.tickets.ticket import Ticket
 from tests.study.conftest import photograph
@@ -126,8 +134,11 @@ def test_only_the_head_of_a_zoom_is_stored_and_computed_for_it(made: Study) -> N
 
 
 def test_it_is_measured_compared_and_foretold(made: Study) -> None:
-    for name in ("single-x2", "single-x3", "single-x4", "joint", "png-x2", "png-x4-r2"):
+    for name in made.params.rounds:
         STAGES["evaluate"](made, name)
+    STAGES["compare"](made, "")
+    table = pd.read_parquet(made.files.report / "comparison.parquet").set_index("name")
+    assert list(table.index) == list(made.params.rounds)
     scores = pd.read_parquet(made.files.scores("png-x4-r2") / "scores.parquet")
     assert set(scores["task"]) == set(made.params.data.tasks) and scores["psnr_db"].gt(15).all()
     assert set(pd.read_parquet(made.files.scores("png-x2") / "scores.parquet")["task"]) == {
@@ -184,6 +195,40 @@ def test_in_tiles_it_is_the_same_enlargement(made: Study) -> None:
     pieces = list[float]()
     found_HWC = tiled(image_HWC, pieces.append, task="x3").astype(int)
     assert len(pieces) > 2 and np.abs(found_HWC - whole(image_HWC, task="x3")).max() <= 1
+
+
+def test_over_http_a_picture_is_enlarged_by_its_task_within_the_limits(made: Study) -> None:
+    content = BytesIO()
+    Image.fromarray(large(3)[:20, :24]).save(content, "PNG")
+    options = WorkerOptions(ticket=file(made, "png-x4-r2"), threads=1, memory=MEMORY, pixels=72 * 60)
+    restorer = Restorer(ticket(made, "png-x4-r2"), threads=1)
+
+    def asked(task: str) -> Restored | Refusal:
+        wanted = RestoreRequest(data=content.getvalue(), task=task)
+        return answer(restorer, wanted, options, Heartbeat())
+
+    found = asked("x3")
+    assert isinstance(found, Restored) and Image.open(BytesIO(found.data)).size == (72, 60)
+    for task, words in (
+        ("x4", "would become 96 x 80 pixels"),
+        ("x5", "does not undo 'x5'"),
+        ("", "name a task"),
+    ):
+        refused = asked(task)
+        assert isinstance(refused, Refusal) and words in refused.sentence, task
+
+
+def test_a_file_whose_mask_keeps_nothing_of_its_head_is_refused(made: Study, tmp_path: Path) -> None:
+    whole = ticket(made, "png-x2")
+    mask, path = whole.mask, tmp_path / "headless.safetensors"
+    bare = Mask({name: keep & (scale_of(name) is None) for name, keep in mask.items()})
+    object.__setattr__(whole, "masks", Masks(dict.fromkeys(whole.masks, bare)))
+    object.__setattr__(whole, "state", bare.apply(whole.state))
+    writing.write(whole, path)
+    with pytest.raises(
+        UserError, match=r"headless.* cannot be run: a sub-network keeps nothing of the heads for"
+    ):
+        reading.read(path)
 
 
 @pytest.mark.parametrize("name", ["joint", "png-x3-r1"])
