@@ -100,6 +100,20 @@ def test_the_masks_follow_the_weights_and_a_kill_changes_nothing(tmp_path: Path)
     assert not same(fixed.weights, calm.weights)
 
 
+def test_masks_are_made_before_every_step_from_the_weights_that_it_finds(tmp_path: Path) -> None:
+    seen: list[dict[str, Tensor]] = []
+
+    def watched(weights: Mapping[str, Tensor]) -> Masks:
+        seen.append({name: weight.clone() for name, weight in weights.items()})
+        return Largest()(weights)
+
+    end = trained(tmp_path, make_plan(remask=watched)).weights
+    start = make_plan().state
+    assert len(seen) == 20 and all(torch.equal(weight, start[name]) for name, weight in seen[0].items())
+    assert len({weights["body.weight"].sum().item() for weights in seen}) == 20
+    assert not torch.equal(seen[-1]["body.weight"], end["body.weight"])
+
+
 def gradients(folder: Path, pieces: int, rank: int = 0, size: int = 1) -> dict[str, Tensor]:
     """Those of one of `size` processes, after the masks were made anew, before they are added up."""
     plan, network = make_plan(), make_routed()
