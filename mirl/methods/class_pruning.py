@@ -13,7 +13,7 @@ from mirl import networks
 from mirl.config import Section, UserError
 from mirl.methods.nesting import Nesting
 from mirl.methods.plan import Draw, Initialise, Method, Parent, Plan, Role, continued
-from mirl.methods.rewind import ScopeName, ScoreName
+from mirl.methods.rewind import ArmStructure, ScopeName, ScoreName
 from mirl.methods.smallest_first import plan_next, trained
 from mirl.names import Name
 from mirl.networks import NetworkSection
@@ -22,7 +22,7 @@ from mirl.objectives import Levels, Objective, RouterFit, SoftChoice
 from mirl.sparsity.accounting import macs, once_per_image
 from mirl.sparsity.mask import Mask, State
 from mirl.sparsity.masks import ONE
-from mirl.sparsity.structure import AnyStructure, NOfM
+from mirl.sparsity.structure import NOfM
 from mirl.tickets.calibration import calibrated
 from mirl.tickets.routing import ByWork, Unit, by_weights
 
@@ -59,7 +59,7 @@ class ClassPruningArm(Section):
         default={"easy": 0.25, "medium": 0.5, "hard": 1.0}, min_length=2, max_length=16
     )
     """Name of a sub-network -> share of the parent's weights that it keeps: N / M with the structure `n_of_m`."""
-    structure: AnyStructure = NOfM(kind="n_of_m", m=16, indivisible="keep")
+    structure: ArmStructure = NOfM(kind="n_of_m", m=16, indivisible="keep")
     """Which weights come and go together."""
     scope: ScopeName = "layerwise"
     score: ScoreName = "magnitude"

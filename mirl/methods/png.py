@@ -27,7 +27,7 @@ from mirl.methods.plan import (
     reachable,
     requirement_name,
 )
-from mirl.methods.rewind import REMEMBERED, ScopeName, ScoreName
+from mirl.methods.rewind import REMEMBERED, ArmStructure, ScopeName, ScoreName
 from mirl.networks import scale_of
 from mirl.networks.picks import PICKS, PicksSection, picked
 from mirl.objectives import Reconstruction
@@ -45,7 +45,7 @@ class PngArm(Section):
     method: Literal["png"]
     goal: float = Field(default=0.2, gt=0, lt=1)
     """Share of the weights that are free when a requirement comes, which it keeps; the rest is left to later ones."""
-    structure: AnyStructure = Blocks(kind="blocks", least=1)
+    structure: ArmStructure = Blocks(kind="blocks", least=1)
     """Which weights come and go together. Of blocks, every layer keeps one at `least` if nothing else is said."""
     scope: ScopeName = "layerwise"
     score: ScoreName = "magnitude"

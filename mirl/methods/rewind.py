@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import Field, ValidationInfo, model_validator
+from pydantic import BeforeValidator, Field, ValidationInfo, model_validator
 
 from mirl.config import Section, UserError
 from mirl.methods.early_bird import EarlyBird, EarlyBirdSection
@@ -57,6 +57,15 @@ SCHEDULES: dict[str, dict[str, Any]] = {
 
 REMEMBERED = "remembered"
 """Validation context for values from a ticket: a value that is not there is at its default."""
+
+
+def _with_kind(structure: object, info: ValidationInfo) -> object:
+    return Unstructured() if structure == {} and info.context == REMEMBERED else structure
+
+
+ArmStructure = Annotated[AnyStructure, BeforeValidator(_with_kind)]
+"""`structure:` of an arm with another default than Unstructured, of which a ticket's settings hold no key: all are at
+their defaults."""
 
 
 class RewindArm(Section):

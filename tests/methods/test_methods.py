@@ -9,7 +9,7 @@ import torch
 from pydantic import TypeAdapter, ValidationError
 
 from mirl.config import UserError, non_default_values
-from mirl.methods import METHODS, Arm, Role, planner, role_of, with_role
+from mirl.methods import METHODS, Arm, Role, planner, remembered, role_of, with_role
 from mirl.methods.plan import Parent, Plan
 from mirl.sparsity.mask import State
 
@@ -213,6 +213,15 @@ def test_a_structure_is_cut_where_an_arm_asks_for_it(
         kept = int(plan.mask["body.weight"].sum(1).unique())
         assert kept == {"imp": 2, "oneshot": 1}[method]
     assert not plan.state["body.weight"][~weight].any()
+
+
+@pytest.mark.parametrize("method", ["class_pruning", "png"])
+def test_a_ticket_remembers_a_structure_all_of_whose_keys_are_at_their_defaults(method: str) -> None:
+    values = {"method": method, "structure": {"kind": "unstructured"}}
+    arm = TypeAdapter(Arm).validate_python(values)
+    assert remembered(non_default_values(arm) | {"method": method}) == arm
+    with pytest.raises(ValidationError, match="structure"):
+        TypeAdapter(Arm).validate_python({"method": method, "structure": {}})
 
 
 def test_the_default_structure_is_in_no_lineage() -> None:
