@@ -61,7 +61,7 @@ def routed(density: float, structure: str, patch: int, image_BCHW: Tensor) -> Sp
     for _ in range(2):
         plan = method.plan(parent, _no_other)
         assert plan.origin is not None
-        parent = method.calibrate(method.absorb(plan, plan.state, plan.origin, 0), draw)
+        parent = method.calibrate(method.absorb(plan, plan.state, plan.origin, 0), draw, parent)
     return parent
 
 

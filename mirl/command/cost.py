@@ -93,7 +93,10 @@ def text(params: Params, rounds: Sequence[Forecast], speed: Speed) -> str:
         " layer kept the same share\n(tickets by LAMP scores keep more of the work; training multiplies zeros, too)",
     ]
     if any(item.at_most for item in rounds):
-        notes.append("<= a round that may end sooner, when its ranking has settled")
+        notes.append(
+            "<= a round that may end sooner, when its ranking has settled, or has nothing to do, when the one before it\n"
+            "lost more than its goal allows: then more is kept than foretold"
+        )
     notes.extend(
         f"{item.name} is the last round of its arm and ends above the arm's target, at {item.density:.2%}: it is trained "
         "only until its weights can be ranked; name the round after it, or a higher target"

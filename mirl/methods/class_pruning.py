@@ -239,7 +239,7 @@ class ClassPruning(Method):
             ),
         )  # fmt: skip
 
-    def calibrate(self, belief: Parent, draw: Draw) -> Parent:
+    def calibrate(self, belief: Parent, draw: Draw, parent: Parent) -> Parent:
         """Measure the work of the sub-networks, and the price of every share of it if there is a router."""
         if not isinstance(belief.routing, ByWork):  # of one sub-network, before others are trained
             return belief

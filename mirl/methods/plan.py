@@ -34,6 +34,8 @@ class Parent(SparseModel):
     origin: State
     """Complete, unmasked state at the rewind step."""
     origin_step: int
+    undone: str = ""
+    """Why the training of the round was thrown away, so that this is what was before it; empty if it was not."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,7 +84,11 @@ class Plan(SparseModel):
     objective: Objective = field(default_factory=Reconstruction)
     samples: Samples = field(default_factory=Samples)
     length: float = 1.0
-    """Share, in (0, 1], to which the schedule is shortened: the same warm-up and cosine in fewer steps."""
+    """Share, in [0, 1], to which the schedule is shortened: the same warm-up and cosine in fewer steps; 0: none at all."""
+    idle: str = ""
+    """Why nothing is trained, for people; empty if something is."""
+    optional: bool = False
+    """True if the round may turn out to have nothing to do, by what the rounds before it have measured."""
     stopping_rule: StoppingRule = field(default_factory=TrainToEnd)
     ranks_only: bool = False
     """True if the round is trained only until its weights can be ranked for the next."""
@@ -136,8 +142,12 @@ class Method(Protocol):
             origin=copied(origin), origin_step=origin_step,
         )  # fmt: skip
 
-    def calibrate(self, belief: Parent, draw: Draw) -> Parent:
-        """Return `belief` with what only data can tell of it, once it is trained; most methods have nothing to ask."""
+    def calibrate(self, belief: Parent, draw: Draw, parent: Parent) -> Parent:
+        """Return `belief` with what only data can tell of it, once it is trained; most methods have nothing to ask.
+
+        The samples are of the tasks that the plan trains. `parent` is what the round was planned from: a method may return
+        to it, and say why in `undone`.
+        """
         return belief
 
 

@@ -8,7 +8,7 @@ here is ours (ADR 24).
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
-from typing import ClassVar, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 import torch
 from pydantic import Field, ValidationInfo, field_validator, model_validator
@@ -16,6 +16,7 @@ from torch import Tensor
 
 from mirl.config import Section, UserError
 from mirl.methods.plan import (
+    Draw,
     Initialise,
     Method,
     Parent,
@@ -27,12 +28,14 @@ from mirl.methods.plan import (
     reachable,
     requirement_name,
 )
+from mirl.methods.quality_goal import QualityGoal
 from mirl.methods.rewind import REMEMBERED, ArmStructure, ScopeName, ScoreName
 from mirl.networks import scale_of
 from mirl.networks.picks import PICKS, PicksSection, picked
 from mirl.objectives import Reconstruction
 from mirl.sparsity.mask import Mask, State
 from mirl.sparsity.masks import Masks
+from mirl.sparsity.schedule import keep_after
 from mirl.sparsity.scope import SCOPES
 from mirl.sparsity.scores import SCORES
 from mirl.sparsity.structure import AnyStructure, Blocks
@@ -43,8 +46,9 @@ class PngArm(Section):
     """How much of the free weights a requirement keeps, and in which blocks."""
 
     method: Literal["png"]
-    goal: float = Field(default=0.2, gt=0, lt=1)
-    """Share of the weights that are free when a requirement comes, which it keeps; the rest is left to later ones."""
+    goal: Annotated[float, Field(gt=0, lt=1)] | QualityGoal = 0.2
+    """Share of the weights that are free when a requirement comes, which it keeps, the rest being left to later ones; or
+    what pruning may cost it, in dB."""
     structure: ArmStructure = Blocks(kind="blocks", least=1)
     """Which weights come and go together. Of blocks, every layer keeps one at `least` if nothing else is said."""
     scope: ScopeName = "layerwise"
@@ -111,7 +115,7 @@ class Png(Method):
 
     def plan(self, parent: Parent, initialise: Initialise) -> Plan:
         name = requirement_name(self.tasks)
-        known = parent.routing.tasks if isinstance(parent.routing, ByTask) else {}
+        known = _routing(parent).tasks
         earlier = dict(parent.masks) if known else {}
         if earlier and list(earlier)[-1] == name:
             del earlier[name]
@@ -157,8 +161,9 @@ class Png(Method):
     def _prune(self, parent: Parent, earlier: Mapping[str, Mask], grown: Mask) -> Plan:
         """Plan the training of the best of the weights that the requirement has grown into; the rest becomes free."""
         free = _without(reachable(parent, self.scale), _kept_by(earlier, grown))
-        if grown.kept < free.kept:
-            name = requirement_name(self.tasks)
+        name, goal = requirement_name(self.tasks), self.arm.goal
+        used, is_pruned = _without(parent.masks[name], grown), grown.kept < free.kept
+        if is_pruned and not isinstance(goal, QualityGoal):
             raise UserError(
                 f"the requirement {name} comes twice: it is pruned already, to {grown.kept / free.kept:.2%} of what was "
                 "free; leave out this round, or name another task"
@@ -167,13 +172,32 @@ class Png(Method):
         cut = Mask({layer: keep for layer, keep in grown.items() if layer not in whole})
         if not cut.kept:
             raise UserError("no layer is left to prune: `whole` names them all; name fewer")
-        structure, scope = self.arm.structure, SCOPES[self.arm.scope]
-        scores = SCORES[self.arm.score](parent.state, parent.origin, cut)
-        kept = structure.select(scores, cut, structure.count(cut, self.arm.goal), scope, self.arm.floor)
-        own = Mask({**whole, **kept})
-        name = requirement_name(self.tasks)
-        used = _without(parent.masks[name], grown)
-        return replace(self._frozen_but(parent, earlier, own, used), length=self.arm.length)
+        settled = goal.settled(name, parent) if isinstance(goal, QualityGoal) else ""
+        kept = cut if settled else self._cut(parent, cut)
+        if kept == cut:
+            idle = settled or f"nothing is left to prune, {name} owns the least in such blocks"
+            plan = self._frozen_but(parent, earlier, grown, used)
+            return replace(plan, length=0.0, idle=idle, optional=True)
+        plan = self._frozen_but(parent, earlier, Mask({**whole, **kept}), used)
+        return replace(plan, length=self.arm.length, optional=is_pruned)
+
+    def _cut(self, parent: Parent, mask: Mask) -> Mask:
+        """Return the part of `mask`, of what the requirement owns, that it keeps."""
+        structure, goal = self.arm.structure, self.arm.goal
+        if isinstance(goal, QualityGoal):
+            keep = keep_after(mask.kept, goal.fraction)
+        else:
+            keep = structure.count(mask, goal)
+        scores = SCORES[self.arm.score](parent.state, parent.origin, mask)
+        return structure.select(scores, mask, keep, SCOPES[self.arm.scope], self.arm.floor)
+
+    def calibrate(self, belief: Parent, draw: Draw, parent: Parent) -> Parent:
+        """Measure what pruning has cost, if there is a goal for that, and undo the round if it cost more."""
+        name, goal = requirement_name(self.tasks), self.arm.goal
+        is_pruned = name in _routing(parent).tasks.values() and belief.masks != parent.masks
+        if not (is_pruned and isinstance(goal, QualityGoal)):
+            return belief
+        return goal.judged(name, belief, draw, parent)
 
     def _with_first_head(self, parent: Parent, owned: Mask, initialise: Initialise) -> Parent:
         """Return the parent with the first weights of the requirement's head, if no other has trained that one."""
@@ -236,11 +260,11 @@ class Png(Method):
         name = requirement_name(self.tasks)
         owned = _kept_by(earlier, own)
         mask = own if used is None else Mask({layer: used[layer] | own[layer] for layer in own})
-        known = parent.routing.tasks if isinstance(parent.routing, ByTask) else {}
+        known = _routing(parent)
         return replace(
             continued(parent, Masks({**earlier, name: mask}).union),
             masks=Masks({**earlier, name: mask}),
-            routing=ByTask(kind="task", tasks={**known, **dict.fromkeys(self.tasks, name)}),
+            routing=known.model_copy(update={"tasks": {**known.tasks, **dict.fromkeys(self.tasks, name)}}),
             objective=Reconstruction(name),
             samples=Samples(new=True, tasks=self.tasks),
             frozen=_frozen(parent, owned, self._new_head(parent, owned)) if earlier else {},
@@ -256,6 +280,12 @@ def _frozen(parent: Parent, owned: Mask, head: Collection[str]) -> dict[str, Ten
         name: owned[name] if name in owned else torch.full_like(tensor, name not in head, dtype=torch.bool)
         for name, tensor in parent.state.items()
     }
+
+
+def _routing(parent: Parent) -> ByTask:
+    """Return which mask serves which task; none does before the first requirement."""
+    found = parent.routing
+    return found if isinstance(found, ByTask) else ByTask.model_construct(kind="task", tasks={})
 
 
 def _without_picks(state: State) -> State:

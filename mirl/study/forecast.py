@@ -31,7 +31,7 @@ class Forecast:
     flops: Flops
     """FLOPs of training; `kept` assumes that every layer keeps the same share, as the masks are not known yet."""
     at_most: bool
-    """True if the round may end sooner, because its arm ends a round whose ranking has settled."""
+    """True if the round may end sooner, as its ranking has settled, or have nothing to do, as its goal has been reached."""
     ranks_only: bool = False
     """True if the round is trained only until its weights can be ranked, although it is the last of its arm."""
 
@@ -50,7 +50,8 @@ def forecast(params: Params) -> list[Forecast]:
     found = []
     for name, plan in plans(params):
         item = params.rounds[name]
-        steps, may_stop_early = _steps(params, plan), not isinstance(plan.stopping_rule, TrainToEnd)
+        steps = _steps(params, plan)
+        may_stop_early = plan.optional or not isinstance(plan.stopping_rule, TrainToEnd)
         samples = steps * params.train.batches.batch
         each = []
         for mask, passes in plan.objective.passes(list(plan.masks)).items():

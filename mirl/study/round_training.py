@@ -2,11 +2,13 @@
 
 from typing import Any
 
+from tqdm import tqdm
+
 from mirl import networks
 from mirl.config import non_default_values
 from mirl.data.batches import BatchStream
 from mirl.data.packed import PackedImages
-from mirl.methods.plan import Draw, Plan
+from mirl.methods.plan import Draw, Plan, Samples
 from mirl.study.params import Params
 from mirl.study.study import Study
 from mirl.study.ticket_folder import TicketFolder
@@ -30,10 +32,16 @@ UNSEEN = 2**31
 """Part of the stream of samples that no training draws from: it is the number of no round."""
 
 
-def unseen(params: Params, packed: PackedImages) -> Draw:
-    """Return a function that draws batches of training samples that no training of the study draws."""
+def unseen(params: Params, packed: PackedImages, samples: Samples) -> Draw:
+    """Return a function that draws batches of such training samples that no training of the study draws."""
     section = params.train
-    return BatchStream(packed, section.batches, section.seed, UNSEEN).batch
+    return BatchStream(packed, section.batches.only(samples.tasks), section.seed, UNSEEN).batch
+
+
+def say(key: str, news: str) -> None:
+    """Print what is to be known of a round, if there is anything, above the progress bars."""
+    if news:
+        tqdm.write(f"{key}: {news}")
 
 
 def train_round(

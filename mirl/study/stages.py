@@ -24,7 +24,7 @@ from mirl.study.candidates import read_candidates, write_pictures
 from mirl.study.forecast import refuse_impossible
 from mirl.study.held_out import held_out_images, memory_in_words
 from mirl.study.params import ROOT_TICKET
-from mirl.study.round_training import round_settings, train_round, unseen
+from mirl.study.round_training import round_settings, say, train_round, unseen
 from mirl.study.scores import scored
 from mirl.study.study import ImageBar, Study
 from mirl.study.ticket_folder import TicketFolder
@@ -79,16 +79,18 @@ def round_(study: Study, key: str) -> None:
         refuse_impossible(params, key)
         trained = train_round(study, key, mark, plan, (before, packed))
         belief = method.absorb(plan, trained.weights, trained.origin, trained.origin_step)
-        belief = method.calibrate(belief, unseen(params, packed))
+        belief = method.calibrate(belief, unseen(params, packed, plan.samples), before.parent)
+        say(key, plan.idle or belief.undone)
+        steps = 0 if belief.undone else trained.steps
         lineage = Lineage(
             name=key, arm=item.arm, method=arm.method, round=before.ticket.lineage.round + 1,
-            parent=before.digests["ticket"], fingerprint=mark, seed=params.train.seed, steps=trained.steps,
+            parent=before.digests["ticket"], fingerprint=mark, seed=params.train.seed, steps=steps,
             origin_step=belief.origin_step, data=packed.digest, settings=settings,
         )  # fmt: skip
         ticket = Ticket(
             network=belief.network, state=belief.state, masks=belief.masks, routing=belief.routing, lineage=lineage
         )  # fmt: skip
-        cost = spent(trained, ticket, plan, params) | before.weight_steps(plan, trained.steps)
+        cost = spent(trained, ticket, plan, params) | before.weight_steps(plan, steps)
         ticket_folder.write(draft, ticket, belief.origin, trained.history, cost)
         write_json(draft / "machine.json", trained_on(trained, params.machine))
 

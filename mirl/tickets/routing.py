@@ -46,6 +46,23 @@ class Static(Routing):
         return True
 
 
+class PrunedQuality(Section):
+    """Quality of a sub-network that is pruned towards a goal in dB: mean PSNR on training samples that no training drew."""
+
+    grown_db: float
+    """PSNR before the first round that pruned it: that of the whole it was cut from."""
+    kept_db: float
+    """PSNR as it is."""
+    refused_db: float | None = Field(default=None, exclude_if=lambda refused: refused is None)
+    """PSNR pruned further, which lost more than the goal allowed and was undone; None: nothing was undone."""
+
+    def words(self) -> str:
+        """Say what pruning has cost."""
+        lost = f"pruned at a loss of {self.grown_db - self.kept_db:.2f} dB"
+        refused = self.refused_db
+        return lost if refused is None else f"{lost}, not further at one of {self.grown_db - refused:.2f} dB"
+
+
 class ByTask(Routing):
     """Routing to the mask of the restoration task that is asked for; who restores names the task."""
 
@@ -53,6 +70,8 @@ class ByTask(Routing):
     told: ClassVar[bool] = True
     tasks: dict[Name, Name] = Field(min_length=1)
     """Restoration task -> name of its mask; other tasks are refused."""
+    pruned: dict[Name, PrunedQuality] = Field(default={}, exclude_if=lambda pruned: not pruned)
+    """Name of a mask -> its quality; only of those that were pruned towards a goal in dB."""
 
     def masks(self, known: Sequence[str]) -> Sequence[str]:
         return list(dict.fromkeys(self.tasks.values()))
@@ -62,7 +81,16 @@ class ByTask(Routing):
 
     def words(self) -> str:
         tasks = {mask: [task for task in self.tasks if self.tasks[task] == mask] for mask in self.masks(())}
-        return "by task: " + "; ".join(f"{mask} for {', '.join(named)}" for mask, named in tasks.items())
+        pruned = {mask: f" ({quality.words()})" for mask, quality in self.pruned.items()}
+        return "by task: " + "; ".join(
+            f"{mask} for {', '.join(named)}{pruned.get(mask, '')}" for mask, named in tasks.items()
+        )
+
+    @model_validator(mode="after")
+    def _of_its_masks(self) -> Self:
+        if odd := sorted(set(self.pruned) - set(self.tasks.values())):
+            raise ValueError(f"`pruned` names the mask {odd[0]}, which serves no task")
+        return self
 
 
 Work = Annotated[float, Field(gt=0, le=1)]

@@ -42,8 +42,9 @@ def slimmed(ticket: Ticket, tasks: Sequence[str]) -> Ticket:
     assert ticket.sha256, "nothing to cut out of"
     made = {"slim": {"of": ticket.sha256, "tasks": sorted(tasks)}}
     lineage = ticket.lineage.model_copy(update={"settings": ticket.lineage.settings | made})
+    pruned = {name: quality for name, quality in routing.pruned.items() if name in masks}
     found = replace(
-        ticket, network=network, masks=Masks(masks), routing=ByTask(kind="task", tasks=wanted),
+        ticket, network=network, masks=Masks(masks), routing=ByTask(kind="task", tasks=wanted, pruned=pruned),
         state=Masks(masks).union.apply(state), lineage=lineage, sha256="",
     )  # fmt: skip
     _refuse_rounding(found)

@@ -45,7 +45,7 @@ def train(
     a batch evenly or there are too few GPUs, and Stopped also if a process dies.
     """
     machine = context.machine
-    if machine.processes > 1:
+    if machine.processes > 1 and plan.length > 0:
         _refuse(machine, section.batches.batch)
         job = RankJob(
             network=network, plan=plan, stream=stream, section=section, machine=machine,

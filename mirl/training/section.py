@@ -75,7 +75,7 @@ class TrainSection(Section):
     """Steps from one record of the training curve to the next."""
 
     def shortened(self, share: float) -> Self:
-        """Return the schedule in `share`, in (0, 1], of its steps, with warm-up and rewind step in proportion."""
+        """Return the schedule in `share`, in [0, 1], of its steps, with warm-up and rewind step in proportion."""
         if share == 1:
             return self
         shorter = {
@@ -86,8 +86,8 @@ class TrainSection(Section):
 
     @staticmethod
     def step_after(step: int, share: float) -> int:
-        """Map `step` of the whole schedule to the schedule shortened to `share`; only step 0 becomes 0."""
-        return min(step, max(1, round(step * share)))
+        """Map `step` of the whole schedule to the schedule shortened to `share`; unless that is 0, only step 0 becomes 0."""
+        return min(step, max(1, round(step * share))) if share else 0
 
     @model_validator(mode="after")
     def _steps_fit(self) -> Self:

@@ -49,7 +49,7 @@ def after_levels(**values: Any) -> Parent:
     planner = method(**values)
     plan = planner.plan(parent(), no_other_state)
     assert plan.origin is not None
-    return planner.calibrate(planner.absorb(plan, plan.state, plan.origin, 0), _draw)
+    return planner.calibrate(planner.absorb(plan, plan.state, plan.origin, 0), _draw, parent())
 
 
 def _draw(number: int) -> Batch:
@@ -80,7 +80,7 @@ def test_the_router_can_choose_for_whole_images() -> None:
     planner = method(**values)
     plan = planner.plan(after_levels(**values), no_other_state)
     assert plan.origin is not None
-    routing = planner.calibrate(planner.absorb(plan, plan.state, plan.origin, 0), _draw).routing
+    routing = planner.calibrate(planner.absorb(plan, plan.state, plan.origin, 0), _draw, parent()).routing
     assert isinstance(routing, ByDifficulty) and routing.unit == "image" and "whole images" in routing.words()
     assert routing.model_dump()["unit"] == "image"
     assert "unit" not in routing.model_copy(update={"unit": "patch"}).model_dump()
@@ -200,7 +200,7 @@ def test_along_trains_levels_and_router_in_one_round() -> None:
     plan = planner.plan(parent(), no_other_state)
     assert any(name.startswith(ROUTER) for name in plan.state) and not plan.frozen
     assert plan.origin is not None
-    found = planner.calibrate(planner.absorb(plan, plan.state, plan.origin, 0), _draw)
+    found = planner.calibrate(planner.absorb(plan, plan.state, plan.origin, 0), _draw, parent())
     assert isinstance(found.routing, ByDifficulty)
     with pytest.raises(UserError, match="nothing is left to do"):
         planner.plan(found, no_other_state)
@@ -216,7 +216,7 @@ def test_a_trained_router_is_calibrated_on_samples_that_no_training_saw() -> Non
     before = after_levels()
     plan = planner.plan(before, no_other_state)
     assert plan.origin is not None
-    found = planner.calibrate(planner.absorb(plan, plan.state, plan.origin, 0), draw)
+    found = planner.calibrate(planner.absorb(plan, plan.state, plan.origin, 0), draw, parent())
     assert asked == list(range(CALIBRATION_BATCHES))
     assert isinstance(found.routing, ByDifficulty) and isinstance(before.routing, ByWork)
     assert found.routing.levels == before.routing.levels

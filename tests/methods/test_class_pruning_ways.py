@@ -45,7 +45,7 @@ def one_by_one(before: Parent, rounds: int, **values: Any) -> list[Parent]:
         for name, where in plan.frozen.items():
             state[name] = torch.where(where, plan.state[name], state[name])
         assert plan.origin is not None
-        found.append(planner.calibrate(planner.absorb(plan, state, plan.origin, 0), _draw))
+        found.append(planner.calibrate(planner.absorb(plan, state, plan.origin, 0), _draw, found[-1]))
     return found
 
 

@@ -35,6 +35,20 @@ def test_every_kind_writes_what_it_reads(kind: str) -> None:
     assert routing.model_dump(mode="json") == EXAMPLES[kind]
 
 
+def test_what_pruning_has_cost_stands_beside_the_masks_only_where_it_was_measured() -> None:
+    quality = {"grown_db": 30.5, "kept_db": 30.25}
+    values = EXAMPLES["task"] | {"pruned": {"heavy": quality, "light": quality | {"refused_db": 29.5}}}
+    routing = ByTask.read(values, "test")
+    assert routing.model_dump(mode="json") == values
+    assert routing.words() == (
+        "by task: heavy for derain (pruned at a loss of 0.25 dB); "
+        "light for dehaze (pruned at a loss of 0.25 dB, not further at one of 1.00 dB)"
+    )
+    with pytest.raises(UserError, match="`pruned` names the mask other, which serves no task"):
+        ByTask.read(EXAMPLES["task"] | {"pruned": {"other": quality}}, "test")
+    assert "pruned" not in ByTask.read(EXAMPLES["task"] | {"pruned": {}}, "test").model_dump()
+
+
 def test_the_one_mask_is_the_default() -> None:
     assert Static().kind == "static"
     with pytest.raises(UserError, match="kind"):
