@@ -115,6 +115,9 @@ def test_a_score_is_the_mean_gain_and_not_how_often_a_level_wins() -> None:
             error_B = 0.1 * 10 ** (-(gain_B if mask == MASKS[1] else torch.zeros(5)) / 20)
             return clean_BCHW - error_B[:, None, None, None]
 
+        def dropped(self, mask: str) -> Tensor:
+            raise NotImplementedError
+
     score_K = torch.nn.Parameter(torch.tensor([0.0, float(gain_B.mean())]))
 
     class Alike(torch.nn.Module):
