@@ -16,8 +16,6 @@ class Speed:
 
     flops_per_second: float | None = None
     """Sustained FLOP/s on the dense network; None if not known."""
-    step_seconds: float | None = None
-    """Measured seconds of a training step; None if not known. At most one of these two is known."""
     source: str = ""
 
     @classmethod
@@ -37,8 +35,6 @@ class Speed:
 
     def hours(self, item: Forecast) -> float | None:
         """Return the hours of training alone; None if no speed is known."""
-        if self.step_seconds is not None:
-            return item.hours(self.step_seconds)
         return item.flops.dense / self.flops_per_second / 3600 if self.flops_per_second else None
 
 
@@ -47,13 +43,13 @@ def run(params: Path, speed: Speed, measure: bool) -> int:
     wanted = read_params(params)
     rounds = forecast(wanted)
     if measure:
-        speed = measured(wanted, Path())
+        speed = measured(wanted, rounds, Path())
     print(text(wanted, rounds, speed))
     return 0
 
 
-def measured(params: Params, root: Path) -> Speed:
-    """Measure the training speed of this machine."""
+def measured(params: Params, rounds: Sequence[Forecast], root: Path) -> Speed:
+    """Measure the training speed of this machine; a step through several sub-networks takes as long as its FLOPs say."""
     from mirl.study.dry_run import MEASURE_SECONDS, step_seconds
     from mirl.training.device import device_of
     from mirl.training.energy import name_of
@@ -64,9 +60,10 @@ def measured(params: Params, root: Path) -> Speed:
         file=sys.stderr,
     )
     seconds = step_seconds(params, root)
-    device = name_of(device_of(params.machine), params.machine.threads)
+    device, dense = name_of(device_of(params.machine), params.machine.threads), _dense(params, rounds)
     return Speed(
-        step_seconds=seconds, source=f"at {seconds:.3g} s a step, measured here in one process on {device}"
+        flops_per_second=(dense.flops.dense or 1) / max(dense.steps, 1) / seconds,  # no steps take no time
+        source=f"at {seconds:.3g} s a step, measured here on the dense network in one process on {device}",
     )
 
 

@@ -12,7 +12,7 @@ def run(params: Path) -> int:
     """Print the forecast, run every stage and return exit code 0. Raises UserError if a stage does not work."""
     wanted, root = read_params(params), Path()
     rounds = forecast(wanted)
-    print(text(wanted, rounds, measured(wanted, root)), flush=True)
+    print(text(wanted, rounds, measured(wanted, rounds, root)), flush=True)
     pixels = "the prepared data" if has_data(root) else "made-up pixels, as data/prepared does not exist"
     print(f"\none step of every stage at full size, of one round of each arm, on {pixels}:", flush=True)
     for stage, seconds in dry_run(wanted, root):

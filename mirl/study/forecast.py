@@ -35,10 +35,6 @@ class Forecast:
     ranks_only: bool = False
     """True if the round is trained only until its weights can be ranked, although it is the last of its arm."""
 
-    def hours(self, step_seconds: float) -> float:
-        """Return the hours of training alone, on a device that takes `step_seconds` for a step."""
-        return self.steps * step_seconds / 3600
-
 
 def forecast(params: Params) -> list[Forecast]:
     """Forecast every round of the study, in order. Raises UserError if one cannot be planned, as the study would."""

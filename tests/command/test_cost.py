@@ -50,6 +50,22 @@ def test_hours_by_what_a_step_takes_here(
     assert {"3.6", "measured", "threads"} <= set(rows["hours:"])
 
 
+def test_a_step_through_several_sub_networks_takes_as_long_as_all_of_them(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mirl.study.dry_run.step_seconds", lambda params, root: 3.6)
+    assert main(["cost", "--params", str(STUDIES / "class-pruning.yaml"), "--measure"]) == 0
+    rows = {row[0]: row for row in lines(capsys) if row}
+    hours = {name: row[-1] for name, row in rows.items()}
+    assert (hours["dense"], hours["routed-r1"], hours["anew-r1"], hours["first-r1"]) == (
+        "2.5",
+        "7.5",
+        "7.5",
+        "2.5",
+    )
+    assert hours["routed-r2"] == "1.25"  # half of the steps, forward through three
+
+
 def test_a_device_is_stated_whole_or_not_at_all(capsys: pytest.CaptureFixture[str]) -> None:
     for half in (["--device-tflops", "10"], ["--share", "0.5"]):
         assert main([*DEMO, *half]) == 2
