@@ -89,7 +89,11 @@ class MaskedAdamW:
 
     @torch.no_grad()
     def _step_with_held_moments(self) -> None:
-        """Take a step of AdamW (1711.05101, algorithm 2) whose second moments, and their correction, are those held."""
+        """Take a step of AdamW (1711.05101, algorithm 2) whose second moments, and their correction, are those held.
+
+        No element moves by more than the learning rate, but for weight decay (ours): Adam's steps have that bound, about
+        (1412.6980, section 2.1), which is lost where a gradient grows and the moment that it is divided by does not.
+        """
         for group in self._adamw.param_groups:
             beta1, beta2 = group["betas"]
             first_scale, second_scale = 1 - beta1 ** (self._taken + 1), 1 - beta2**self._held_after
@@ -99,9 +103,9 @@ class MaskedAdamW:
                 state = self._adamw.state[parameter]
                 assert state, "a parameter had no gradient before the second moments were held"
                 first = state["exp_avg"].lerp(parameter.grad, 1 - beta1)
-                change = first / ((state["exp_avg_sq"] / second_scale).sqrt() + group["eps"])
-                rate = group["lr"]
-                moved = parameter * (1 - rate * group["weight_decay"]) - rate / first_scale * change
+                root = (state["exp_avg_sq"] / second_scale).sqrt() + group["eps"]
+                change = (first / first_scale / root).clamp(-1, 1)
+                moved = parameter * (1 - group["lr"] * group["weight_decay"]) - group["lr"] * change
                 for old, new in ((state["exp_avg"], first), (parameter, moved)):
                     old.copy_(torch.where(self._found_inf.bool(), old, new))
 

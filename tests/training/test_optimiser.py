@@ -138,7 +138,9 @@ def _by_hand(layer: nn.Linear, count: int, held_after: int) -> torch.Tensor:
                 second = second if step <= held_after else state[place][1]
                 state[place] = first, second
                 root = (second / (1 - 0.999 ** min(step, held_after))).sqrt() + 1e-8
-                p.copy_(p * (1 - 0.05 * 0.1) - 0.05 * first / (1 - 0.9**step) / root)
+                change = first / (1 - 0.9**step) / root
+                change = change.clamp(-1, 1) if step > held_after else change
+                p.copy_(p * (1 - 0.05 * 0.1) - 0.05 * change)
     return weight.detach()
 
 
@@ -172,6 +174,16 @@ def test_held_moments_are_those_of_the_warm_up_also_after_a_stop(layer: nn.Linea
     resumed.restore(moments, 3)
     _steps(layer, resumed, 2, seed=3)
     assert torch.equal(layer.weight.detach(), expected)
+
+
+def test_held_moments_move_no_element_by_more_than_the_learning_rate(layer: nn.Linear) -> None:
+    optimiser = MaskedAdamW(dict(layer.named_parameters()), Mask({}), {}, weight_decay=0.0)
+    optimiser.hold_moments(after=1)
+    for size in (1e-9, 1.0):
+        before = layer.weight.detach().clone()
+        layer.weight.grad, layer.bias.grad = torch.full((3, 4), size), torch.ones(3)
+        optimiser.step(LOSS, 0.05, 1e9)
+        assert (layer.weight.detach() - before).abs().max() <= 0.05 + 1e-6
 
 
 def test_what_is_not_finite_changes_nothing_while_moments_are_held(layer: nn.Linear) -> None:
