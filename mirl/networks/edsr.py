@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mirl.networks.heads import ScalesNetwork, ScalesOptions
+from mirl.networks.layers import Upsampling
 from mirl.networks.network import Blocks, Channels
 
 
@@ -64,17 +65,14 @@ class ResidualBlock(nn.Module):
 
 
 class Upsampler(nn.Module):
-    """Head: convolutions whose channels are spread over squares of pixels (arXiv 1609.05158), and one that makes colours.
-
-    For x4 there are two steps of x2.
-    """
+    """Head: sub-pixel convolutions, for x4 two of x2, and a convolution that makes colours."""
 
     def __init__(self, channels: int, scale: int) -> None:
         super().__init__()
-        self.steps = nn.Sequential()
-        for factor in {4: (2, 2)}.get(scale, (scale,)):
-            self.steps.append(_convolution(channels, channels * factor**2))
-            self.steps.append(nn.PixelShuffle(factor))
+        factors = {4: (2, 2)}.get(scale, (scale,))
+        self.steps = nn.Sequential(
+            *(Upsampling(channels, channels, factor, 3, bias=True) for factor in factors)
+        )
         self.tail = _convolution(channels, 3)
 
     def forward(self, x_BCHW: Tensor) -> Tensor:

@@ -28,6 +28,19 @@ class ChannelNorm(nn.Module):
         return y_BHWC.permute(0, 3, 1, 2)
 
 
+class Upsampling(nn.Conv2d):
+    """Convolution whose channels are spread over squares of pixels (sub-pixel convolution, arXiv 1609.05158)."""
+
+    def __init__(self, inputs: int, outputs: int, factor: int, side: int, bias: bool) -> None:
+        super().__init__(inputs, outputs * factor**2, side, padding=side // 2, bias=bias)
+        self.factor = factor
+
+    def forward(self, x_BCHW: Tensor, skip_BCHW: Tensor | None = None) -> Tensor:
+        """Return features with `factor` times as many rows and columns, plus `skip_BCHW` of their shape if it is given."""
+        spread_BChw = F.pixel_shuffle(super().forward(x_BCHW), self.factor)
+        return spread_BChw if skip_BCHW is None else skip_BCHW + spread_BChw
+
+
 class ChannelAttention(nn.Module):
     """MDTA (eq. 1): a head attends between its channels by cosine over all pixels, times a temperature."""
 

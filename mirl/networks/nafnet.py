@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from mirl.config import Section
 from mirl.networks.global_statistics import GlobalStatistic, mean
-from mirl.networks.layers import ChannelNorm
+from mirl.networks.layers import ChannelNorm, Upsampling
 from mirl.networks.network import LEVELS, Blocks, Channels, Network
 
 BRANCH_SCALE = 0.1
@@ -80,18 +80,6 @@ class Nafnet(Network):
             y_BCHW = blocks(up(y_BCHW, skip_BCHW))
         restored_BCHW: Tensor = self.tail(y_BCHW, x_BCHW)
         return restored_BCHW
-
-
-class Upsampling(nn.Conv2d):
-    """Convolution whose channels are spread over squares of pixels, and added to features of that resolution."""
-
-    def __init__(self, inputs: int, outputs: int, factor: int, side: int, bias: bool) -> None:
-        super().__init__(inputs, outputs * factor**2, side, padding=side // 2, bias=bias)
-        self.factor = factor
-
-    def forward(self, x_BCHW: Tensor, skip_BCHW: Tensor) -> Tensor:  # type: ignore[override]  # of two inputs
-        """Return features of the shape of `skip_BCHW`, which has `factor` times as many rows and columns."""
-        return skip_BCHW + F.pixel_shuffle(super().forward(x_BCHW), self.factor)
 
 
 class NafBlock(nn.Module):

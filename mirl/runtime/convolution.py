@@ -12,8 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mirl.networks.layers import ChannelNorm
-from mirl.networks.nafnet import Upsampling
+from mirl.networks.layers import ChannelNorm, Upsampling
 from mirl.runtime import kernels
 from mirl.runtime.images import IMAGES
 from mirl.runtime.kernels import BATCH
@@ -46,7 +45,7 @@ class SparseConv(nn.Module):
         )
 
     def forward(self, x_BCHW: Tensor, skip_BCHW: Tensor | None = None) -> Tensor:
-        """`skip_BCHW`: of an `Upsampling`, features that the result is added to."""
+        """`skip_BCHW`: of an `Upsampling`, features that the result is added to, if any."""
         B, (H, W) = len(x_BCHW), (length // self._fold for length in x_BCHW.shape[2:])
         planes = self._inputs + max(BATCH, SIDE * self._spread)
         grid = cut(H, W, planes, self._border, self._levels.side(H))

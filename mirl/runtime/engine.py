@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
-from mirl.networks.layers import TransformerBlock
-from mirl.networks.nafnet import NafBlock, Upsampling
+from mirl.networks.layers import TransformerBlock, Upsampling
+from mirl.networks.nafnet import NafBlock
 from mirl.runtime.convolution import SIZES, SparseConv
 from mirl.runtime.levels import ONE_LEVEL, Levels
 from mirl.runtime.naf import SparseNafBlock

@@ -121,7 +121,10 @@ def store_squares(
     out: np.ndarray,
     residual: np.ndarray,
 ) -> None:
-    """Write channels as squares of `factor` x `factor` pixels of one channel, plus `residual`; `which` as in `store`."""
+    """Write channels as squares of `factor` x `factor` pixels of one channel, plus `residual` unless that is empty.
+
+    `which` is as in `store`.
+    """
     grid, (plane, channel, count) = tile.grid, which
     flat, below, area = out.reshape(-1), residual.reshape(-1), out.shape[1] * out.shape[2]
     wide = min(grid.columns, tile.width - tile.left)
@@ -162,8 +165,14 @@ def scatter(
     at: tuple[int, int],
     count: int,
 ) -> None:
-    """Write what `gather` reads: the numbers of `source` plus those of `plus` at the place."""
+    """Write what `gather` reads: the numbers of `source`, plus those of `plus` at the place unless that is empty."""
     factor, begin = np.uintp(first[1]), np.uintp(first[0])
+    if plus.size == 0:
+        for number in range(first[1]):
+            here = np.uintp(at[0] + number * at[1])
+            for x in range(np.uintp(count)):
+                target[begin + factor * x + np.uintp(number)] = source[here + x]
+        return
     if first[1] == 2:
         even, odd = np.uintp(at[0]), np.uintp(at[0] + at[1])
         for x in range(np.uintp(count)):

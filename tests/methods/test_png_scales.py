@@ -18,7 +18,7 @@ from mirl.sparsity.masks import Masks
 from mirl.tickets.routing import ByTask
 
 SECTION = NetworkSection(name="edsr", options={"width": 8, "blocks": 1, "scales": [2, 3, 4]}, seed=3)
-UP = {2: "heads.x2.steps.0", 3: "heads.x3.steps.0", 4: "heads.x4.steps.2"}
+UP = {2: "heads.x2.steps.0", 3: "heads.x3.steps.0", 4: "heads.x4.steps.1"}
 
 
 def initialise(seed: int) -> State:

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from mirl.networks.nafnet import Upsampling
+from mirl.networks.layers import Upsampling
 from mirl.runtime.convolution import SparseConv
 from mirl.runtime.thread_pool import ThreadPool
 from tests.runtime.conftest import SIZES, prune
@@ -48,3 +48,4 @@ def test_an_upsampling(size: tuple[int, int], factor: int, side: int) -> None:
     skip_BCHW = torch.randn(2, 3, *(factor * length for length in size))
     sparse = SparseConv([conv], ThreadPool(2))
     torch.testing.assert_close(sparse(x_BCHW, skip_BCHW), conv(x_BCHW, skip_BCHW), atol=1e-5, rtol=0)
+    torch.testing.assert_close(sparse(x_BCHW), conv(x_BCHW), atol=1e-5, rtol=0)
