@@ -160,6 +160,11 @@ def from_weights(parent: Parent, tasks: tuple[str, ...] = (), scales: tuple[int,
     plan = Plan(network=parent.network, state=copied(parent.state), masks=parent.masks, start_step=0)
     if not tasks:
         return plan
+    if missing := [scale for scale in scales if not parent.network.has_head(scale)]:
+        raise UserError(
+            f"the network has no head for x{missing[0]}; name {missing[0]} in its option `scales`, or grow a requirement of "
+            "another scale first, to which a later one adds its head"
+        )
     if not parent.network.scales:
         scales = (0,) * len(tasks)
     of_scale = {

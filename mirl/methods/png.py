@@ -15,6 +15,7 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 from torch import Tensor
 
 from mirl.config import Section, UserError
+from mirl.methods.heads import new_head, with_head
 from mirl.methods.plan import (
     Draw,
     Initialise,
@@ -30,7 +31,6 @@ from mirl.methods.plan import (
 )
 from mirl.methods.quality_goal import QualityGoal
 from mirl.methods.rewind import REMEMBERED, ArmStructure, ScopeName, ScoreName
-from mirl.networks import scale_of
 from mirl.networks.picks import PICKS, PicksSection, picked
 from mirl.objectives import Reconstruction
 from mirl.sparsity.mask import Mask, State
@@ -138,6 +138,8 @@ class Png(Method):
 
     def _grow(self, parent: Parent, earlier: Mapping[str, Mask], initialise: Initialise) -> Plan:
         """Plan the training of all weights that no earlier requirement owns, but for heads of other scales."""
+        parent = with_head(parent, self.scale, initialise)
+        earlier = {name: parent.masks[name] for name in earlier}
         everything = reachable(parent, self.scale)
         owned = _kept_by(earlier, everything)
         free = _without(everything, owned)
@@ -147,7 +149,6 @@ class Png(Method):
                 f"no capacity is left for {requirement_name(self.tasks)}: {', '.join(earlier)} own all {everything.kept} "
                 f"weights; put a round that prunes {last} before it, lower the arm's `goal`, or begin with a wider network"
             )
-        parent = self._with_first_head(parent, owned, initialise)
         plan = self._frozen_but(parent, earlier, everything)
         if self.arm.pick == "learned":
             plan = self._with_picks(plan)
@@ -198,18 +199,6 @@ class Png(Method):
         if not (is_pruned and isinstance(goal, QualityGoal)):
             return belief
         return goal.judged(name, belief, draw, parent)
-
-    def _with_first_head(self, parent: Parent, owned: Mask, initialise: Initialise) -> Parent:
-        """Return the parent with the first weights of the requirement's head, if no other has trained that one."""
-        head = self._new_head(parent, owned)
-        first = initialise(parent.network.seed) if head else {}
-        new = {name: first[name] for name in head if name in parent.mask}
-        return replace(parent, state={**parent.state, **new}, origin={**parent.origin, **new})
-
-    def _new_head(self, parent: Parent, owned: Mask) -> list[str]:
-        """Return the names of all that belongs to the requirement's head; nothing if an earlier one has that head, too."""
-        head = [name for name in parent.state if parent.network.scales and scale_of(name) == self.scale]
-        return [] if any(bool(owned[name].any()) for name in head if name in owned) else head
 
     def _with_picks(self, plan: Plan) -> Plan:
         """Return the plan with a score for each block of the weights that were there."""
@@ -267,7 +256,7 @@ class Png(Method):
             routing=known.model_copy(update={"tasks": {**known.tasks, **dict.fromkeys(self.tasks, name)}}),
             objective=Reconstruction(name),
             samples=Samples(new=True, tasks=self.tasks),
-            frozen=_frozen(parent, owned, self._new_head(parent, owned)) if earlier else {},
+            frozen=_frozen(parent, owned, new_head(parent, owned, self.scale)) if earlier else {},
         )
 
 

@@ -82,12 +82,33 @@ class NetworkSection(Section):
     @property
     def scales(self) -> tuple[int, ...]:
         """Scales for each of which the network has a head; empty if it has one scale, or is not known here."""
+        scales = self._heads
+        return scales if len(scales) > 1 else ()
+
+    @property
+    def _heads(self) -> tuple[int, ...]:
+        """Scales of all heads; empty if the network has none, or is not known here."""
         kind = network_class(self.name) if is_known(self.name) else Network
         if not issubclass(kind, ScalesNetwork):
             return ()
         options = _options(kind, self.name, self.options)
         assert isinstance(options, ScalesOptions)
-        return tuple(options.scales) if len(options.scales) > 1 else ()
+        return tuple(options.scales)
+
+    def has_head(self, scale: int) -> bool:
+        """Return whether the network can enlarge by `scale` as far as its heads go: it has that one, or no heads."""
+        return not self._heads or scale in self._heads
+
+    def with_scale(self, scale: int) -> Self:
+        """Return the network with one head more, for `scale`.
+
+        Raises UserError if it has no heads, that one already, or can have none for that scale.
+        """
+        if not self._heads:
+            raise UserError(f"{self.name} has one scale, and no heads for others")
+        options: dict[str, Option] = {**self.options, "scales": [*self._heads, scale]}
+        _options(network_class(self.name), self.name, options)
+        return self.model_copy(update={"options": options})
 
     def with_heads(self, scales: Collection[int]) -> Self:
         """Return the same network with the heads of these of its `scales` alone, in its own order."""

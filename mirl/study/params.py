@@ -117,17 +117,25 @@ class Params(Section):
                     f"{_nearest(beginning, dict.fromkeys(name.partition('.')[0] + '.' for name in parameters))}"
                 )
         for name, task in self.data.table.items():
-            if task.scale not in scales:
+            if task.scale not in scales and not self._can_add_head(task.scale):
                 raise ValueError(
                     f"data.tasks.{name} enlarges by {task.scale}, but {self.network.name} by "
                     f"{', '.join(map(str, scales))}; a study has tasks of its network's scale only"
                 )
+        several = sorted({*scales, *(task.scale for task in self.data.table.values())})
         for name, item in self.rounds.items():
-            if self.network.scales and not item.requirement:
+            if len(several) > 1 and not item.requirement:
                 raise ValueError(
-                    f"round {name} names no task, but {self.network.name} enlarges by {', '.join(map(str, scales))}; name "
-                    "its `task`, or its `tasks`"
+                    f"round {name} names no task, but the study enlarges by {', '.join(map(str, several))}; name its "
+                    "`task`, or its `tasks`"
                 )
+
+    def _can_add_head(self, scale: int) -> bool:
+        """Return whether a round may add a head for that scale to the network."""
+        try:
+            return bool(self.network.with_scale(scale))
+        except UserError:
+            return False
 
     def _refuse_requirement(self, name: str, item: RoundSection) -> None:
         for task in item.requirement:

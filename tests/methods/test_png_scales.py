@@ -124,6 +124,23 @@ def test_a_second_requirement_of_a_scale_shares_the_head_and_its_biases() -> Non
     assert torch.equal(plan.state[layer][plan.frozen[layer]], first.state[layer][plan.frozen[layer]])
 
 
+def test_a_head_that_the_network_lacks_is_added_for_the_requirement() -> None:
+    small = SECTION.model_copy(update={"options": {**SECTION.options, "scales": [2, 3]}})
+    state = copied(networks.build(small).state_dict())
+    masks = Masks.one(Mask.full(networks.prunable(networks.build(small), False)))
+    root = Parent(network=small, state=state, masks=masks, origin=copied(state), origin_step=0)
+    planned, added = (method(4).plan(after(each, 2), initialise) for each in (untrained(), root))
+    assert added.network == SECTION and added.heads == planned.heads == {"x2": 2, "x4": 4}
+    assert added.masks["x4"] == planned.masks["x4"] and added.state.keys() == planned.state.keys()
+    for name in (name for name in added.state if scale_of(name) == 4):
+        assert torch.equal(added.state[name], planned.state[name]), name
+        assert not added.frozen[name].any() and not planned.frozen[name].any()
+    with pytest.raises(
+        UserError, match="no head for x4; name 4 in its option `scales`, or grow a requirement of"
+    ):
+        method(4).plan(root, initialise)
+
+
 def test_picks_are_of_the_body_alone_where_the_head_is_new() -> None:
     first = after(untrained(), 2, goal=0.3)
     planner = method(3, goal=0.3, pick="learned")
