@@ -120,7 +120,7 @@ def text(facts: dict[str, Any]) -> str:
     kept, total = (sum(layer[key] for layer in layers.values()) for key in ("kept", "total"))
     rows = {
         "file": f"{facts['file']}, {facts['bytes'] / 1e6:.2f} MB, version {facts['version']}, {_verified(facts)}",
-        "network": f"{facts['network']['name']} {json.dumps(facts['network'].get('options', {}))}",
+        "network": _network(facts["network"]),
         "density": f"{density['prunable']:.2%} of the prunable weights ({kept:,} of {total:,}), "
         f"{density['all']:.2%} of all parameters",
         "values": facts["values"]["kind"] + (f", rounded from ticket {rounded}" if rounded else ""),
@@ -149,6 +149,12 @@ def text(facts: dict[str, Any]) -> str:
         + (_table("mask", masks) if masks else [])
         + _table("layer", layers)
     )
+
+
+def _network(spec: dict[str, Any]) -> str:
+    """Name the network and its options, and those of narrower ones that sub-networks are of."""
+    narrower = [f"; {name} in {json.dumps(options)}" for name, options in spec.get("narrower", {}).items()]
+    return f"{spec['name']} {json.dumps(spec.get('options', {}))}{''.join(narrower)}"
 
 
 def _ownership(mask: dict[str, Any]) -> dict[str, Any]:

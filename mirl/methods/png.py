@@ -6,13 +6,12 @@ stand in the order of their requirements. Block shapes, thresholds and losses of
 here is ours (ADR 24).
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Annotated, ClassVar, Literal, Self
 
 import torch
 from pydantic import Field, ValidationInfo, field_validator, model_validator
-from torch import Tensor
 
 from mirl.config import Section, UserError
 from mirl.methods.heads import new_head, with_head
@@ -31,7 +30,8 @@ from mirl.methods.plan import (
 )
 from mirl.methods.quality_goal import QualityGoal
 from mirl.methods.rewind import REMEMBERED, ArmStructure, ScopeName, ScoreName
-from mirl.networks.picks import PICKS, PicksSection, picked
+from mirl.methods.widening import frozen, widened
+from mirl.networks.picks import PICKS, PicksSection, picked, without_picks
 from mirl.objectives import Reconstruction
 from mirl.sparsity.mask import Mask, State
 from mirl.sparsity.masks import Masks
@@ -58,6 +58,10 @@ class PngArm(Section):
     whole: list[str] = Field(default=[])
     """Beginnings of names of parameters of which a requirement keeps all that is free, such as `tail.`: the first owns
     them whole, and the later ones share them."""
+    widen: float | None = Field(default=None, gt=1, le=8)
+    """Factor of the network's channels if too little is free for a requirement; None: that is refused, if nothing is."""
+    widen_below: float = Field(default=0.1, ge=0, lt=1)
+    """Share of the weights that is too little."""
     pick: Literal["all", "learned"] = "all"
     """What a later requirement uses of the earlier ones' weights: all, or the blocks that it learns to pick while it
     grows (Piggyback, 1801.06519)."""
@@ -126,7 +130,7 @@ class Png(Method):
                     f"the requirement {task} comes twice: the ticket serves it by its sub-network {known[task]}; leave out "
                     "this round, or name another task"
                 )
-        return self._grow(parent, earlier, initialise) if earlier else self._first(parent)
+        return self._grow(parent, initialise) if earlier else self._first(parent)
 
     def _first(self, parent: Parent) -> Plan:
         if parent.mask.kept < parent.mask.total or len(parent.masks) > 1:
@@ -136,20 +140,20 @@ class Png(Method):
             )
         return from_weights(parent, self.tasks, (self.scale,) * len(self.tasks))
 
-    def _grow(self, parent: Parent, earlier: Mapping[str, Mask], initialise: Initialise) -> Plan:
+    def _grow(self, parent: Parent, initialise: Initialise) -> Plan:
         """Plan the training of all weights that no earlier requirement owns, but for heads of other scales."""
         parent = with_head(parent, self.scale, initialise)
-        earlier = {name: parent.masks[name] for name in earlier}
-        everything = reachable(parent, self.scale)
-        owned = _kept_by(earlier, everything)
-        free = _without(everything, owned)
+        everything, owned, free = self._shared_out(parent)
+        if self.arm.widen and free.kept <= self.arm.widen_below * everything.kept:
+            parent = widened(parent, self.arm.widen)
+            everything, owned, free = self._shared_out(parent)
         if not free.kept:
-            last = list(earlier)[-1]
+            owners = list(parent.masks)
             raise UserError(
-                f"no capacity is left for {requirement_name(self.tasks)}: {', '.join(earlier)} own all {everything.kept} "
-                f"weights; put a round that prunes {last} before it, lower the arm's `goal`, or begin with a wider network"
+                f"no capacity is left for {requirement_name(self.tasks)}: {', '.join(owners)} own all {everything.kept} "
+                f"weights; put a round that prunes {owners[-1]} before it, lower the arm's `goal`, or let it `widen`"
             )
-        plan = self._frozen_but(parent, earlier, everything)
+        plan = self._frozen_but(parent, parent.masks, everything)
         if self.arm.pick == "learned":
             plan = self._with_picks(plan)
         if self.arm.start == "zero":
@@ -158,6 +162,11 @@ class Png(Method):
             layer: torch.where(its, parent.origin[layer], plan.state[layer]) for layer, its in free.items()
         }
         return replace(plan, state={**plan.state, **begun})
+
+    def _shared_out(self, parent: Parent) -> tuple[Mask, Mask, Mask]:
+        """Return the masks of what a new requirement can use, of what the earlier ones own, and of what is free for it."""
+        everything, owned = reachable(parent, self.scale), parent.masks.union
+        return everything, owned, _without(everything, owned)
 
     def _prune(self, parent: Parent, earlier: Mapping[str, Mask], grown: Mask) -> Plan:
         """Plan the training of the best of the weights that the requirement has grown into; the rest becomes free."""
@@ -234,8 +243,8 @@ class Png(Method):
             belief,
             network=plan.network.model_copy(update={"picks": None}),
             masks=Masks({**plan.masks, name: mask}),
-            state=_without_picks(belief.state),
-            origin=_without_picks(belief.origin),
+            state=without_picks(belief.state),
+            origin=without_picks(belief.origin),
         )
 
     def _frozen_but(
@@ -256,29 +265,14 @@ class Png(Method):
             routing=known.model_copy(update={"tasks": {**known.tasks, **dict.fromkeys(self.tasks, name)}}),
             objective=Reconstruction(name),
             samples=Samples(new=True, tasks=self.tasks),
-            frozen=_frozen(parent, owned, new_head(parent, owned, self.scale)) if earlier else {},
+            frozen=frozen(parent, earlier, owned, new_head(parent, owned, self.scale)) if earlier else {},
         )
-
-
-def _frozen(parent: Parent, owned: Mask, head: Collection[str]) -> dict[str, Tensor]:
-    """Return what belongs to earlier requirements: the weights that they own, and all that cannot be pruned.
-
-    What is in `head` is not theirs.
-    """
-    return {
-        name: owned[name] if name in owned else torch.full_like(tensor, name not in head, dtype=torch.bool)
-        for name, tensor in parent.state.items()
-    }
 
 
 def _routing(parent: Parent) -> ByTask:
     """Return which mask serves which task; none does before the first requirement."""
     found = parent.routing
     return found if isinstance(found, ByTask) else ByTask.model_construct(kind="task", tasks={})
-
-
-def _without_picks(state: State) -> State:
-    return {name: tensor for name, tensor in state.items() if not name.startswith(PICKS)}
 
 
 def _kept_by(masks: Mapping[str, Mask], like: Mask) -> Mask:

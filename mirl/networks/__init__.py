@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from mirl.config import Section, UserError
-from mirl.names import DigestOrNone
+from mirl.names import DigestOrNone, Name
 from mirl.networks.edsr import Edsr
 from mirl.networks.fsrcnn import Fsrcnn
 from mirl.networks.heads import ScalesNetwork, ScalesOptions, head_kept, scale_of, working
@@ -73,6 +73,9 @@ class NetworkSection(Section):
     """Classifier of patches that the network has beside it, as its submodule `router`; none by default."""
     picks: PicksSection | None = None
     """Scores of blocks that are learned beside the weights, as its submodule `picks`; none by default."""
+    narrower: dict[Name, dict[str, Option]] = Field(default={}, max_length=64)
+    """Name of a sub-network -> options of the narrower network that it is one of: its weights are a corner of this one's
+    (`mirl.networks.widening`). The others are of this network; all by default."""
 
     @property
     def router_outputs(self) -> int:
@@ -113,7 +116,10 @@ class NetworkSection(Section):
     def with_heads(self, scales: Collection[int]) -> Self:
         """Return the same network with the heads of these of its `scales` alone, in its own order."""
         kept = [scale for scale in self.scales if scale in scales]
-        return self.model_copy(update={"options": {**self.options, "scales": kept}}) if kept else self
+        if not kept:
+            return self
+        narrower = {name: {**options, "scales": kept} for name, options in self.narrower.items()}
+        return self.model_copy(update={"options": {**self.options, "scales": kept}, "narrower": narrower})
 
     def spec(self) -> dict[str, Any]:
         """Dump the section as plain JSON data.
@@ -139,6 +145,15 @@ class NetworkSection(Section):
         if is_known(info.data.get("name", "")):
             _options(network_class(info.data["name"]), info.data["name"], options)
         return options
+
+    @field_validator("narrower")
+    @classmethod
+    def _known_narrower(
+        cls, narrower: dict[str, dict[str, Option]], info: ValidationInfo
+    ) -> dict[str, dict[str, Option]]:
+        for options in narrower.values():
+            cls._known_options(options, info)
+        return narrower
 
     @field_validator("source")
     @classmethod

@@ -31,6 +31,7 @@ class Edsr(ScalesNetwork):
     """
 
     Options = EdsrOptions
+    widths = ("width",)
 
     def __init__(self, options: EdsrOptions) -> None:
         super().__init__(options)

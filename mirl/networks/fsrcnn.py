@@ -41,6 +41,7 @@ class Fsrcnn(Network):
     """
 
     Options = FsrcnnOptions
+    widths = ("width", "narrow")
 
     def __init__(self, options: FsrcnnOptions) -> None:
         super().__init__()

@@ -49,6 +49,8 @@ class Nafnet(Network):
     """
 
     Options = NafnetOptions
+    widths = ("width",)
+    gated = ("mix_in", "mix_depthwise", "feed_in")
 
     def __init__(self, options: NafnetOptions) -> None:
         super().__init__()

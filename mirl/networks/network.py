@@ -28,3 +28,7 @@ class Network(nn.Module):
     Options: ClassVar[type[Section]]
     multiple: int
     scale: int = 1
+    widths: ClassVar[tuple[str, ...]] = ()
+    """Names of those options that make layers wider and change nothing else; empty: it cannot be widened."""
+    gated: ClassVar[tuple[str, ...]] = ()
+    """Names of the layers whose outputs a gate takes apart into two halves."""

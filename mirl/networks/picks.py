@@ -66,6 +66,11 @@ def picked(scores: Mapping[str, Tensor], weight: str) -> Tensor:
     return scores[f"{PICKS}{_key(weight)}"] >= THRESHOLD
 
 
+def without_picks(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the state of the network without the scores."""
+    return {name: tensor for name, tensor in state.items() if not name.startswith(PICKS)}
+
+
 def _key(name: str) -> str:
     """Return the name of a weight without dots, which separate modules."""
     return name.replace(".", "/")

@@ -38,7 +38,7 @@ class Forecast:
 
 def forecast(params: Params) -> list[Forecast]:
     """Forecast every round of the study, in order. Raises UserError if one cannot be planned, as the study would."""
-    forward: dict[int, tuple[float, float]] = {}
+    forward: dict[str, tuple[float, float]] = {}
     going_on = {(item.after, item.arm) for item in params.rounds.values()}
     found = []
     for name, plan in plans(params):
@@ -48,10 +48,10 @@ def forecast(params: Params) -> list[Forecast]:
         samples = steps * params.train.batches.batch
         each = []
         for mask, passes in plan.objective.passes(list(plan.masks)).items():
-            head = plan.heads.get(mask, 0)
-            if head not in forward:
-                forward[head] = _forward(plan.network.with_heads([head]), params.train.batches.patch)
-            dense, whole = forward[head]
+            section = plan.network.with_heads([plan.heads.get(mask, 0)])
+            if str(section.options) not in forward:
+                forward[str(section.options)] = _forward(section, params.train.batches.patch)
+            dense, whole = forward[str(section.options)]
             work = _share(plan.alone(mask).mask.density, dense, whole)
             each.append(training_flops(work, samples, passes))
         found.append(

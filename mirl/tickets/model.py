@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from mirl.networks import ROUTER, Network, NetworkSection, head_kept, working
+from mirl.networks import ROUTER, Network, NetworkSection, head_kept, widening, working
 from mirl.sparsity.accounting import Densities, densities
 from mirl.sparsity.mask import Mask, State
 from mirl.sparsity.masks import Masks
@@ -59,7 +59,8 @@ class SparseModel:
     def alone(self, mask: str) -> "SparseModel":
         """Return the sub-network of `mask` as a model of its own, without a router and with its own head alone.
 
-        If there is no other mask, the two share their memory.
+        It has the network that it was trained in, which may be a corner of the present one. If there is no other mask, the
+        two share their memory. Raises UserError if its narrower network is no corner of the whole.
         """
         own, network, state = self.masks[mask], self.network, self.state
         if mask in self.heads:
@@ -74,6 +75,9 @@ class SparseModel:
             state = {name: tensor for name, tensor in state.items() if not name.startswith(ROUTER)}
         if len(self.masks) > 1:
             state = own.apply(state)
+        if where := widening.corners(network, mask):
+            state, own = widening.cut_out(state, where), Mask(widening.cut_out(own, where))
+        network = widening.own_network(network, mask)
         return SparseModel(network=network, state=state, masks=Masks.one(own))
 
     def by_head(self) -> "list[SparseModel]":
@@ -87,7 +91,8 @@ class SparseModel:
         if not joined:
             return [self]
         routing = ByTask(kind="task", tasks={name: name for name in joined})
-        each = SparseModel(network=self.network, state=self.state, masks=Masks(joined), routing=routing)
+        network = self.network.model_copy(update={"narrower": {}})
+        each = SparseModel(network=network, state=self.state, masks=Masks(joined), routing=routing)
         return [each.alone(name) for name in joined]
 
     def built(self) -> Network:

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from mirl.config import UserError
+from mirl.networks import NetworkSection, widening
 from mirl.sparsity.mask import Mask, State
 from mirl.sparsity.masks import ONE, Masks
 from mirl.tickets import bits, fit, header, masked
@@ -40,6 +41,7 @@ def read(path: Path | str, check: Check = fits_network) -> Ticket:
         tensors, sha256 = file.tensors(), file.sha256()
     refuse_not_finite(tensors, path)
     state, masks = _unpacked(path, found, tensors)
+    _refuse_outside(path, found.network, masks)
     try:
         ticket = Ticket(
             network=found.network, state=state, masks=masks, routing=found.routing,
@@ -83,6 +85,24 @@ def read_state(path: Path | str, model: SparseModel | None = None) -> tuple[Stat
         tensors = file.tensors()
     refuse_not_finite(tensors, path)
     return {name.removeprefix("full."): tensor for name, tensor in tensors.items()}, step
+
+
+def _refuse_outside(path: Path, network: NetworkSection, masks: Masks) -> None:
+    """Raises UserError if a sub-network of a narrower network is not there, or keeps what that network does not have."""
+    for name in network.narrower:
+        if name not in masks:
+            raise UserError(
+                f"{path} says that {name} is of a narrower network, but has no such mask; {MENDING}"
+            )
+        try:
+            where = widening.corners(network, name)
+        except UserError as error:
+            raise UserError(f"{path}: {error}; {MENDING}") from None
+        for layer, keep in masks[name].items():
+            if bool((keep & ~widening.inside(keep, where.get(layer))).any()):
+                raise UserError(
+                    f"{path} keeps weights of {layer} for {name}, whose narrower network does not have them; {MENDING}"
+                )
 
 
 def _unpacked(path: Path, found: Header, tensors: State) -> tuple[State, Masks]:

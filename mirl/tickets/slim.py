@@ -43,9 +43,11 @@ def slimmed(ticket: Ticket, tasks: Sequence[str]) -> Ticket:
     made = {"slim": {"of": ticket.sha256, "tasks": sorted(tasks)}}
     lineage = ticket.lineage.model_copy(update={"settings": ticket.lineage.settings | made})
     pruned = {name: quality for name, quality in routing.pruned.items() if name in masks}
+    narrower = {name: own for name, own in network.narrower.items() if name in masks}
     found = replace(
-        ticket, network=network, masks=Masks(masks), routing=ByTask(kind="task", tasks=wanted, pruned=pruned),
-        state=Masks(masks).union.apply(state), lineage=lineage, sha256="",
+        ticket, network=network.model_copy(update={"narrower": narrower}), masks=Masks(masks),
+        routing=ByTask(kind="task", tasks=wanted, pruned=pruned), state=Masks(masks).union.apply(state),
+        lineage=lineage, sha256="",
     )  # fmt: skip
     _refuse_rounding(found)
     return found

@@ -11,7 +11,7 @@ from mirl.config import UserError
 from mirl.methods.dense import Dense, DenseArm
 from mirl.methods.plan import Parent, Plan, copied
 from mirl.methods.png import Png, PngArm
-from mirl.networks import NetworkSection, scale_of
+from mirl.networks import NetworkSection, scale_of, widening
 from mirl.objectives import Reconstruction, ReconstructionByTask
 from mirl.sparsity.mask import Mask, State
 from mirl.sparsity.masks import Masks
@@ -182,3 +182,23 @@ def test_what_has_no_one_scale_is_refused() -> None:
         ValueError, match=r"static has one mask to choose|chooses among sub-networks that enlarge by"
     ):
         replace(grown, routing=untrained().routing)
+
+
+def test_a_body_can_be_widened_for_another_scale() -> None:
+    planner = method(2)
+    first = trained(planner, planner.plan(untrained(), initialise), 1)
+    planner = method(3, widen=1.5, widen_below=0.9, goal=0.3)
+    plan = planner.plan(first, initialise)
+    assert plan.network.options["width"] == 12 and plan.network.narrower == {"x2": SECTION.options}
+    where = widening.corners(plan.network, "x2")
+    for name, frozen in plan.frozen.items():
+        corner = widening.inside(frozen, where[name]) if scale_of(name) != 3 else torch.zeros_like(frozen)
+        if name not in plan.mask or scale_of(name) is None:
+            assert torch.equal(frozen, corner), name
+    assert bool(plan.state["heads.x3.steps.0.weight"].any())
+    last = trained(planner, planner.plan(trained(planner, plan, 2), initialise), 3)
+    before, now = first.alone("x2"), last.alone("x2")
+    assert now.network == before.network and now.masks == before.masks
+    assert all(torch.equal(now.state[name], tensor) for name, tensor in before.state.items())
+    assert last.alone("x3").network.options == {"width": 12, "blocks": 1, "scales": [3]}
+    assert [model.network.narrower for model in last.by_head()] == [{}, {}]
