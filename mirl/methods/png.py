@@ -143,10 +143,10 @@ class Png(Method):
     def _grow(self, parent: Parent, initialise: Initialise) -> Plan:
         """Plan the training of all weights that no earlier requirement owns, but for heads of other scales."""
         parent = with_head(parent, self.scale, initialise)
-        everything, owned, free = self._shared_out(parent)
+        everything, free = self._shared_out(parent)
         if self.arm.widen and free.kept <= self.arm.widen_below * everything.kept:
             parent = widened(parent, self.arm.widen)
-            everything, owned, free = self._shared_out(parent)
+            everything, free = self._shared_out(parent)
         if not free.kept:
             owners = list(parent.masks)
             raise UserError(
@@ -163,10 +163,10 @@ class Png(Method):
         }
         return replace(plan, state={**plan.state, **begun})
 
-    def _shared_out(self, parent: Parent) -> tuple[Mask, Mask, Mask]:
-        """Return the masks of what a new requirement can use, of what the earlier ones own, and of what is free for it."""
-        everything, owned = reachable(parent, self.scale), parent.masks.union
-        return everything, owned, _without(everything, owned)
+    def _shared_out(self, parent: Parent) -> tuple[Mask, Mask]:
+        """Return the masks of what a new requirement can use, and of what of it no earlier one owns."""
+        everything = reachable(parent, self.scale)
+        return everything, _without(everything, parent.masks.union)
 
     def _prune(self, parent: Parent, earlier: Mapping[str, Mask], grown: Mask) -> Plan:
         """Plan the training of the best of the weights that the requirement has grown into; the rest becomes free."""
