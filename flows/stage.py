@@ -7,10 +7,8 @@ import argparse
 import errno
 import fcntl
 import os
-import signal
 import sys
 from pathlib import Path
-from types import FrameType
 from typing import IO
 
 from flows.child_process import EXIT_STOPPED
@@ -26,28 +24,9 @@ from mirl.networks import is_own
 from mirl.networks.imported import loaded
 from mirl.study.params import read_params
 from mirl.study.stages import STAGES
+from mirl.study.stop_signal import StopSignal
 from mirl.study.study import Study
 from mirl.yaml import read_yaml
-
-
-class StopSignal:
-    """Handler of SIGINT and SIGTERM: a call returns True if one came; a second Ctrl-C ends the process at once.
-
-    A second SIGTERM is no impatience: it comes when a whole group is told to end, and then the parent has died.
-    """
-
-    def __init__(self) -> None:
-        self.came = False
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, self._note)
-
-    def _note(self, number: int, frame: FrameType | None) -> None:
-        self.came = True
-        if number == signal.SIGINT:
-            signal.signal(number, signal.SIG_DFL)
-
-    def __call__(self) -> bool:
-        return self.came
 
 
 def main(arguments: list[str] | None = None) -> int:

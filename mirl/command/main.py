@@ -1,4 +1,4 @@
-"""The `mirl` command: `restore`, `serve`, `inspect`, `pack`, `slim`, `export`, `data check`, `report`, `sweep`,
+"""The `mirl` command: `restore`, `serve`, `inspect`, `pack`, `slim`, `grow`, `export`, `data check`, `report`, `sweep`,
 `routing`, `study`, `cost`, `dry-run`, `stability`.
 
 Heavy modules are imported by the subcommand that needs them, so that `mirl --help` answers at once.
@@ -16,11 +16,14 @@ from mirl import __version__, terminal
 from mirl.command import studies, tickets
 from mirl.command.amounts import pixels, seconds, size, whole
 from mirl.command.options import add_network, add_work
+from mirl.errors import Stopped
 from mirl.serve.hosts import Address
 from mirl.serve.limits import Limits
 
 STOPPED, BROKEN_PIPE = 130, 141
 """Exit codes that a shell gives for SIGINT and SIGPIPE."""
+RESUMABLE = 75
+"""Exit code of work that was interrupted and goes on when the same command is run again."""
 
 RESTORE = """\
 Restore photographs: PNG, JPEG, WebP and TIFF; 8 and 16 bits; grey or RGB, with or without alpha.
@@ -42,7 +45,7 @@ exit codes: 0 all restored, now or before; 1 some failed, or an input held none 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return the exit code: 0 done, 1 some photographs failed, 2 an error of the user.
 
-    An interrupt gives 130, a closed pipe 141.
+    An interrupt gives 130, or 75 if the work can be resumed, a closed pipe 141.
     """
     terminal.guard()
     try:
@@ -60,6 +63,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return BROKEN_PIPE
     except (ValueError, OSError) as error:
         return terminal.fail(_sentence(error), "mirl: ")
+    except Stopped as stopped:
+        print(f"mirl: {terminal.printable(stopped)}", file=sys.stderr)
+        return RESUMABLE
     return code
 
 

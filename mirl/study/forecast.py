@@ -90,6 +90,15 @@ def refuse_impossible(params: Params, name: str | None = None) -> None:
         pass
 
 
+def refuse_impossible_after(params: Params, root: Parent) -> None:
+    """Raise UserError, which names the round, if a round of the study cannot be planned after `root`, a whole network.
+
+    The study's first round comes after `root` instead of the untrained network.
+    """
+    for _ in _planned(params, {ROOT_TICKET: root}, params.rounds):
+        pass
+
+
 def _way(params: Params, name: str) -> list[str]:
     """Return the rounds that lead to round `name`, itself, and those that lead on from it, in the study's order."""
     way = {name}

@@ -13,7 +13,7 @@ from mirl.evaluation import collapse
 from mirl.evaluation.comparison import assess
 from mirl.evaluation.report import write_report
 from mirl.evaluation.scoring import pictures
-from mirl.methods.plan import copied
+from mirl.methods.plan import Plan, copied
 from mirl.networks.contract import refuse_unfit
 from mirl.promotion import decide
 from mirl.restore.restorer import Restorer
@@ -68,22 +68,28 @@ def init(study: Study, key: str) -> None:
 
 def round_(study: Study, key: str) -> None:
     """Plan, train and absorb one round, written to `tickets/<key>/`."""
+    params = study.params
+    before = TicketFolder.read(study.files.ticket(params.round(key).after))
+    plan = params.planner(key).plan(before.parent, before.initialise)
+    refuse_impossible(params, key)
+    train_planned(study, key, plan, before)
+
+
+def train_planned(study: Study, key: str, plan: Plan, before: TicketFolder) -> None:
+    """Train and absorb a round that was planned after the ticket in `before`, written to `tickets/<key>/`."""
     files, params, item = study.files, study.params, study.params.round(key)
-    arm = params.arms[item.arm]
-    before, packed = TicketFolder.read(files.ticket(item.after)), PackedImages(files.prepared)
+    packed = PackedImages(files.prepared)
     settings = round_settings(params, key)
     mark = fingerprint(settings, before.digests | {"data": packed.digest})
     with files.making(files.ticket(key)) as draft:
         method = params.planner(key)
-        plan = method.plan(before.parent, before.initialise)
-        refuse_impossible(params, key)
         trained = train_round(study, key, mark, plan, (before, packed))
         belief = method.absorb(plan, trained.weights, trained.origin, trained.origin_step)
         belief = method.calibrate(belief, unseen(params, packed, plan.samples), before.parent)
         say(key, plan.idle or belief.undone)
         steps = 0 if belief.undone else trained.steps
         lineage = Lineage(
-            name=key, arm=item.arm, method=arm.method, round=before.ticket.lineage.round + 1,
+            name=key, arm=item.arm, method=params.arms[item.arm].method, round=before.ticket.lineage.round + 1,
             parent=before.digests["ticket"], fingerprint=mark, seed=params.train.seed, steps=steps,
             origin_step=belief.origin_step, data=packed.digest, settings=settings,
         )  # fmt: skip

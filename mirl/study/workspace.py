@@ -49,9 +49,14 @@ class Workspace:
         """Return the folder of a ticket's scores. Raises UserError as `ticket` does."""
         return self.root / "scores" / named(name, "a ticket's name")
 
+    @property
+    def resume(self) -> Path:
+        """Folder of the checkpoints of trainings; missing before the first."""
+        return self.root / ".mirl" / "resume"
+
     def checkpoint(self, fingerprint: str) -> Path:
         """Return the file from which a training of this fingerprint resumes; DVC neither deletes nor caches it."""
-        folder = self.root / ".mirl" / "resume" / fingerprint
+        folder = self.resume / fingerprint
         folder.mkdir(parents=True, exist_ok=True)
         return folder / "checkpoint.safetensors"
 
@@ -61,11 +66,9 @@ class Workspace:
 
         Raises UserError if another process is making the same folder.
         """
-        key = folder.relative_to(self.root).as_posix().replace("/", "--")
-        draft = self.root / ".mirl" / "making" / key
-        draft.parent.mkdir(parents=True, exist_ok=True)
-        with draft.with_suffix(".lock").open("a+") as lock:
-            _claim(lock.fileno(), folder.relative_to(self.root))
+        place = folder.relative_to(self.root).as_posix()
+        draft = self.root / ".mirl" / "making" / place.replace("/", "--")
+        with self.claimed(place):
             shutil.rmtree(draft, ignore_errors=True)  # left by a kill
             draft.mkdir()
             try:
@@ -76,8 +79,17 @@ class Workspace:
             finally:
                 shutil.rmtree(draft, ignore_errors=True)
 
+    @contextmanager
+    def claimed(self, what: str) -> Iterator[None]:
+        """Keep other processes from making `what`, a path below `root`. Raises UserError if another process makes it."""
+        file = self.root / ".mirl" / "making" / f"{what.replace('/', '--')}.lock"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with file.open("a+") as lock:
+            _claim(lock.fileno(), what)
+            yield
 
-def _claim(descriptor: int, what: Path) -> None:
+
+def _claim(descriptor: int, what: str) -> None:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

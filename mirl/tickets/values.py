@@ -30,6 +30,11 @@ class Values(Section):
     packed_from: str = Field(default="", pattern=r"^([0-9a-f]{64})?$")
     """SHA-256 digest of the file that the values were rounded from; empty if they are as trained."""
 
+    @property
+    def relative(self) -> bool:
+        """True if the levels of a parameter depend on its largest weight: what is added may round the others anew."""
+        return self.kind == "int8"
+
     @model_validator(mode="after")
     def _rounded_from_something(self) -> "Values":
         if (self.kind == "fp32") != (self.packed_from == ""):
