@@ -14,11 +14,14 @@ from pydantic import BaseModel, ValidationError
 
 from mirl.config import UserError
 from mirl.data.images import read_image
+from mirl.evaluation.sharing_figure import draw
 from mirl.methods import remembered
 from mirl.records import TrainRecord
+from mirl.sparsity.sharing import Sharing
 from mirl.study.candidates import PARTS, machine_words
 from mirl.study.workspace import Workspace, read_json
-from mirl.tickets.reading import inspect
+from mirl.tickets.reading import inspect, read
+from mirl.tickets.routing import ROUTINGS
 from mirl.training.section import TrainSection
 from mirl.yaml import read_yaml
 
@@ -116,6 +119,7 @@ def read_facts(root: Path, name: str) -> TicketFacts:
     }
     tags |= {"dataset": lineage["data"], "parent": lineage["parent"]}
     tags |= {key: value for key, value in arm.items() if isinstance(value, str)}
+    tags["requirement"] = _requirement(lineage["settings"])
     tags |= machine_words(files.ticket(name)) | _judgement(files, name)
     numbers = {"round": lineage["round"], "seed": lineage["seed"], "steps": lineage["steps"]}
     numbers |= {"rewind_step": lineage["origin_step"], **_leaves(arm, "arm."), **_leaves(train, "train.")}
@@ -131,6 +135,24 @@ def read_facts(root: Path, name: str) -> TicketFacts:
         history=history if history.exists() else None,
         pictures=_pictures(files.scores(name) / "pictures"),
     )
+
+
+def sharing_picture(facts: TicketFacts) -> str:
+    """Draw as SVG who uses whose weights in a ticket of several requirements; empty for other tickets.
+
+    The network of the ticket need not be known here. Raises UserError if the ticket cannot be read.
+    """
+    routing = inspect(facts.ticket)["routing"]
+    if not ROUTINGS[routing["kind"]].told:
+        return ""
+    masks = read(facts.ticket, check=lambda *_: None).masks
+    return draw(facts.name, Sharing.of(masks)) if len(masks) > 1 else ""
+
+
+def _requirement(settings: dict[str, Any]) -> str:
+    """Return the tasks that the ticket's round was for; empty if it was for all of the study."""
+    tasks = settings.get("tasks")
+    return " ".join(map(str, tasks)) if isinstance(tasks, list) else ""
 
 
 def _complete(settings: dict[str, Any], key: str) -> dict[str, Any]:

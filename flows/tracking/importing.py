@@ -14,13 +14,14 @@ from mlflow.data.pandas_dataset import from_pandas
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run, RunTag
 from tqdm import tqdm
 
-from flows.tracking.facts import TicketFacts, read_facts, study_file, ticket_names
+from flows.tracking.facts import TicketFacts, read_facts, sharing_picture, study_file, ticket_names
 from flows.tracking.runs import FINGERPRINT, FLOW_RUN, StudyRuns, TicketRun
 from flows.tracking.store import Store, plain_errors
 from mirl.study.workspace import Workspace
 from mirl.tickets.container import sha256_of
 
 IMPORTED, SHA256, PICTURES, REPORT = "mirl.imported", "mirl.sha256", "mirl.pictures", "mirl.report"
+SHARING = "mirl.sharing"
 _DIGEST_LENGTH = 36  # what MLflow keeps of a dataset's digest
 
 
@@ -72,6 +73,7 @@ def _sync_ticket(runs: StudyRuns, facts: TicketFacts, run: Run | None, files: Wo
     _sync_curve(target, facts)
     _sync_inputs(runs.store, run, facts, files.prepared, runs.study)
     _sync_ticket_file(runs.store, run, facts.ticket)
+    _sync_sharing(runs.store, run, facts)
     _sync_pictures(runs.store, run, facts)
     runs.client.set_tag(run.info.run_id, IMPORTED, digest)  # last: only a whole import counts as one
     target.end("FINISHED", run.info.end_time or finished)
@@ -128,6 +130,15 @@ def _sync_ticket_file(store: Store, run: Run, ticket: Path) -> None:
     if run.data.tags.get(SHA256) != sha256:
         store.client.log_artifact(run.info.run_id, str(ticket))
         store.client.set_tag(run.info.run_id, SHA256, sha256)
+
+
+def _sync_sharing(store: Store, run: Run, facts: TicketFacts) -> None:
+    """Log the picture of who uses whose weights, for a ticket of several requirements."""
+    drawn = sharing_picture(facts)
+    digest = hashlib.sha256(drawn.encode()).hexdigest()
+    if drawn and run.data.tags.get(SHARING) != digest:
+        store.client.log_text(run.info.run_id, drawn, "sharing.svg")
+        store.client.set_tag(run.info.run_id, SHARING, digest)
 
 
 def _sync_pictures(store: Store, run: Run, facts: TicketFacts) -> None:

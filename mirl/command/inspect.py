@@ -13,6 +13,7 @@ from mirl.command.address import ticket_file
 from mirl.methods import remembered
 from mirl.networks import is_known
 from mirl.sparsity.mask import Mask
+from mirl.sparsity.sharing import Sharing
 from mirl.sparsity.structure import Structure, Unstructured
 from mirl.terminal import printable
 from mirl.tickets import reading
@@ -67,16 +68,19 @@ def look(address: str) -> dict[str, Any]:
 def _masks(ticket: Ticket, header: dict[str, Any]) -> dict[str, Any]:
     """Return what each mask of a ticket that names its masks keeps, and whether the masks are nested.
 
-    `own` is what no mask before it keeps, in weights and in the units of the arm's structure, and `shared` is the rest.
+    `own` is what no mask before it keeps, in weights and in the units of the arm's structure, and `shared` is the rest. If
+    the ticket is told its task, `uses` counts the weights by their owners.
     """
     structure = _structure(ticket)
+    uses = Sharing.of(ticket.masks).used if ticket.routing.told else None
     found = []
     for mask in header["masks"]:
         kept, own = ticket.masks[mask["name"]], ticket.masks.own(mask["name"])
         parts = {"own": own, "shared": Mask({layer: keep & ~own[layer] for layer, keep in kept.items()})}
-        counts = {
+        counts: dict[str, dict[str, int]] = {
             name: {"weights": part.kept, "units": structure.units(part)} for name, part in parts.items()
         }
+        counts |= {"uses": uses(mask["name"])} if uses else {}
         scale = {"scale": ticket.heads[mask["name"]]} if ticket.heads else {}
         found.append({**mask, **scale, "density": kept.density, **counts})
     return {"masks": found, "nested": ticket.masks.nested}
@@ -148,6 +152,7 @@ def text(facts: dict[str, Any]) -> str:
         [f"{name:12} {printable(value)}" for name, value in rows.items()]
         + (_table("mask", masks) if masks else [])
         + _table("layer", layers)
+        + _sharing(facts.get("masks", []), total)
     )
 
 
@@ -155,6 +160,27 @@ def _network(spec: dict[str, Any]) -> str:
     """Name the network and its options, and those of narrower ones that sub-networks are of."""
     narrower = [f"; {name} in {json.dumps(options)}" for name, options in spec.get("narrower", {}).items()]
     return f"{spec['name']} {json.dumps(spec.get('options', {}))}{''.join(narrower)}"
+
+
+def _sharing(masks: list[dict[str, Any]], total: int) -> list[str]:
+    """Return a table of the share of all weights that each mask, a row, uses of each owner, a column; empty for one mask."""
+    if len(masks) < 2 or not all("uses" in mask for mask in masks):
+        return []
+    names = [mask["name"] for mask in masks]
+    wide = max(map(len, names))
+    rows = [
+        [
+            mask["name"],
+            *(f"{mask['uses'][owner] / total:.2%}" if owner in mask["uses"] else "" for owner in names),
+        ]
+        for mask in masks
+    ]
+    free = 1 - sum(mask["uses"][mask["name"]] for mask in masks) / total
+    return [
+        "",
+        f"whose weights each uses, of all prunable ones; {free:.2%} are free",
+        *("  ".join(f"{cell:{wide}}" for cell in row).rstrip() for row in (["", *names], *rows)),
+    ]
 
 
 def _ownership(mask: dict[str, Any]) -> dict[str, Any]:

@@ -17,6 +17,7 @@ COLUMNS = {
     "ssim/mean": "SSIM",
     "difference_db": "to dense",
     "ticket_mb": "MB",
+    "of_singles/mb": "of singles",
     "weight_steps": "weight steps",
     "search/dense_trainings": "search",
     "verdict": "verdict",
@@ -30,6 +31,7 @@ FORMATS = {
     "SSIM": "{:.4f}".format,
     "to dense": "{:+.2f}".format,
     "MB": "{:.2f}".format,
+    "of singles": "{:.1%}".format,
     "weight steps": "{:,.0f}".format,
     "search": "{:.3g}x".format,
 }
@@ -53,6 +55,8 @@ def run(root: Path, as_markdown: bool) -> int:
     for row in whole.to_dict("records"):
         if row.get("verdict") == "partial":
             print(printable(f"{row['name']} {row['reason']}"))
+    if "of_singles/mb" in whole:
+        print("of singles: size of the file, of those of a model for each of its requirements together")
     if "weight_steps" in whole:
         print(
             "weight steps: what its weights have gone through; what was trained for longer may be better for that alone"

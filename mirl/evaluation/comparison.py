@@ -22,6 +22,7 @@ from mirl.evaluation.winning import (
     verdict,
 )
 from mirl.methods import Role
+from mirl.sparsity.sharing import Sharing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +50,10 @@ class Candidate:
     told: bool = False
     """True if the ticket is told which task an image has; the others restore blindly."""
     findings: Sequence[Finding] = ()
+    requirements: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """Sub-network -> the tasks that it serves; empty for a ticket that restores blindly."""
+    sharing: Sharing | None = None
+    """Weights by the sub-network that owns them; None for a ticket that restores blindly."""
     layer_density: Mapping[str, float] = field(default_factory=dict)
     """Kept fraction of each prunable parameter."""
     history: pd.DataFrame | None = None

@@ -10,7 +10,7 @@ import pandas as pd
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from mirl.evaluation import cards, views
+from mirl.evaluation import cards, requirements, views
 from mirl.evaluation.comparison import Assessment, compare
 from mirl.evaluation.winning import RuleSection
 
@@ -30,7 +30,7 @@ def write_report(
     `decision` is plain data: ticket (name or None), reasons, sha256. Writes index.html, comparison.csv,
     comparison.parquet, decision.json and plots/<arm>.csv; the same input makes the same bytes.
     """
-    table = compare(assessments, rule)
+    table = comparison(assessments, rule)
     table.to_csv(folder / "comparison.csv", index=False, lineterminator="\n")
     table.to_parquet(folder / "comparison.parquet", index=False)
     (folder / "decision.json").write_text(
@@ -40,6 +40,14 @@ def write_report(
     for arm, points in curves(assessments, rule).items():
         points.to_csv(folder / "plots" / f"{arm}.csv", index=False, lineterminator="\n")
     (folder / "index.html").write_text(page(assessments, decision, rule, title), encoding="utf-8")
+
+
+def comparison(assessments: Sequence[Assessment], rule: RuleSection) -> pd.DataFrame:
+    """Return the table of `compare`, with the sizes of `of_singles` where they are known."""
+    table = compare(assessments, rule)
+    everybody = [entry.candidate for entry in assessments]
+    sizes = pd.DataFrame([requirements.of_singles(candidate, everybody) for candidate in everybody])
+    return pd.concat([table, sizes.set_index(table.index)], axis=1)
 
 
 def curves(assessments: Sequence[Assessment], rule: RuleSection) -> dict[str, pd.DataFrame]:
@@ -80,6 +88,8 @@ def page(
         tasks=views.tasks(assessments),
         panels=views.panels(assessments, rule),
         heat=views.heat(assessments, rule),
+        chains=views.chains(assessments),
+        against_work=views.against_work(assessments, rule),
         pictures=cards.pictures(assessments, decision, rule),
         collapse=[(entry, entry.candidate.findings) for entry in assessments if entry.candidate.findings],
         training=views.training(assessments, rule),

@@ -8,8 +8,9 @@ import numpy as np
 import pandas as pd
 from markupsafe import Markup
 
-from mirl.evaluation import figures
+from mirl.evaluation import figures, requirements
 from mirl.evaluation.comparison import Assessment
+from mirl.evaluation.sharing_figure import draw
 from mirl.evaluation.winning import Interval, RuleSection
 
 _SPAN_DB = 1.5
@@ -154,6 +155,48 @@ def panels(assessments: Sequence[Assessment], rule: RuleSection) -> list[Markup]
         ]
         drawn.append(Markup(figures.against_density(title, shown, *lines)))
     return drawn
+
+
+def against_work(assessments: Sequence[Assessment], rule: RuleSection) -> list[Markup]:
+    """Draw PSNR against work for each task that tickets are told: a point for each ticket that does another work."""
+    colours = {arm.name: arm for arm in arms(assessments, rule)}
+    drawn = []
+    for task in tasks(assessments):
+        points: dict[tuple[float, float], str] = {}
+        for entry in assessments:
+            work = entry.candidate.metrics.get(f"macs_g/{task}")
+            if work is not None and task in entry.tasks:
+                points.setdefault((work, entry.quality[f"psnr_db/{task}"]), entry.candidate.arm)
+        traces = [
+            figures.Trace(
+                colour=colours[arm].colour if arm in colours else None,
+                marker="s" if arm in colours and colours[arm].control else "o",
+                x=[work],
+                psnr_db=[psnr_db],
+            )
+            for (work, psnr_db), arm in points.items()
+        ]
+        if traces:
+            drawn.append(Markup(figures.against(task, "GMACs for 256 x 256 pixels", traces)))
+    return drawn
+
+
+def chains(assessments: Sequence[Assessment]) -> list[dict[str, Any]]:
+    """Return what is shown of each ticket of several requirements: a table, its size, and who uses whose weights."""
+    found = []
+    for entry in requirements.chains(assessments):
+        others = [each.candidate for each in assessments]
+        candidate = entry.candidate
+        found.append(
+            {
+                "name": candidate.name,
+                "rows": requirements.rows(entry, assessments),
+                "singles": [model.name for model in requirements.single_models(candidate, others)],
+                "sizes": requirements.of_singles(candidate, others),
+                "picture": candidate.sharing and Markup(draw(candidate.name, candidate.sharing)),
+            }
+        )
+    return found
 
 
 def reference_quality(assessments: Sequence[Assessment], rule: RuleSection, metric: str, task: str) -> float:

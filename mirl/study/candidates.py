@@ -12,8 +12,10 @@ from mirl.evaluation.collapse import Finding
 from mirl.evaluation.comparison import Candidate
 from mirl.evaluation.scoring import ExamplePicture
 from mirl.methods import role_of
+from mirl.sparsity.sharing import Sharing
 from mirl.study.lineages import weight_steps
 from mirl.study.params import Params
+from mirl.study.scores import TASK_WORK
 from mirl.study.workspace import Workspace, read_json
 from mirl.tickets import reading
 from mirl.tickets.lineage import Lineage
@@ -31,6 +33,7 @@ def read_candidates(files: Workspace, params: Params) -> list[Candidate]:
 def _candidate(files: Workspace, params: Params, name: str) -> tuple[Candidate, Lineage]:
     folder, scores = files.ticket(name), files.scores(name)
     ticket = reading.read(folder / "ticket.safetensors")
+    told = ticket.routing.told_tasks
     candidate = Candidate(
         name=name,
         arm=params.rounds[name].arm,
@@ -43,6 +46,8 @@ def _candidate(files: Workspace, params: Params, name: str) -> tuple[Candidate, 
         metrics=read_json(folder / "metrics.json") | _measured(scores),
         scores=pd.read_parquet(scores / "scores.parquet"),
         told=ticket.routing.told,
+        requirements={mask: told[mask] for mask in ticket.masks if mask in told},
+        sharing=Sharing.of(ticket.masks) if ticket.routing.told else None,
         findings=[Finding(**plain) for plain in read_json(scores / "findings.json")],
         layer_density=ticket.mask.layer_density(),
         history=pd.read_parquet(folder / "history.parquet"),
@@ -52,9 +57,9 @@ def _candidate(files: Workspace, params: Params, name: str) -> tuple[Candidate, 
 
 
 def _measured(scores: Path) -> dict[str, float]:
-    """Return the ticket's work as measured by the evaluation, if it depends on the image; else nothing."""
+    """Return the ticket's work by the evaluation, if it depends on the image or its task; else nothing."""
     found: dict[str, float] = read_json(scores / "metrics.json")
-    return {key: found[key] for key in ("work/share",) if key in found}
+    return {key: value for key, value in found.items() if key == "work/share" or key.startswith(TASK_WORK)}
 
 
 def machine_words(ticket: Path) -> dict[str, str]:

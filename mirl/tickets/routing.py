@@ -29,6 +29,11 @@ class Routing(Section):
     def serves(self, task: str) -> bool:
         """Return whether there is a mask for that restoration task."""
 
+    @property
+    def told_tasks(self) -> dict[str, list[str]]:
+        """Tasks of each mask that is chosen by the task that is told, in the order of the tasks; empty if none is."""
+        return {}
+
     def words(self) -> str:
         """Describe the routing for people."""
         return self.kind
@@ -79,11 +84,14 @@ class ByTask(Routing):
     def serves(self, task: str) -> bool:
         return task in self.tasks
 
+    @property
+    def told_tasks(self) -> dict[str, list[str]]:
+        return {mask: [task for task in self.tasks if self.tasks[task] == mask] for mask in self.masks(())}
+
     def words(self) -> str:
-        tasks = {mask: [task for task in self.tasks if self.tasks[task] == mask] for mask in self.masks(())}
         pruned = {mask: f" ({quality.words()})" for mask, quality in self.pruned.items()}
         return "by task: " + "; ".join(
-            f"{mask} for {', '.join(named)}{pruned.get(mask, '')}" for mask, named in tasks.items()
+            f"{mask} for {', '.join(named)}{pruned.get(mask, '')}" for mask, named in self.told_tasks.items()
         )
 
     @model_validator(mode="after")

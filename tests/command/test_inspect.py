@@ -73,6 +73,10 @@ def several(does_nothing: Any, tmp_path: Path) -> Callable[..., Path]:
     return make
 
 
+def total_of(path: Path) -> int:
+    return reading.read(path).mask.total
+
+
 @pytest.mark.parametrize("nested", [True, False])
 def test_several_masks_and_what_chooses_them(
     nested: bool, several: Callable[..., Path], capsys: pytest.CaptureFixture[str]
@@ -87,6 +91,10 @@ def test_several_masks_and_what_chooses_them(
     assert table[0].startswith("light  ██▌") and "216 of" in table[0]
     assert table[0].endswith("  own 216  shared 0")
     assert table[1].endswith(f"  shared {216 * nested}")
+    matrix = said.partition("whose weights each uses, of all prunable ones; ")[2].splitlines()
+    own = f"{216 / total_of(path):.2%}"
+    assert matrix[0] == "0.00% are free" and matrix[1].split() == ["light", "heavy"]
+    assert matrix[2].split() == ["light", own] and matrix[3].split()[1] == (own if nested else "0.00%")
     assert table[1].startswith("heavy  █") and table[2:4] == ["", "density of each layer"]
     assert main(["inspect", str(path), "--json"]) == 0
     facts = json.loads(capsys.readouterr().out)

@@ -46,10 +46,13 @@ def test_the_work_is_a_column_where_it_was_compared(study: Path, capsys: pytest.
     (study / "report").mkdir()
     (study / "report" / "decision.json").write_text('{"reasons": ["nothing"]}')
     rows = [{"name": "routed", "density/prunable": 1.0, "work/share": 0.456}]
-    pd.DataFrame(rows).to_parquet(study / "report" / "comparison.parquet")
-    assert main(["report"]) == 0
-    said = [line.split() for line in capsys.readouterr().out.splitlines()[:2]]
-    assert said == [["ticket", "density", "work"], ["routed", "100.0%", "45.6%"]]
+    for more, head, value in (({}, [], []), ({"of_singles/mb": 0.286}, ["of", "singles"], ["28.6%"])):
+        pd.DataFrame([rows[0] | more]).to_parquet(study / "report" / "comparison.parquet")
+        assert main(["report"]) == 0
+        said = capsys.readouterr().out
+        first = [line.split() for line in said.splitlines()[:2]]
+        assert first == [["ticket", "density", "work", *head], ["routed", "100.0%", "45.6%", *value]]
+        assert ("of singles: size of the file" in said) == bool(more)
 
 
 def test_a_report_that_an_older_mirl_made_is_shown_without_its_cost(

@@ -74,6 +74,7 @@ def test_photographs_become_a_report_and_a_decision(study: Study) -> None:
     decisive = frame[frame["protocol"] == "paper"]
     assert measured == pytest.approx(decisive.groupby("task")["work"].mean().mean())
     assert 0.3 < measured < 1.1
+    assert table["macs_g/denoise_15"].notna().sum() == 4 and table["macs_g/derain"].notna().sum() == 2
 
 
 @pytest.mark.parametrize("name", ["routed-r1", "routed-r2"])

@@ -9,6 +9,7 @@ import pytest
 
 from flows.tracking.facts import read_facts
 from flows.tracking.importing import sync
+from flows.tracking.store import Store
 from mirl.sparsity.masks import Masks
 from mirl.tickets import reading, writing
 from mirl.tickets.routing import ByTask
@@ -69,6 +70,28 @@ def test_a_partial_ticket_has_the_numbers_of_its_tasks_and_no_others(
         facts.metrics["psnr_db/mean"] == 30.0 and not {"ssim/mean", "psnr_db/dehaze"} & facts.metrics.keys()
     )
     assert [sync(root, ["global-r1"])[0].what for _ in range(2)] == ["made", "there"]
+
+
+def test_a_ticket_of_several_requirements_names_its_own_and_shows_who_uses_whose_weights(
+    root: Path, make_ticket: Callable[..., Path]
+) -> None:
+    path = make_ticket() / "ticket.safetensors"
+    assert "requirement" not in read_facts(root, "global-r1").tags
+    ticket = reading.read(path)
+    lineage = ticket.lineage.model_copy(
+        update={"settings": ticket.lineage.settings | {"tasks": ["derain", "dehaze"]}}
+    )
+    masks = Masks({"denoise_15": ticket.mask, "derain-dehaze": ticket.mask})
+    tasks = {"denoise_15": "denoise_15", "derain": "derain-dehaze", "dehaze": "derain-dehaze"}
+    routing = ByTask(kind="task", tasks=tasks)
+    writing.write(replace(ticket, masks=masks, routing=routing, lineage=lineage), path)
+    assert read_facts(root, "global-r1").tags["requirement"] == "derain dehaze"
+    (run,) = [done.run_id for done in sync(root, ["global-r1"])]
+    client = Store(root).client
+    drawn = Path(client.download_artifacts(run, "sharing.svg")).read_text()
+    assert "global-r1: who uses whose weights" in drawn and "derain-dehaze" in drawn
+    assert client.get_run(run).info.run_name == "global-r1"
+    assert sync(root, ["global-r1"])[0].what == "there"
 
 
 @pytest.mark.parametrize(("beats", "winning"), [("", "yes"), ("yes", "yes"), ("no", "no"), ("unknown", "no")])
