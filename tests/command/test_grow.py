@@ -230,3 +230,14 @@ def test_no_file_is_replaced_unasked(here: Path, capsys: pytest.CaptureFixture[s
     assert grow() == 2
     assert "exists; --force writes over it" in capsys.readouterr().err
     assert (here / "grown.safetensors").read_text() == "mine"
+
+
+def test_a_goal_in_db_takes_several_prunings(here: Path) -> None:
+    """Each removes half of what the task owns, as long as it loses less than the goal."""
+    change(arms={"png": ARM | {"goal": {"loss_db": 50.0, "fraction": 0.5}}})
+    assert grow("--prunings", "2") == 0
+    found = reading.read(here / "grown.safetensors")
+    free = found.mask.total - found.masks["denoise_25"].kept
+    assert found.masks.own("stains").kept / free == pytest.approx(0.25, abs=0.05)
+    assert isinstance(found.routing, ByTask) and list(found.routing.pruned) == ["stains"]
+    assert found.lineage.round == 5 and found.lineage.steps == 18
