@@ -81,7 +81,7 @@ def read_growth_params(path: Path, ticket: Ticket, wanted: Growth) -> Params:
     """
     values = read_yaml(path)
     if isinstance(values, dict):
-        values = _completed(values, ticket)
+        values = _completed(values, ticket, wanted.task)
         _refuse_other_network(NetworkSection.read(values["network"], f"{path.name}: network"), ticket, path)
     params = Params.read(values, path.name)
     if wanted.task not in params.data.table:
@@ -180,7 +180,7 @@ def _bits(model: SparseModel) -> dict[str, tuple[bytes, bytes]]:
     }
 
 
-def _completed(values: dict[str, Any], ticket: Ticket) -> dict[str, Any]:
+def _completed(values: dict[str, Any], ticket: Ticket, task: str) -> dict[str, Any]:
     """Return the values of the params.yaml of a study: the sections USED, the ticket's network, and a reference.
 
     Unknown sections stay, to be refused. Growing compares nothing, but a study has a round to compare with.
@@ -188,6 +188,7 @@ def _completed(values: dict[str, Any], ticket: Ticket) -> dict[str, Any]:
     aside = Params.model_fields.keys() - set(USED)
     read = {key: value for key, value in values.items() if key not in aside}
     arms = values.get("arms")
+    serving = {"task": task} if ticket.network.scales else {}  # with several heads every round says which it trains
     return {
         "network": ticket.network.spec(),
         **read,
@@ -195,7 +196,7 @@ def _completed(values: dict[str, Any], ticket: Ticket) -> dict[str, Any]:
         "arms": {**arms, _REFERENCE: {"method": with_role("reference")[0]}}
         if isinstance(arms, dict)
         else arms,
-        "rounds": {_REFERENCE: {"arm": _REFERENCE, "after": ROOT_TICKET}},
+        "rounds": {_REFERENCE: {"arm": _REFERENCE, "after": ROOT_TICKET, **serving}},
         "evaluate": {},
         "promote": {"reference": _REFERENCE},
     }
