@@ -188,7 +188,9 @@ def _completed(values: dict[str, Any], ticket: Ticket, task: str) -> dict[str, A
     aside = Params.model_fields.keys() - set(USED)
     read = {key: value for key, value in values.items() if key not in aside}
     arms = values.get("arms")
-    serving = {"task": task} if ticket.network.scales else {}  # with several heads every round says which it trains
+    serving = (
+        {"task": task} if ticket.network.scales else {}
+    )  # with several heads every round says which it trains
     return {
         "network": ticket.network.spec(),
         **read,
